@@ -1,0 +1,190 @@
+"""How well one noisy image is restored, against the classical methods at their best.
+
+    python benchmarks/restoration.py simulated --minutes 4 --seeds 5
+    python benchmarks/restoration.py fmd DATA --minutes 1        (also at four times the minutes)
+    python benchmarks/restoration.py pictures DATA --minutes 2
+
+DATA is a folder of real microscopy with fmd/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes the
+whole way: train, export, predict with ONNX Runtime. Results: benchmarks/results/, pictures: docs/.
+"""
+
+import argparse
+import importlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import mrcfile
+import numpy as np
+import scipy.ndimage as ndi
+import tifffile
+import torch
+from safetensors.torch import load_file
+
+from zsd_export import export
+from zsd_runtime import Prediction, load_model
+from zsd_train import TrainConfig, train
+from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate
+from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.noise import estimate_noise
+from zsd_train.pictures import enlarged, middle, montage
+from zsd_train.psf import gaussian_psf, prepare_psf, widefield_psf
+from zsd_train.simulate import Camera, simulate
+from zsd_train.train import Progress, Run
+
+training = importlib.import_module("zsd_train.train")  # the package's own name `train` is the function
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs"
+DETAIL = 144  # raw pixels of a picture
+FMD_PSF_SIGMA = 1.0  # raw pixels; the data set does not say its pixel size
+
+
+def restore(image: Any, psf: Any, config: TrainConfig, report: Any = lambda p: None) -> tuple[Prediction, Run]:
+    with tempfile.TemporaryDirectory() as folder:
+        run = train([image], psf, config, Path(folder) / "run", report=report)
+        package = export(Path(folder) / "run", Path(folder) / "model.zip", name="benchmark")
+        with load_model(package) as model:
+            return model.predict(image), run
+
+
+def simulated(minutes: float, seeds: int) -> None:
+    rows = []
+    for gain in (1.0, 2.2):
+        for seed in range(seeds):
+            s = simulate((512, 512), photons=30, camera=Camera(100, gain, 2.0), seed=seed)
+            noisy, clean = s.noisy.astype(np.float64), s.clean.astype(np.float64)
+            fine = s.pixel_size_um / 2
+            psf = prepare_psf(s.psf, fine, fine)
+            sigma, gaussian = best_gaussian(noisy, clean)
+            iterations, lucy = best_richardson_lucy(noisy, 100.0, s.psf, s.truth.astype(np.float64))
+            result, run = restore(s.noisy, psf, TrainConfig(minutes=minutes, seed=seed))
+            above = noisy.mean() - run.offset
+            rows.append({
+                "gain": gain, "seed": seed, "gaussian": gaussian.psnr, "lucy": lucy.psnr, "sigma": sigma,
+                "iterations": iterations, "denoised": evaluate(result.denoised, s.clean).psnr,
+                "deconvolved": evaluate(result.deconvolved, s.truth).psnr,
+                "flux_denoised": float(result.denoised.mean() / above),
+                "flux_deconvolved": float(result.deconvolved.mean() / above),
+                "noise": {k: run.measured["noise"][k] for k in ("gain", "offset")}, "steps": run.measured["steps"],
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    save("simulated", {"minutes": minutes, "rows": rows})
+    print(
+        "| gain | denoised - best Gaussian, worst | deconvolved - best Richardson-Lucy, worst | flux off by at most |"
+    )
+    for gain in (1.0, 2.2):
+        part = [r for r in rows if r["gain"] == gain]
+        flux = max(abs(r[k] - 1) for r in part for k in ("flux_denoised", "flux_deconvolved"))
+        print(f"| {gain} | {min(r['denoised'] - r['gaussian'] for r in part):+.2f} dB "
+              f"| {min(r['deconvolved'] - r['lucy'] for r in part):+.2f} dB | {flux:.2%} |")  # fmt: skip
+
+
+def fmd(folder: Path, minutes: float) -> None:
+    rows, pictures = [], []
+    for path in sorted((folder / "fmd" / "raw").glob("*.png")):
+        noisy = iio.imread(path)
+        truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
+        psf = gaussian_psf(2 * FMD_PSF_SIGMA)
+        sigma, gaussian = best_gaussian(noisy.astype(np.float64), truth)
+        row: dict[str, Any] = {
+            "image": path.stem, "raw": evaluate(noisy, truth).psnr, "gaussian": gaussian.psnr, "sigma": sigma
+        }  # fmt: skip
+        for factor in (1, 4):
+            seen: list[float] = []
+            result, run = restore(noisy, psf, TrainConfig(minutes=factor * minutes), watch(noisy, truth, seen))
+            score = evaluate(result.denoised, truth).psnr
+            above = noisy.mean() - run.offset
+            row[f"x{factor}"] = {
+                "denoised": score, "best_seen": max([*seen, score]), "seen": seen, "steps": run.measured["steps"],
+                "kept_step": run.measured["kept_step"], "flux_denoised": float(result.denoised.mean() / above),
+                "flux_deconvolved": float(result.deconvolved.mean() / above),
+            }  # fmt: skip
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        raw = (noisy, ndi.gaussian_filter(noisy.astype(np.float64), sigma), result.denoised)
+        panels = [enlarged(detail(image, DETAIL), 2) for image in raw]
+        panels += [detail(result.deconvolved, 2 * DETAIL), enlarged(detail(truth, DETAIL), 2)]
+        pictures.append(montage(panels))
+    iio.imwrite(DOCS / "fmd.png", np.vstack(pictures))
+    save("fmd", {"minutes": minutes, "psf_sigma": FMD_PSF_SIGMA, "rows": rows})
+    print("| image | raw | best Gaussian | denoised | after 4 x | best seen on the way |")
+    for r in rows:
+        print(f"| {r['image']} | {r['raw']:.2f} | {r['gaussian']:.2f} | {r['x1']['denoised']:.2f} "
+              f"| {r['x4']['denoised']:.2f} | {r['x4']['best_seen']:.2f} |")  # fmt: skip
+
+
+def pictures(folder: Path, minutes: float) -> None:
+    """Real images without a truth: noisy | denoised | deconvolved, to be looked at."""
+    lattice = tifffile.imread(folder / "lattice-light-sheet" / "im_deskewed.tif")
+    bead = tifffile.imread(folder / "lattice-light-sheet" / "psf.tif")
+    brightest = lattice[int(np.argmax(lattice.mean(axis=(1, 2))))]
+    with mrcfile.open(folder / "sim-2d-microtubules" / "MT.mrc", permissive=True) as file:
+        microtubules = np.asarray(file.data).astype(np.float64).mean(axis=0)
+    fine = 0.0626 / 2
+    cases = {
+        "lattice-light-sheet": (brightest, prepare_psf(bead, 0.1, 0.05, centre=True)),
+        "sim-2d-microtubules": (microtubules, prepare_psf(widefield_psf(1.3, 525, fine), fine, fine)),
+    }
+    rows = []
+    for name, (image, psf) in cases.items():
+        result, run = restore(image, psf, TrainConfig(minutes=minutes))
+        above = image.mean() - run.offset
+        rows.append({
+            "image": name, "flux_denoised": float(result.denoised.mean() / above), "steps": run.measured["steps"],
+            "flux_deconvolved": float(result.deconvolved.mean() / above), "kept_step": run.measured["kept_step"],
+        })  # fmt: skip
+        print(json.dumps(rows[-1]), flush=True)
+        panels = [enlarged(detail(a, DETAIL), 2) for a in (image, result.denoised)]
+        iio.imwrite(DOCS / f"{name}.png", montage([*panels, detail(result.deconvolved, 2 * DETAIL)]))
+    save("pictures", {"minutes": minutes, "rows": rows})
+
+
+def detail(image: Any, side: int) -> Any:
+    """The middle of an image."""
+    return middle(image, side, 1)
+
+
+def watch(noisy: Any, truth: Any, seen: list[float]) -> Any:
+    """A reporter that scores the averaged weights, good or bad, each time that the run saves itself."""
+    training.SECONDS_BETWEEN_SAVES = 10.0
+    offset = estimate_noise([noisy.astype(np.float64)]).offset
+    last = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if progress.seconds - last < 11:
+            return
+        last = progress.seconds
+        state = next(Path(tempfile.gettempdir()).glob("tmp*/run/state.safetensors"), None)
+        if state is None:
+            return
+        weights = load_file(state)
+        network = DualStageUNet(**TrainConfig().network.model_dump())
+        prefix = "averaged."
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+        with torch.inference_mode():  # the scale does not matter to the score, only to the network
+            smooth = training._scale([noisy.astype(np.float64)], offset)
+            batch = torch.tensor((noisy[None, None] - offset) / smooth, dtype=torch.float32)
+            seen.append(evaluate(network(batch).denoised[0, 0].numpy(), truth).psnr)
+
+    return report
+
+
+def save(name: str, content: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["simulated", "fmd", "pictures"])
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.what == "simulated":
+        simulated(arguments.minutes, arguments.seeds)
+    else:
+        {"fmd": fmd, "pictures": pictures}[arguments.what](arguments.folder, arguments.minutes)

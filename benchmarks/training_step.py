@@ -1,0 +1,105 @@
+"""What a training step costs, as ratios within one run.
+
+- `reference` (batch 4, 128² + margin) as zsd does it, against the same step done plainly: fp32, NCHW, the PSF as a
+  direct convolution, Adam without fusing.
+- `compact` against `reference`.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from zsd_train.config import TrainConfig
+from zsd_train.losses import crop, data_term, downsample, hessian, otf_of
+from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.noise import estimate_noise
+from zsd_train.pairs import Sampler, dihedral
+from zsd_train.psf import prepare_psf, widefield_psf
+from zsd_train.simulate import simulate
+from zsd_train.train import losses
+
+ROUNDS = 7
+
+
+def step(preset: str, plain: bool) -> Callable[[], None]:
+    config = TrainConfig(preset=preset)
+    image = simulate((512, 512)).noisy.astype(np.float64)
+    fine = 0.0626 / 2
+    psf = prepare_psf(widefield_psf(1.4, 525, fine), fine, fine)
+    margin = 16
+    sampler = Sampler(
+        [image], estimate_noise([image]), offset=100, scale=15, patch=config.patch, margin=margin,
+        recorruption="gaussian" if plain else "poisson",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = DualStageUNet(**config.network.model_dump())
+    kernel = torch.tensor(psf, dtype=torch.float32)
+    if plain:
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, foreach=False)
+    else:
+        network = network.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+        size = 2 * sampler.size
+        otfs = torch.stack([otf_of(dihedral(kernel, k), (size, size)) for k in range(8)])[:, None]
+    where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+
+    def run() -> None:
+        pairs = sampler.draw(config.batch, where, grain)
+        if plain:
+            denoised, deconvolved = network(pairs.recorrupted)
+            blurred = functional.conv2d(deconvolved, kernel.flip(0, 1)[None, None], padding="same")
+            terms = [
+                data_term(crop(image, margin), pairs.target, squared=True, weight=pairs.weight)
+                for image in (denoised, downsample(blurred, 2))
+            ]
+            loss = 0.5 * terms[0] + 0.5 * (terms[1] + config.hessian_weight * hessian(deconvolved))
+        else:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                restored = network(pairs.recorrupted.contiguous(memory_format=torch.channels_last))
+            restored = type(restored)(*(t.float() for t in restored))
+            loss, _, _ = losses(restored, pairs, otfs, config, margin)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return run
+
+
+def main() -> None:
+    steps = {
+        "reference, plain": step("reference", plain=True),
+        "reference": step("reference", plain=False),
+        "compact": step("compact", plain=False),
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(ROUNDS + 1):
+        for name, run in steps.items():
+            started = time.perf_counter()
+            run()
+            if round_:  # the first is warm-up
+                times[name].append(time.perf_counter() - started)
+    seconds = {name: median(t) for name, t in times.items()}
+    ratios = {
+        "reference / plain (at most 0.5)": seconds["reference"] / seconds["reference, plain"],
+        "compact / reference (at most 0.083)": seconds["compact"] / seconds["reference"],
+    }
+    for name, value in seconds.items():
+        print(f"{name:38}{value:8.3f} s a step")
+    for name, value in ratios.items():
+        print(f"{name:38}{value:8.3f}")
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    machine = {"processor": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    content = {"seconds": seconds, "ratios": ratios, "machine": machine}
+    (results / "training_step.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What several tests share: a small simulated image, a network trained on it for seconds, its package."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zsd_export import export
+from zsd_train import TrainConfig, train
+from zsd_train.config import NetworkConfig
+from zsd_train.psf import prepare_psf
+from zsd_train.simulate import Camera, Simulation, simulate
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+TINY = NetworkConfig(width=4, depth=2, convs=1, head=8)
+
+
+def needs_shared(*names: str) -> pytest.MarkDecorator:
+    """Skip where the folder of reference numbers and real data is absent."""
+    missing = [name for name in names if not (SHARED / name).exists()]
+    return pytest.mark.skipif(bool(missing), reason=f"no {', '.join(missing)} beside the repository")
+
+
+@pytest.fixture(scope="session")
+def simulation() -> Simulation:
+    return simulate((128, 160), camera=Camera(100, 1.5, 2), seed=3)
+
+
+@pytest.fixture(scope="session")
+def psf(simulation: Simulation) -> np.ndarray:
+    fine = simulation.pixel_size_um / 2
+    return prepare_psf(simulation.psf, fine, fine)
+
+
+@pytest.fixture(scope="session")
+def run_folder(simulation: Simulation, psf: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(2)
+    folder = tmp_path_factory.mktemp("trained") / "cell run"
+    config = TrainConfig(steps=60, network=TINY, patch=32, precision="fp32", device="cpu")
+    train([simulation.noisy], psf, config, folder, pixel_size_um=simulation.pixel_size_um)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def package(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(run_folder, tmp_path_factory.mktemp("exported") / "cell")

@@ -1,0 +1,41 @@
+"""Checked against numbers that the published TensorFlow code gave (reference/losses.json)."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import SHARED, needs_shared
+from zsd_train.losses import blur, data_term, hessian, otf_of, reblurred, total_variation
+
+
+@needs_shared("reference")
+@pytest.mark.parametrize("squared", [0, 1])
+@pytest.mark.parametrize("tv", [0, 0.01])
+@pytest.mark.parametrize("hess", [0, 0.02])
+def test_published_2d_losses(squared, tv, hess):
+    arrays = np.load(SHARED / "reference/loss_2d.npz")
+    pred, target = (torch.tensor(arrays[k]).movedim(-1, 1) for k in ("pred", "target"))
+    psf = torch.tensor(arrays["psf"]).squeeze()
+    blurred = reblurred(pred, otf_of(psf, tuple(pred.shape[-2:])), upsample=2, margin=4)
+    loss = data_term(blurred, target, squared=bool(squared)) + hess * hessian(pred) + tv * total_variation(pred)
+    expected = json.loads((SHARED / "reference/losses.json").read_text())
+    assert float(loss) == pytest.approx(expected[f"2d_up1_insert4_mse{squared}_tv{tv}_hess{hess}"], abs=1e-5)
+
+
+def test_blur_is_a_convolution_and_keeps_flux():
+    psf = torch.rand(5, 7, dtype=torch.float64)
+    psf /= psf.sum()
+    image = torch.zeros(1, 1, 20, 24, dtype=torch.float64)
+    image[0, 0, 10, 12] = 3
+    result = blur(image, otf_of(psf, (20, 24)))
+    torch.testing.assert_close(result[0, 0, 8:13, 9:16], 3 * psf)
+    assert result.sum() == pytest.approx(3)
+
+
+def test_pixels_without_weight_do_not_count():
+    prediction, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [100.0, 100.0]]]])
+    weight = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    assert float(data_term(prediction, target, squared=True, weight=weight)) == 2.5
+    assert float(data_term(prediction, target, squared=False, weight=weight)) == 1.5

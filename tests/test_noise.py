@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from zsd_runtime import InputError
+from zsd_train.noise import estimate_noise, known_noise
+from zsd_train.simulate import Camera, simulate
+
+
+def cases(count):
+    rng = np.random.default_rng(1)
+    for seed in range(count):
+        gain = np.exp(rng.uniform(np.log(0.2), np.log(5)))
+        offset, read_noise = rng.uniform(0, 500), rng.uniform(1, 10)
+        photons = np.exp(rng.uniform(np.log(5), np.log(500)))
+        yield seed, photons, Camera(offset, gain, read_noise)
+
+
+def test_variance_of_100_cameras_from_single_images():
+    right, told = [], []
+    for seed, photons, camera in cases(100):
+        s = simulate((256, 256), photons=photons, camera=camera, seed=seed)
+        model = estimate_noise([s.noisy.astype(np.float64)])
+        signal = np.percentile(s.clean, [10, 50, 90])
+        true = camera.gain * (signal - camera.offset) + camera.read_noise**2
+        if camera.gain**2 * photons > camera.read_noise**2:
+            right.append(bool((np.abs(model.variance(signal) / true - 1) < 0.15).all()))
+        elif model.gain == 0:
+            told.append("cannot be told" in model.message)
+    assert len(right) > 50
+    assert np.mean(right) >= 0.9
+    assert len(told) > 20
+    assert all(told)
+
+
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+def test_a_stack_of_repeats_tells_the_gain_whatever_the_structure(gain):
+    rng = np.random.default_rng(0)
+    camera = Camera(120, gain, 3)
+    scene = rng.gamma(1.0, 40.0, (64, 64))  # white structure: no spatial filter could part it from noise
+    model = estimate_noise([camera.expose(scene, rng).astype(np.float64) for _ in range(8)])
+    assert "repeats" in model.message
+    assert model.gain == pytest.approx(gain, rel=0.1)
+    assert model.variance(120.0) == pytest.approx(9, abs=4 * gain)
+
+
+def test_frames_that_move_are_not_taken_for_repeats():
+    rng = np.random.default_rng(0)
+    scene = simulate((96, 96), photons=200, seed=2).clean.astype(np.float64) - 0
+    frames = [Camera(0, 1, 2).expose(np.roll(scene, 7 * i, axis=1), rng).astype(np.float64) for i in range(4)]
+    assert "spatial" in estimate_noise(frames).message
+
+
+def test_offset_and_uncertainties():
+    s = simulate((512, 512), photons=60, camera=Camera(200, 2, 4), seed=5)
+    model = estimate_noise([s.noisy.astype(np.float64)])
+    assert abs(model.gain - 2) < 4 * model.gain_error
+    assert model.gain_error < 0.1
+    assert model.offset == pytest.approx(200, abs=1)
+    assert model.read_noise == pytest.approx(4, rel=0.15)
+
+
+def test_hot_pixels_and_saturation_do_not_matter():
+    s = simulate((256, 256), photons=200, camera=Camera(100, 1, 2, saturation=220), seed=1)
+    image = s.noisy.astype(np.float64)
+    image[::37, ::41] = 220
+    model = estimate_noise([image])
+    assert model.gain == pytest.approx(1, rel=0.15)
+
+
+def test_known_noise_is_the_line_of_the_camera():
+    model = known_noise(offset=100, gain=2, read_noise=3)
+    np.testing.assert_allclose(model.variance(np.array([90.0, 100.0, 150.0])), [9, 9, 109])
+    assert model.read_noise == pytest.approx(3)
+
+
+def test_images_that_tell_nothing_are_refused():
+    with pytest.raises(InputError, match="no noise to measure"):
+        estimate_noise([np.full((64, 64), 7.0)])
+    with pytest.raises(InputError, match="32x32"):
+        estimate_noise([np.random.default_rng(0).random((16, 400))])
+    with pytest.raises(InputError, match="gain"):
+        known_noise(0, 0, 1)

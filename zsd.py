@@ -1,0 +1,46 @@
+"""The `zsd` command: a verb and the module that serves it, imported when it is called."""
+
+import sys
+from importlib import import_module
+
+VERBS = {
+    "simulate": ("zsd_train.cli", "a noisy image with its truth, to try everything on"),
+    "noise": ("zsd_train.cli", "camera offset, gain and read noise, told from images"),
+    "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
+    "evaluate": ("zsd_train.cli", "PSNR, SSIM and NRMSE against a truth"),
+    "export": ("zsd_export.cli", "from a training run to a model package"),
+    "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
+}
+# Where an import fails, the extra that brings what is missing.
+EXTRAS = {"zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
+
+
+def main() -> None:
+    """Entry point of the command line; exit status 0, 2 (the input is at fault) or 1 (anything else)."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("zsd"))
+        return
+    verb = arguments[0] if arguments else ""
+    if verb not in VERBS:
+        _help(verb)
+    module, _ = VERBS[verb]
+    try:
+        app = import_module(module).app
+    except ModuleNotFoundError as error:
+        extra = EXTRAS[module.split(".")[0]]
+        print(f"error: zsd {verb} needs {error.name}: pip install 'zsd[{extra}]'", file=sys.stderr)
+        sys.exit(2)
+    app(arguments, prog_name="zsd")
+
+
+def _help(verb: str) -> None:
+    print("zsd: zero-shot denoising and deconvolution of fluorescence images\n")
+    print("usage: zsd VERB [OPTIONS]; zsd VERB --help")
+    print("\n".join(f"  {name:<10} {text}" for name, (_, text) in VERBS.items()))
+    if verb in ("", "--help", "-h"):
+        sys.exit(0)
+    print(f"error: there is no verb {verb!r}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,30 @@
+"""`zsd export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsd_runtime.cli import Quiet, told
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keeps the verb a verb."""
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder that `zsd train` wrote.")],
+    package: Annotated[Path, typer.Argument(help="New folder, or new file ending in .zip.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model; the run's if not given.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model package: ONNX, BioImage.IO 0.5 description, test tensors, measured halo."""
+    with told(quiet):
+        from zsd_export.export import export as write
+
+        write(run, package, name=name)
+        print(f"OK {package} written; its network agrees with the trained one")

@@ -1,0 +1,228 @@
+"""`zsd simulate`, `noise`, `train` and `evaluate`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from zsd_runtime.cli import Quiet, numbers, progress_bar, told
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import Image, read_image, write_image
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the files.")]
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif and psf.tif.")],
+    size: Annotated[str, typer.Option(help="YxX, raw pixels.")] = "512x512",
+    photons: Annotated[float, typer.Option(help="Photo-electrons in the brightest raw pixel.")] = 30.0,
+    gain: Annotated[float, typer.Option(help="Counts per photo-electron.")] = 1.0,
+    offset: Annotated[float, typer.Option(help="Camera offset, counts.")] = 100.0,
+    read_noise: Annotated[float, typer.Option(help="Standard deviation, counts.")] = 2.0,
+    na: Annotated[float, typer.Option("--na", help="Numerical aperture.")] = 1.4,
+    wavelength: Annotated[float, typer.Option(help="Emission wavelength, nm.")] = 525.0,
+    refractive_index: Annotated[float, typer.Option(help="Of immersion and sample.")] = 1.515,
+    pixel_size: Annotated[float, typer.Option(help="Raw pixel, µm.")] = 0.0626,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a noisy image with its truth: filaments, vesicles and haze through a microscope onto a camera.
+
+    truth.tif and psf.tif are on the grid twice as fine.
+    """
+    with told(quiet):
+        from zsd_train.simulate import UPSAMPLE, Camera
+        from zsd_train.simulate import simulate as make
+
+        shape = numbers(size, "--size")
+        assert shape is not None
+        result = make(
+            shape, photons=photons, camera=Camera(offset, gain, read_noise), na=na,  # type: ignore[arg-type]
+            wavelength_nm=wavelength, refractive_index=refractive_index, pixel_size_um=pixel_size, seed=seed,
+        )  # fmt: skip
+        fine = pixel_size / UPSAMPLE
+        for name, data, pixel in (
+            ("noisy", result.noisy, pixel_size),
+            ("clean", result.clean, pixel_size),
+            ("truth", result.truth, fine),
+            ("psf", result.psf.astype(np.float32), fine),
+        ):
+            write_image(out / f"{name}.tif", Image(data, "YX", (pixel, pixel)))
+        print(f"OK simulated {size} in {out}")
+
+
+@app.command()
+def noise(
+    images: Annotated[list[Path], typer.Argument(help="Images of one camera setting.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    axes: Axes = None,
+    quiet: Quiet = False,
+) -> None:
+    """Estimate camera offset, gain and read noise from images.
+
+    What images can tell for certain is the line variance = gain · counts + constant. The offset is the level of the
+    darkest part; where nothing in the image is dark it includes background, and the read noise its shot noise.
+    """
+    with told(quiet):
+        from zsd_train.noise import estimate_noise
+
+        planes, _ = _read_planes(images, axes)
+        model = estimate_noise([plane.astype(np.float64) for plane in planes])
+        if as_json:
+            print(json.dumps(asdict(model) | {"read_noise": model.read_noise}, indent=1))
+            return
+        print(f"gain        {model.gain:.4g} ± {model.gain_error:.2g} counts per photo-electron")
+        print(f"offset      {model.offset:.5g} ± {model.offset_error:.2g} counts (level of the darkest part)")
+        print(f"read noise  {model.read_noise:.3g} counts (standard deviation at that level)")
+        print(f"variance    {model.gain:.4g} · counts {model.constant:+.5g} counts² (± {model.constant_error:.2g})")
+        print(f"OK {model.message}")
+
+
+@app.command()
+def train(
+    images: Annotated[list[Path], typer.Argument(help="Noisy images of one kind; T planes are more images.")],
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    psf: Annotated[Path | None, typer.Option(help="PSF as TIFF: 2D, or 3D (its focal plane is taken).")] = None,
+    psf_pixel_size: Annotated[float | None, typer.Option(help="Of the PSF, µm; from the file if it says.")] = None,
+    centre_psf: Annotated[bool, typer.Option("--centre-psf", help="Accept an even-sized or off-centre PSF.")] = False,
+    psf_sigma: Annotated[float | None, typer.Option(help="Gaussian PSF instead: its σ in raw pixels.")] = None,
+    na: Annotated[float | None, typer.Option("--na", help="Generate the PSF instead: numerical aperture.")] = None,
+    wavelength: Annotated[float | None, typer.Option(help="… emission wavelength, nm.")] = None,
+    refractive_index: Annotated[float, typer.Option(help="… of immersion and sample.")] = 1.515,
+    pixel_size: Annotated[float | None, typer.Option(help="Raw pixel, µm; from the image if it says.")] = None,
+    preset: Annotated[str | None, typer.Option(help="compact (default) or reference (published widths).")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with any key of TrainConfig.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget; 4 if no budget is given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps instead: repeatable.")] = None,
+    offset: Annotated[float | None, typer.Option(help="Camera offset, counts; estimated if not given.")] = None,
+    gain: Annotated[float | None, typer.Option(help="Counts per photo-electron; estimated if not given.")] = None,
+    read_noise: Annotated[float | None, typer.Option(help="Counts; estimated if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, patches and noise.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    axes: Axes = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network on noisy images alone. Ctrl-C saves the run; --resume goes on with it."""
+    with told(quiet):
+        from zsd_train.config import make_config, read_config
+        from zsd_train.train import Interrupted, Progress
+        from zsd_train.train import train as run
+
+        options = {
+            "preset": preset, "minutes": minutes, "steps": steps, "offset": offset, "gain": gain,
+            "read_noise": read_noise, "seed": seed, "device": device,
+        }  # fmt: skip
+        given = {key: value for key, value in options.items() if value is not None}
+        chosen = make_config(**((read_config(config) if config else {}) | given))
+        planes, found = _read_planes(images, axes)
+        pixel_size = _agree(pixel_size, found, "--pixel-size", str(images[0]))
+        kernel = _psf(
+            psf, psf_pixel_size, centre_psf, psf_sigma, na, wavelength, refractive_index, pixel_size,
+            chosen.network.upsample,
+        )  # fmt: skip
+        with progress_bar("training", quiet) as bar:
+
+            def report(p: Progress) -> None:
+                left = f"{p.seconds_left:.0f} s left"
+                numbers = f"step {p.step}, {p.steps_per_second:.1f}/s, loss {p.loss:.4f}, {left}"
+                bar(p.fraction, f"{numbers}  {p.message}" if p.message else "")
+
+            try:
+                result = run(planes, kernel, chosen, out, pixel_size_um=pixel_size, resume=resume, report=report)
+            except Interrupted as error:
+                print(f"{'ERROR ' * quiet}{error}")
+                raise typer.Exit(1) from None
+        print(f"OK {result.measured['stopped']}; {out}")
+
+
+@app.command()
+def evaluate(
+    image: Annotated[Path, typer.Argument(help="The image to judge.")],
+    truth: Annotated[Path, typer.Option(help="What it should be, on the same grid.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    axes: Axes = None,
+    quiet: Quiet = False,
+) -> None:
+    """PSNR, SSIM and NRMSE against a truth, after the gain and offset that bring the image nearest."""
+    with told(quiet):
+        from zsd_train.evaluate import evaluate as compare
+
+        scores = compare(read_image(image, axes).data, read_image(truth, axes).data)
+        if as_json:
+            print(json.dumps(asdict(scores), indent=1))
+            return
+        print(f"OK PSNR {scores.psnr:.2f} dB  SSIM {scores.ssim:.4f}  NRMSE {scores.nrmse:.4f}")
+
+
+def _read_planes(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], float | None]:
+    """All planes (Y, X) of all files, and the pixel size (µm) that the first file states."""
+    images = [read_image(path, axes) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if "Z" in image.axes and image.data.shape[image.axes.index("Z")] > 1:
+            raise InputError(f"{path} has a Z axis; this version trains on planes: give single slices, or --axes TYX")
+        if "C" in image.axes and image.data.shape[image.axes.index("C")] > 1:
+            raise InputError(
+                f"{path} has {image.data.shape[image.axes.index('C')]} channels: a model is for one channel; split them"
+            )
+    size = images[0].pixel_size_um
+    if size is not None and abs(size[0] - size[1]) > 1e-3 * size[0]:
+        raise InputError(f"{paths[0]} has pixels of {size[0]:g} x {size[1]:g} µm: resample it to square ones")
+    return [plane for image in images for plane in image.planes("YX")], size[0] if size else None
+
+
+def _agree(given: float | None, found: float | None, option: str, name: str) -> float | None:
+    """The pixel size that is given, or found in the file; an error if they differ."""
+    if given is not None and given <= 0:
+        raise InputError(f"{option} {given:g} must be above 0 µm")
+    if given and found and abs(given / found - 1) > 0.01:
+        raise InputError(f"{name} says its pixels are {found:g} µm, {option} says {given:g}: correct the wrong one")
+    return given or found
+
+
+def _psf(
+    path: Path | None,
+    psf_pixel_size: float | None,
+    centre: bool,
+    sigma: float | None,
+    na: float | None,
+    wavelength: float | None,
+    refractive_index: float,
+    pixel_size: float | None,
+    upsample: int,
+) -> NDArray[np.float64]:
+    """The PSF on the deconvolved grid from whichever description of it was given."""
+    from zsd_train import psf as make
+
+    ways: dict[str, Any] = {"--psf": path, "--psf-sigma": sigma, "--na": na}
+    chosen = [option for option, value in ways.items() if value is not None]
+    if len(chosen) != 1:
+        raise InputError(
+            f"the PSF is given {'by ' + ' and '.join(chosen) if chosen else 'by nothing'}: "
+            "give one of --psf FILE, --psf-sigma PIXELS, or --na with --wavelength"
+        )
+    if sigma is not None:
+        return make.gaussian_psf(sigma * upsample)
+    if pixel_size is None:
+        raise InputError("the image does not say its pixel size: give it with --pixel-size (µm), or use --psf-sigma")
+    fine = pixel_size / upsample
+    if na is not None:
+        if wavelength is None:
+            raise InputError("--na needs the emission wavelength: add --wavelength (nm)")
+        generated = make.widefield_psf(na, wavelength, fine, refractive_index)
+        return make.prepare_psf(generated, fine, fine, name="the generated PSF")
+    assert path is not None
+    image = read_image(path)
+    if image.axes not in ("YX", "ZYX", "TYX"):
+        raise InputError(f"{path} has axes {image.axes}; a PSF is YX or ZYX")
+    found = image.pixel_size_um[0] if image.pixel_size_um else None
+    size = _agree(psf_pixel_size, found, "--psf-pixel-size", str(path))
+    if size is None:
+        raise InputError(f"{path} does not say its pixel size: give it with --psf-pixel-size (µm)")
+    return make.prepare_psf(image.data, size, fine, centre=centre, name=str(path))

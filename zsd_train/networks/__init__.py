@@ -1,0 +1,1 @@
+"""Networks of zsd, one stage a file."""

@@ -1,0 +1,206 @@
+"""The camera's noise, told from images: variance = gain · signal + constant.
+
+The spatial estimate follows the noise-level-function idea (Foi et al. 2008; Immerkær 1996): a high-pass filter
+that optics lets almost no structure through leaves noise, whose variance is compared with the local mean.
+Two things keep the line unbiased:
+
+- Pixels are grouped by one local mean, and a group's signal is read from *another*, made of other pixels, so that
+  the noise of the grouping does not flatten the slope (errors in variables).
+- The signal is averaged with the squared weights of the high-pass filter, which makes
+  ``E[residual²] = gain · E[signal] + constant`` exact for white noise.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from zsd_runtime.errors import InputError
+
+Array = NDArray[np.float64]
+
+# Fourth difference in Y and in X: only the corner of the spectrum passes, where a microscope's OTF has ended.
+_LINE = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
+_HIGH_PASS = np.outer(_LINE, _LINE) / (_LINE**2).sum()  # unit norm: white noise keeps its variance
+_SIGNAL = _HIGH_PASS**2
+# A square ring around the high-pass filter's window, sharing no pixel with it.
+_RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
+_BINS = 40
+_SMALLEST_BIN = 200
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """variance(counts) = max(gain · counts + constant, floor), with one standard error each.
+
+    gain : counts per photo-electron (0 where it cannot be told) · constant : counts² ·
+    floor : the variance of the darkest pixels, counts² · offset : level of the darkest pixels, counts: the camera's
+    offset where something in the image is dark, else offset and background together · read_noise : counts,
+    that of a pixel at `offset`.
+    """
+
+    gain: float
+    constant: float
+    floor: float
+    offset: float
+    gain_error: float = 0.0
+    constant_error: float = 0.0
+    offset_error: float = 0.0
+    message: str = ""
+
+    @property
+    def read_noise(self) -> float:
+        """Standard deviation (counts) at the offset."""
+        return float(np.sqrt(self.variance(self.offset)))
+
+    def variance(self, counts: Array | float) -> Array:
+        """Noise variance (counts²) where the noise-free image is `counts`, any shape."""
+        return np.maximum(self.gain * np.asarray(counts, np.float64) + self.constant, self.floor)
+
+
+def known_noise(offset: float, gain: float, read_noise: float) -> NoiseModel:
+    """The model of a camera whose values are known: offset (counts), gain (counts/e), read noise (counts)."""
+    if not gain > 0:
+        raise InputError(f"gain {gain} must be above 0 counts per electron: see the camera's data sheet")
+    if read_noise < 0:
+        raise InputError(f"read noise {read_noise} must be 0 or above (counts)")
+    floor = max(read_noise**2, 1e-6 * gain)
+    return NoiseModel(gain, read_noise**2 - gain * offset, floor, offset, message="given by the user")
+
+
+def estimate_noise(images: list[Array]) -> NoiseModel:
+    """Estimate the noise of `images`, each (Y, X) in camera counts.
+
+    Where the list repeats one scene (two or more frames of a shape whose differences carry no structure), the
+    temporal differences serve; otherwise each image's own high frequencies do.
+
+    Raises
+    ------
+    InputError
+        When no image is large enough, or all are constant.
+    """
+    if max(min(image.shape) for image in images) < 32:
+        raise InputError("noise cannot be told from less than 32x32 pixels: give --offset, --gain and --read-noise")
+    samples = _temporal_samples(images) or _concatenated([_spatial_samples(image) for image in images])
+    signal, group, residual = samples.signal, samples.group, samples.residual
+    if residual.size < 2 * _SMALLEST_BIN or not residual.any():
+        raise InputError("the image has no noise to measure (constant, or saturated almost everywhere)")
+    offset, offset_error = _dark_level(signal, group)
+    x, variance, error = _noise_level_function(signal, group, residual)
+    gain, constant, covariance = _fit_line(x, variance, error)
+    floor = max(0.5 * float(variance.min()), 1e-6 * float(variance.max()))
+    gain_error, constant_error = (float(np.sqrt(v)) for v in np.diag(covariance))
+    if gain < 3 * gain_error:
+        weights = 1 / error**2
+        constant = float((variance * weights).sum() / weights.sum())
+        return NoiseModel(
+            0.0, constant, constant, offset, gain_error, float(weights.sum() ** -0.5), offset_error,
+            f"the gain cannot be told (slope {gain:.3g} ± {gain_error:.3g}): read noise dominates, taken as constant",
+        )  # fmt: skip
+    return NoiseModel(gain, constant, floor, offset, gain_error, constant_error, offset_error, samples.message)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """One entry a usable pixel: the local signal, another local mean to group by, and the pure-noise residual."""
+
+    signal: Array
+    group: Array
+    residual: Array
+    message: str
+
+
+def _usable(image: Array) -> NDArray[np.bool_]:
+    """Pixels whose windows hold neither the border, nor values clipped at the top or the bottom of the range."""
+    clipped = np.zeros(image.shape, bool)
+    for extreme in (image.min(), image.max()):
+        at = image == extreme
+        if at.sum() > max(10, 1e-4 * image.size):
+            clipped |= at
+    if clipped.mean() > 0.25:  # clipping is everywhere (an 8-bit black): the darkest groups are left out later
+        clipped &= image == image.max()
+    usable = ~ndi.binary_dilation(clipped, iterations=1)
+    usable[:4], usable[-4:], usable[:, :4], usable[:, -4:] = False, False, False, False
+    return usable
+
+
+def _spatial_samples(image: Array) -> _Samples:
+    usable = _usable(image)
+    signal, group, residual = (ndi.convolve(image, k, mode="reflect")[usable] for k in (_SIGNAL, _RING, _HIGH_PASS))
+    return _Samples(signal, group, residual, "from the high spatial frequencies")
+
+
+def _temporal_samples(images: list[Array]) -> _Samples | None:
+    """Half-differences of neighbouring frames, if they are white: then nothing moved and nothing faded."""
+    if len(images) < 2 or len({image.shape for image in images}) > 1:
+        return None
+    frames = images[:64]
+    total = np.sum(frames, axis=0)
+    parts = []
+    for first, second in pairwise(frames):
+        difference = (first - second) / np.sqrt(2)
+        difference -= difference.mean()
+        smooth = ndi.uniform_filter(difference, 9)
+        if smooth.var() > 1.5 * difference.var() / 81:
+            return None
+        mean = (first + second) / 2
+        others = (total - first - second) / (len(frames) - 2) if len(frames) > 2 else None
+        group = ndi.convolve(mean, _RING, mode="reflect") if others is None else others
+        usable = _usable(mean)
+        parts.append(_Samples(mean[usable], group[usable], difference[usable], "from repeats of one scene"))
+    return _concatenated(parts)
+
+
+def _concatenated(parts: list[_Samples]) -> _Samples:
+    return _Samples(
+        np.concatenate([p.signal for p in parts]),
+        np.concatenate([p.group for p in parts]),
+        np.concatenate([p.residual for p in parts]),
+        parts[0].message,
+    )
+
+
+def _dark_level(signal: Array, group: Array) -> tuple[float, float]:
+    """Mean signal of the pixels whose surroundings are the darkest 1 %, and its standard error."""
+    dark = signal[group <= np.quantile(group, 0.01)]
+    return float(dark.mean()), float(dark.std() / np.sqrt(max(dark.size / 8, 1)))
+
+
+def _noise_level_function(signal: Array, group: Array, residual: Array) -> tuple[Array, Array, Array]:
+    """(mean signal, noise variance, its standard error) of groups of pixels with like surroundings."""
+    order = np.argsort(group)
+    # Half of the groups hold equal numbers of pixels, the other half equal steps of brightness: few bright pixels
+    # carry most of what can be known of the gain.
+    by_count = np.linspace(0, order.size, _BINS // 2 + 1).astype(int)
+    levels = np.linspace(group[order[0]], group[order[-1]], _BINS // 2 + 1)
+    edges = np.unique(np.concatenate([by_count, np.searchsorted(group[order], levels[1:-1])]))
+    kept = [0]
+    for edge in edges[1:]:
+        if edge - kept[-1] >= _SMALLEST_BIN:
+            kept.append(int(edge))
+    kept[-1] = order.size
+    rows = []
+    for start, stop in pairwise(kept):
+        inside = order[start:stop]
+        squares = residual[inside] ** 2
+        squares = squares[squares <= 20 * squares.mean()]  # a hot pixel, a cosmic ray
+        # Neighbouring residuals are correlated: about 1 in 4 is independent.
+        rows.append((signal[inside].mean(), squares.mean(), squares.std() / np.sqrt(squares.size / 4)))
+    x, variance, error = np.array(rows).T
+    return x, variance, np.maximum(error, 1e-3 * variance.max() / np.sqrt(order.size))
+
+
+def _fit_line(x: Array, variance: Array, error: Array) -> tuple[float, float, Array]:
+    """Weighted straight line, with groups far above it (structure that leaked through) losing their weight."""
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    weights = 1 / error**2
+    robust = np.ones_like(x)
+    for _ in range(10):
+        normal = design.T @ (design * (weights * robust)[:, None])
+        gain, constant = np.linalg.solve(normal, design.T @ (weights * robust * variance))
+        pull = (variance - gain * x - constant) / np.maximum(error, 0.02 * variance)
+        robust = np.minimum(1, 2.5 / np.maximum(np.abs(pull), 1e-9))
+    misfit = max(1.0, float((robust * pull**2).sum() / max(len(x) - 2, 1)))
+    return float(gain), float(constant), np.asarray(np.linalg.inv(normal) * misfit, np.float64)
