@@ -29,7 +29,7 @@ from zsd_train import TrainConfig, train
 from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate
 from zsd_train.networks.dual_stage import DualStageUNet
 from zsd_train.noise import estimate_noise
-from zsd_train.pictures import enlarged, middle, montage
+from zsd_train.pictures import enlarged, montage
 from zsd_train.psf import gaussian_psf, prepare_psf, widefield_psf
 from zsd_train.simulate import Camera, simulate
 from zsd_train.train import Progress, Run
@@ -68,6 +68,7 @@ def simulated(minutes: float, seeds: int) -> None:
                 "flux_denoised": float(result.denoised.mean() / above),
                 "flux_deconvolved": float(result.deconvolved.mean() / above),
                 "noise": {k: run.measured["noise"][k] for k in ("gain", "offset")}, "steps": run.measured["steps"],
+                "threads": torch.get_num_threads(),
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
     save("simulated", {"minutes": minutes, "rows": rows})
@@ -82,7 +83,8 @@ def simulated(minutes: float, seeds: int) -> None:
 
 
 def fmd(folder: Path, minutes: float) -> None:
-    rows, pictures = [], []
+    rows: list[dict[str, Any]] = []
+    pictures = []
     for path in sorted((folder / "fmd" / "raw").glob("*.png")):
         noisy = iio.imread(path)
         truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
@@ -104,8 +106,9 @@ def fmd(folder: Path, minutes: float) -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
         raw = (noisy, ndi.gaussian_filter(noisy.astype(np.float64), sigma), result.denoised)
-        panels = [enlarged(detail(image, DETAIL), 2) for image in raw]
-        panels += [detail(result.deconvolved, 2 * DETAIL), enlarged(detail(truth, DETAIL), 2)]
+        corner = brightest(truth)
+        panels = [detail(image, corner) for image in raw]
+        panels += [detail(result.deconvolved, corner, 2), detail(truth, corner)]
         pictures.append(montage(panels))
     iio.imwrite(DOCS / "fmd.png", np.vstack(pictures))
     save("fmd", {"minutes": minutes, "psf_sigma": FMD_PSF_SIGMA, "rows": rows})
@@ -119,12 +122,12 @@ def pictures(folder: Path, minutes: float) -> None:
     """Real images without a truth: noisy | denoised | deconvolved, to be looked at."""
     lattice = tifffile.imread(folder / "lattice-light-sheet" / "im_deskewed.tif")
     bead = tifffile.imread(folder / "lattice-light-sheet" / "psf.tif")
-    brightest = lattice[int(np.argmax(lattice.mean(axis=(1, 2))))]
+    slice_ = lattice[int(np.argmax(lattice.mean(axis=(1, 2))))]
     with mrcfile.open(folder / "sim-2d-microtubules" / "MT.mrc", permissive=True) as file:
         microtubules = np.asarray(file.data).astype(np.float64).mean(axis=0)
     fine = 0.0626 / 2
     cases = {
-        "lattice-light-sheet": (brightest, prepare_psf(bead, 0.1, 0.05, centre=True)),
+        "lattice-light-sheet": (slice_, prepare_psf(bead, 0.1, 0.05, centre=True)),
         "sim-2d-microtubules": (microtubules, prepare_psf(widefield_psf(1.3, 525, fine), fine, fine)),
     }
     rows = []
@@ -136,14 +139,23 @@ def pictures(folder: Path, minutes: float) -> None:
             "flux_deconvolved": float(result.deconvolved.mean() / above), "kept_step": run.measured["kept_step"],
         })  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
-        panels = [enlarged(detail(a, DETAIL), 2) for a in (image, result.denoised)]
-        iio.imwrite(DOCS / f"{name}.png", montage([*panels, detail(result.deconvolved, 2 * DETAIL)]))
+        corner = brightest(result.denoised)
+        panels = [detail(image, corner), detail(result.denoised, corner), detail(result.deconvolved, corner, 2)]
+        iio.imwrite(DOCS / f"{name}.png", montage(panels))
     save("pictures", {"minutes": minutes, "rows": rows})
 
 
-def detail(image: Any, side: int) -> Any:
-    """The middle of an image."""
-    return middle(image, side, 1)
+def brightest(image: Any) -> tuple[int, int]:
+    """Corner of the brightest square of DETAIL raw pixels."""
+    means = ndi.uniform_filter(image.astype(np.float64), DETAIL, origin=-(DETAIL // 2))
+    y, x = np.unravel_index(np.argmax(means[: 1 - DETAIL, : 1 - DETAIL]), [n - DETAIL + 1 for n in image.shape])
+    return int(y), int(x)
+
+
+def detail(image: Any, corner: tuple[int, int], factor: int = 1) -> Any:
+    """DETAIL raw pixels of an image `factor` times as fine, brought to the fine grid."""
+    y, x = (c * factor for c in corner)
+    return enlarged(image[y : y + DETAIL * factor, x : x + DETAIL * factor], 2 // factor)
 
 
 def watch(noisy: Any, truth: Any, seen: list[float]) -> Any:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from zsd_export import export
 from zsd_train import TrainConfig, train
@@ -13,7 +12,7 @@ from zsd_train.psf import prepare_psf
 from zsd_train.simulate import Camera, Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-TINY = NetworkConfig(width=4, depth=2, convs=1, head=8)
+TINY = NetworkConfig(width=4, depth=2, convs=2, head=8)
 
 
 def needs_shared(*names: str) -> pytest.MarkDecorator:
@@ -35,9 +34,8 @@ def psf(simulation: Simulation) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def run_folder(simulation: Simulation, psf: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("trained") / "cell run"
-    config = TrainConfig(steps=60, network=TINY, patch=32, precision="fp32", device="cpu")
+    config = TrainConfig(steps=200, network=TINY, patch=32, precision="fp32", device="cpu")
     train([simulation.noisy], psf, config, folder, pixel_size_um=simulation.pixel_size_um)
     return folder
 

@@ -80,3 +80,12 @@ def test_images_that_tell_nothing_are_refused():
         estimate_noise([np.random.default_rng(0).random((16, 400))])
     with pytest.raises(InputError, match="gain"):
         known_noise(0, 0, 1)
+
+
+def test_flat_padding_is_left_out():
+    s = simulate((256, 256), photons=100, camera=Camera(100, 2, 3), seed=1)
+    image = np.zeros((256, 500))
+    image[:, 100:356] = s.noisy
+    model = estimate_noise([image])
+    assert model.gain == pytest.approx(2, rel=0.1)
+    assert model.offset == pytest.approx(100, abs=2)

@@ -17,7 +17,7 @@ class NetworkConfig(BaseModel):
 
     width: int = Field(16, ge=2, description="channels of the first level; each level below has twice as many")
     depth: int = Field(3, ge=1, le=6, description="number of 2 x 2 poolings")
-    convs: int = Field(2, ge=1, description="convolutions a level")
+    convs: int = Field(2, ge=2, description="convolutions a level")
     head: int = Field(32, ge=1, description="channels of the convolutions on the fine grid")
     upsample: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
 

@@ -121,7 +121,9 @@ def _usable(image: Array) -> NDArray[np.bool_]:
             clipped |= at
     if clipped.mean() > 0.25:  # clipping is everywhere (an 8-bit black): the darkest groups are left out later
         clipped &= image == image.max()
-    usable = ~ndi.binary_dilation(clipped, iterations=1)
+    # Flat squares hold no noise: the padding of a deskewed or registered image.
+    flat = ndi.maximum_filter(image, 5) == ndi.minimum_filter(image, 5)
+    usable = ~ndi.binary_dilation(clipped, iterations=1) & ~ndi.binary_dilation(flat, iterations=5)
     usable[:4], usable[-4:], usable[:, :4], usable[:, -4:] = False, False, False, False
     return usable
 

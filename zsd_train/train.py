@@ -31,7 +31,7 @@ import tomli_w
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -280,7 +280,7 @@ def load_run(folder: str | Path) -> Run:
         network = DualStageUNet(**config.network.model_dump())
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         psf, sample = (tifffile.imread(folder / name).astype(np.float64) for name in ("psf.tif", "sample.tif"))
-    except (KeyError, OSError, RuntimeError, tomllib.TOMLDecodeError, tifffile.TiffFileError) as error:
+    except (KeyError, OSError, RuntimeError, SafetensorError, tomllib.TOMLDecodeError, tifffile.TiffFileError) as error:
         raise InputError(f"{folder} is damaged ({error}): train again") from error
     return Run(
         folder, config, network.eval(), psf / psf.sum(), sample, measured["offset"], measured["scale"],
@@ -361,8 +361,12 @@ class _State:
         self.best = {name: tensor.to(self.averaged[name].device) for name, tensor in best.items()}
         self.best_errors = tensors["best_errors"]
         entries: dict[int, dict[str, Tensor]] = {}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for key, tensor in _under("adam.", tensors).items():
             name, index = key.rsplit(".", 1)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # fused Adam walks through memory: it needs the parameter's layout
+                tensor = torch.empty_like(parameter).copy_(tensor)
             entries.setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
         for name, generator in self.generators.items():
