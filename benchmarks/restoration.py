@@ -2,6 +2,7 @@
 
     python benchmarks/restoration.py simulated --minutes 4 --seeds 5
     python benchmarks/restoration.py fmd DATA --minutes 1        (also at four times the minutes)
+    python benchmarks/restoration.py fmd DATA --minutes 1 --recorruption gaussian --only Confocal_FISH_1
     python benchmarks/restoration.py pictures DATA --minutes 2
 
 DATA is a folder of real microscopy with fmd/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes the
@@ -12,8 +13,9 @@ import argparse
 import importlib
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import imageio.v3 as iio
 import mrcfile
@@ -41,10 +43,12 @@ DETAIL = 144  # raw pixels of a picture
 FMD_PSF_SIGMA = 1.0  # raw pixels; the data set does not say its pixel size
 
 
-def restore(image: Any, psf: Any, config: TrainConfig, report: Any = lambda p: None) -> tuple[Prediction, Run]:
-    with tempfile.TemporaryDirectory() as folder:
-        run = train([image], psf, config, Path(folder) / "run", report=report)
-        package = export(Path(folder) / "run", Path(folder) / "model.zip", name="benchmark")
+def restore(image: Any, psf: Any, config: TrainConfig, watcher: Any = None) -> tuple[Prediction, Run]:
+    """Train, export, predict; `watcher`, given the run folder, makes the reporter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        run = train([image], psf, config, folder, report=watcher(folder) if watcher else lambda progress: None)
+        package = export(folder, Path(name) / "model.zip", name="benchmark")
         with load_model(package) as model:
             return model.predict(image), run
 
@@ -82,10 +86,10 @@ def simulated(minutes: float, seeds: int) -> None:
               f"| {min(r['deconvolved'] - r['lucy'] for r in part):+.2f} dB | {flux:.2%} |")  # fmt: skip
 
 
-def fmd(folder: Path, minutes: float) -> None:
+def fmd(folder: Path, minutes: float, recorruption: Literal["poisson", "gaussian"], only: str) -> None:
     rows: list[dict[str, Any]] = []
     pictures = []
-    for path in sorted((folder / "fmd" / "raw").glob("*.png")):
+    for path in sorted((folder / "fmd" / "raw").glob(f"{only}.png")):
         noisy = iio.imread(path)
         truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
         psf = gaussian_psf(2 * FMD_PSF_SIGMA)
@@ -95,7 +99,12 @@ def fmd(folder: Path, minutes: float) -> None:
         }  # fmt: skip
         for factor in (1, 4):
             seen: list[float] = []
-            result, run = restore(noisy, psf, TrainConfig(minutes=factor * minutes), watch(noisy, truth, seen))
+            result, run = restore(
+                noisy,
+                psf,
+                TrainConfig(minutes=factor * minutes, recorruption=recorruption),
+                partial(watch, noisy=noisy, truth=truth, seen=seen),
+            )
             score = evaluate(result.denoised, truth).psnr
             above = noisy.mean() - run.offset
             row[f"x{factor}"] = {
@@ -110,8 +119,9 @@ def fmd(folder: Path, minutes: float) -> None:
         panels = [detail(image, corner) for image in raw]
         panels += [detail(result.deconvolved, corner, 2), detail(truth, corner)]
         pictures.append(montage(panels))
-    iio.imwrite(DOCS / "fmd.png", np.vstack(pictures))
-    save("fmd", {"minutes": minutes, "psf_sigma": FMD_PSF_SIGMA, "rows": rows})
+    name = "fmd" if recorruption == "poisson" else "fmd-gaussian"
+    iio.imwrite(DOCS / f"{name}.png", np.vstack(pictures))
+    save(name, {"minutes": minutes, "psf_sigma": FMD_PSF_SIGMA, "threads": torch.get_num_threads(), "rows": rows})
     print("| image | raw | best Gaussian | denoised | after 4 x | best seen on the way |")
     for r in rows:
         print(f"| {r['image']} | {r['raw']:.2f} | {r['gaussian']:.2f} | {r['x1']['denoised']:.2f} "
@@ -158,7 +168,7 @@ def detail(image: Any, corner: tuple[int, int], factor: int = 1) -> Any:
     return enlarged(image[y : y + DETAIL * factor, x : x + DETAIL * factor], 2 // factor)
 
 
-def watch(noisy: Any, truth: Any, seen: list[float]) -> Any:
+def watch(folder: Path, noisy: Any, truth: Any, seen: list[float]) -> Any:
     """A reporter that scores the averaged weights, good or bad, each time that the run saves itself."""
     training.SECONDS_BETWEEN_SAVES = 10.0
     offset = estimate_noise([noisy.astype(np.float64)]).offset
@@ -169,8 +179,8 @@ def watch(noisy: Any, truth: Any, seen: list[float]) -> Any:
         if progress.seconds - last < 11:
             return
         last = progress.seconds
-        state = next(Path(tempfile.gettempdir()).glob("tmp*/run/state.safetensors"), None)
-        if state is None:
+        state = folder / "state.safetensors"
+        if not state.exists():
             return
         weights = load_file(state)
         network = DualStageUNet(**TrainConfig().network.model_dump())
@@ -195,8 +205,12 @@ if __name__ == "__main__":
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--recorruption", choices=["poisson", "gaussian"], default="poisson")
+    parser.add_argument("--only", default="*", help="fmd: image name")
     arguments = parser.parse_args()
     if arguments.what == "simulated":
         simulated(arguments.minutes, arguments.seeds)
+    elif arguments.what == "fmd":
+        fmd(arguments.folder, arguments.minutes, arguments.recorruption, arguments.only)
     else:
-        {"fmd": fmd, "pictures": pictures}[arguments.what](arguments.folder, arguments.minutes)
+        pictures(arguments.folder, arguments.minutes)
