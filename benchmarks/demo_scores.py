@@ -9,7 +9,7 @@ import scipy.ndimage as ndi
 
 from zsd_runtime.images import read_image
 from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
-from zsd_train.pictures import enlarged, middle, montage
+from zsd_train.pictures import GAP, enlarged, middle, montage
 from zsd_train.train import load_run
 
 SIDE = 160  # raw pixels of the detail shown
@@ -38,11 +38,12 @@ def main(folder: Path) -> None:
     print(f"flux kept: denoised {denoised.mean() / above:.2%}, deconvolved {deconvolved.mean() / above:.2%}")
     raw = [enlarged(middle(image, SIDE, 1), 2) for image in (noisy, ndi.gaussian_filter(noisy, sigma), denoised, clean)]
     fine = [middle(image, 2 * SIDE, 1) for image in (lucy_image, deconvolved, truth)]
-    top = montage(raw)
-    bottom = montage([fine[0], fine[1], fine[2], np.zeros_like(fine[0])])
-    iio.imwrite(folder / "montage.png", np.vstack([top, np.full((4, top.shape[1]), 255, np.uint8), bottom]))
+    top, bottom = montage(raw), montage(fine)
+    left = np.full((bottom.shape[0], top.shape[1] - bottom.shape[1]), 255, np.uint8)
+    line = np.full((GAP, top.shape[1]), 255, np.uint8)
+    iio.imwrite(folder / "montage.png", np.vstack([top, line, np.hstack([left, bottom])]))
     print(
-        f"{folder}/montage.png: noisy | best Gaussian | denoised | clean, above Richardson-Lucy | deconvolved | truth"
+        f"{folder}/montage.png: noisy | best Gaussian | denoised | clean; below: Richardson-Lucy | deconvolved | truth"
     )
 
 
