@@ -89,3 +89,10 @@ def test_flat_padding_is_left_out():
     model = estimate_noise([image])
     assert model.gain == pytest.approx(2, rel=0.1)
     assert model.offset == pytest.approx(100, abs=2)
+
+
+def test_interpolated_images_are_told_by_their_correlated_noise():
+    image = simulate((256, 256), photons=50, seed=1).noisy.astype(np.float64)
+    assert estimate_noise([image]).correlated == ""
+    shifted = 0.5 * (image + np.roll(image, 1, axis=1))
+    assert estimate_noise([shifted]).correlated == "X"

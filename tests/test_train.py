@@ -177,6 +177,12 @@ def test_runs_are_not_overwritten_or_mixed_up(tmp_path, run_folder):
         load_run(broken)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+def test_a_missing_gpu_is_told(tmp_path):
+    with pytest.raises(InputError, match="no CUDA GPU"):
+        train([image()], PSF, tiny(device="cuda"), tmp_path / "run")
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):

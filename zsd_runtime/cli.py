@@ -1,10 +1,10 @@
 """`zsd predict`, and what all verbs share: how errors, progress and the last line are told."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import typer
@@ -116,27 +116,40 @@ def _predict_file(model: Model, path: Path, axes: str | None, tile: tuple[int, .
 
         def one(plane: NDArray[np.generic]) -> tuple[NDArray[np.float32], ...]:
             nonlocal done
-            result = model.predict(plane, tile=tile, report=lambda n, total: bar((done + n / total) / count, ""))
+            result = model.predict(plane, tile=tile, report=lambda n, total: bar((done + n / total) / count))
             done += 1
             return result.denoised, result.deconvolved
 
         return image.map(spatial, one)
 
 
+class Bar(Protocol):
+    """Tell how far it is: share done (0..1), what to say, and whether that deserves a line of its own."""
+
+    def __call__(self, share: float, text: str = "", milestone: bool = False) -> None:
+        """Show it."""
+
+
 @contextmanager
-def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[float, str], None]]:
-    """A function of (share done 0..1, message): a bar with ETA on a terminal, the messages as lines otherwise."""
-    if quiet:
-        yield lambda share, message: None
-        return
+def progress_bar(title: str, quiet: bool) -> Iterator[Bar]:
+    """A bar with ETA on a terminal, the milestones as plain lines otherwise, nothing if `quiet`."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda share, message: print(message, file=sys.stderr) if message else None
+    if quiet or not console.is_terminal:
+
+        def lines(share: float, text: str = "", milestone: bool = False) -> None:  # noqa: ARG001
+            if milestone and not quiet:
+                print(text, file=sys.stderr)
+
+        yield lines
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=1.0, note="")
-        yield lambda share, message: progress.update(task, completed=share, note=message)
+
+        def drawn(share: float, text: str = "", milestone: bool = False) -> None:  # noqa: ARG001
+            progress.update(task, completed=share, note=text)
+
+        yield drawn

@@ -22,8 +22,6 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error

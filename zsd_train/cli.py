@@ -1,6 +1,7 @@
 """`zsd simulate`, `noise`, `train` and `evaluate`."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +71,7 @@ def noise(
     darkest part; where nothing in the image is dark it includes background, and the read noise its shot noise.
     """
     with told(quiet):
-        from zsd_train.noise import estimate_noise
+        from zsd_train.noise import correlated_noise, estimate_noise
 
         planes, _ = _read_planes(images, axes)
         model = estimate_noise([plane.astype(np.float64) for plane in planes])
@@ -81,6 +82,8 @@ def noise(
         print(f"offset      {model.offset:.5g} ± {model.offset_error:.2g} counts (level of the darkest part)")
         print(f"read noise  {model.read_noise:.3g} counts (standard deviation at that level)")
         print(f"variance    {model.gain:.4g} · counts {model.constant:+.5g} counts² (± {model.constant_error:.2g})")
+        if model.correlated:
+            print(f"warning: {correlated_noise(model.correlated)}", file=sys.stderr)
         print(f"OK {model.message}")
 
 
@@ -132,7 +135,7 @@ def train(
             def report(p: Progress) -> None:
                 left = f"{p.seconds_left:.0f} s left"
                 numbers = f"step {p.step}, {p.steps_per_second:.1f}/s, loss {p.loss:.4f}, {left}"
-                bar(p.fraction, f"{numbers}  {p.message}" if p.message else "")
+                bar(p.fraction, f"{numbers}  {p.message}", bool(p.message))
 
             try:
                 result = run(planes, kernel, chosen, out, pixel_size_um=pixel_size, resume=resume, report=report)

@@ -41,7 +41,7 @@ from zsd_runtime.images import Image, write_image
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.losses import OTF, crop, data_term, hessian, otf_of, reblurred, total_variation
 from zsd_train.networks.dual_stage import DualStageUNet, Restored
-from zsd_train.noise import NoiseModel, estimate_noise, known_noise
+from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
 from zsd_train.pairs import Pairs, Sampler, dihedral
 from zsd_train.pictures import enlarged, middle, montage
 
@@ -150,7 +150,7 @@ def train(
 
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
-    fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))
+    fabric = Fabric(accelerator=_accelerator(config), devices=1, precision=_precision(config))
     network = DualStageUNet(**config.network.model_dump())
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
@@ -186,6 +186,9 @@ def train(
     minutes = config.minutes or DEFAULT_MINUTES
     started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
     stop_reason = ""
+    if noise.correlated:
+        warning = f"warning: {correlated_noise(noise.correlated)}"
+        report(Progress(state.step, 0, 0, 0, math.nan, math.nan, math.nan, warning))
     loss = denoising = deconvolution = torch.tensor(math.nan)  # until the first step; a finished run makes none
     with _interruptible() as interrupted, _Log(out, state.step) as log:
         while not stop_reason:
@@ -502,11 +505,21 @@ def _scale(frames: list[NDArray[np.float64]], offset: float) -> float:
     return bright - offset
 
 
+def _accelerator(config: TrainConfig) -> str:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "device cuda: torch finds no CUDA GPU here: install its CUDA build and a driver, or train with --device cpu"
+        )
+    return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def _precision(config: TrainConfig) -> Any:
     if config.precision != "auto":
         return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
-    cuda = config.device != "cpu" and torch.cuda.is_available()
-    fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported()
+    if _accelerator(config) == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:  # emulated bf16 is slower than fp32
+        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if fast else "32-true"
 
 
