@@ -117,6 +117,7 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "no run": (("export", tmp_path / "none", tmp_path / "never"), "is not a run"),
         "no package": (("predict", tmp_path / "none", noisy, *out), "does not exist"),
         "size": (("simulate", tmp_path / "never", "--size", "12by12"), "--size 12by12"),
+        "same names": (("predict", tmp_path / "none", noisy, noisy, *out), "different folders"),
         "grids": (("evaluate", noisy, "--truth", sample / "sample" / "truth.tif"), "on the same grid"),
     }
 

@@ -57,6 +57,21 @@ def test_compressed_tiff_and_png_are_read(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / name).data, data)
 
 
+def test_axes_that_a_file_does_not_name_can_be_told(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 5, 16, 16), np.uint16))
+    with pytest.raises(InputError, match="--axes"):
+        read_image(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif", "TZYX").axes == "TZYX"
+
+
+def test_several_images_in_one_file_are_told(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        for _ in range(2):
+            tiff.write(np.zeros((2, 16, 16), np.uint16), photometric="minisblack")
+    with pytest.raises(InputError, match="holds 2 images"):
+        read_image(tmp_path / "a.ome.tif")
+
+
 def _truncated(path):
     stack = RNG.integers(0, 1000, (6, 32, 32)).astype(np.uint16)
     tifffile.imwrite(path, stack, imagej=True)

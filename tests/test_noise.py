@@ -45,7 +45,7 @@ def test_a_stack_of_repeats_tells_the_gain_whatever_the_structure(gain):
 
 def test_frames_that_move_are_not_taken_for_repeats():
     rng = np.random.default_rng(0)
-    scene = simulate((96, 96), photons=200, seed=2).clean.astype(np.float64) - 0
+    scene = simulate((96, 96), photons=200, seed=2).clean.astype(np.float64)
     frames = [Camera(0, 1, 2).expose(np.roll(scene, 7 * i, axis=1), rng).astype(np.float64) for i in range(4)]
     assert "spatial" in estimate_noise(frames).message
 
@@ -96,3 +96,11 @@ def test_interpolated_images_are_told_by_their_correlated_noise():
     assert estimate_noise([image]).correlated == ""
     shifted = 0.5 * (image + np.roll(image, 1, axis=1))
     assert estimate_noise([shifted]).correlated == "X"
+
+
+def test_the_zeros_of_a_photon_counter_are_not_clipping():
+    rng = np.random.default_rng(0)
+    scene = simulate((256, 256), photons=8, seed=1).clean.astype(np.float64)
+    model = estimate_noise([rng.poisson(scene + 1).astype(np.float64)])
+    assert model.gain == pytest.approx(1, rel=0.15)
+    assert model.variance(1.0) == pytest.approx(1, rel=0.15)

@@ -42,6 +42,7 @@ BAD = {
     "format": (_set("format_version", value="0.3.2"), "0.3.2"),
     "type": (_set("type", value="dataset"), "dataset"),
     "climbs out": (_set("weights", "onnx", "source", value="../../etc/passwd"), "leads out"),
+    "drive": (_set("weights", "onnx", "source", value="C:/secret"), "leads out"),
     "absolute": (_set("weights", "onnx", "source", value="/etc/passwd"), "leads out"),
     "no file": (_set("weights", "onnx", "source", value="other.onnx"), "holds no other.onnx"),
     "preprocessing": (_set("inputs", 0, "preprocessing", 0, "id", value="scale_range"), "scale_range"),

@@ -78,6 +78,15 @@ def test_ctrl_c_saves_and_resuming_is_bit_for_bit_the_same(tmp_path):
     assert steps == sorted(steps)
 
 
+def test_a_finished_run_goes_on_with_a_larger_budget(tmp_path):
+    train([image()], PSF, tiny(steps=4), tmp_path / "run")
+    run = train([image()], PSF, make_config(steps=40), tmp_path / "run", resume=True)
+    assert run.measured["steps"] == 40
+    assert run.measured["kept_step"] > 4
+    with pytest.raises(InputError, match="another PSF"):
+        train([image()], gaussian_psf(1.5), None, tmp_path / "run", resume=True)
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
     train([image()], PSF, tiny(steps=3), tmp_path / "run")
     before = weights(tmp_path / "run")

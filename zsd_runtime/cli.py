@@ -25,7 +25,7 @@ def _verbs() -> None:
 
 @contextmanager
 def told(quiet: bool = False) -> Iterator[None]:
-    """Turn what went wrong into one line on stderr and the exit status: 2 the input, 130 Ctrl-C, 1 anything else."""
+    """Turn what went wrong into one line on stderr and the exit status: 2 the input, 1 anything else."""
 
     def fail(message: str, status: int) -> typer.Exit:
         if quiet:
@@ -87,23 +87,35 @@ def predict(
         if dtype not in ("float32", "uint16"):
             raise InputError(f"--dtype {dtype} must be float32 or uint16")
         shape = numbers(tile, "--tile")
-        failures = []
+        _check_names(images)
+        failures: list[Exception] = []
         with load_model(package, device) as model:
             for path in images:
                 try:
                     results = _predict_file(model, path, axes, shape, quiet)
                     for label, image in zip(("denoised", "deconvolved"), results, strict=True):
                         write_image(out / f"{stem(path)}_{label}.tif", as_dtype(image, dtype))
-                except InputError as error:
-                    failures.append(str(error))
+                except (InputError, RuntimeError, MemoryError) as error:
+                    failures.append(error)
                     if len(images) > 1 and not quiet:
                         print(f"error: {error}", file=sys.stderr)
+        if len(images) == 1 and failures:
+            raise failures[0]
         if failures:
-            raise InputError(
-                failures[0] if len(images) == 1
-                else f"{len(failures)} of {len(images)} images failed; the first: {failures[0]}"
-            )  # fmt: skip
+            serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
+            raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {serious}")
         print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out}")
+
+
+def _check_names(images: list[Path]) -> None:
+    """Results carry the stem of their image's name: two images of one name would overwrite each other."""
+    seen: dict[str, Path] = {}
+    for path in images:
+        other = seen.setdefault(stem(path).casefold(), path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path} would both become {stem(path)}_denoised.tif: predict them into different folders"
+            )
 
 
 def _predict_file(model: Model, path: Path, axes: str | None, tile: tuple[int, ...] | None, quiet: bool) -> list[Image]:

@@ -92,6 +92,8 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
         raise InputError(f"{path} is not a readable TIFF or PNG ({error}): copy it again, or save it as TIFF") from None
     if axes is not None:
         image = replace(image, axes=_checked_axes(axes, image.data.shape, path))
+    elif len(set(image.axes)) < len(image.axes):
+        raise InputError(f"{path} does not name its axes, of shape {image.data.shape}: say what they are with --axes")
     elif "S" in image.axes:
         raise InputError(f"{path} is a colour image (RGB): split it into channels and give one of them")
     image = _yx_last(image, path)
@@ -177,20 +179,21 @@ def _read_tiff(path: Path) -> Image:
         if not tiff.series:
             raise InputError(f"{path} holds no image")
         series = tiff.series[0]
+        alike = sum(s.shape == series.shape and s.dtype == series.dtype for s in tiff.series)
+        if alike > 1:
+            raise InputError(f"{path} holds {alike} images (positions?) in one file: save each as a file of its own")
         page = series.keyframe
         pages = [p for p in series.pages if p is not None]
-        end = max(o + n for p in pages for o, n in zip(p.dataoffsets, p.databytecounts, strict=True))
-        if end > path.stat().st_size:
-            raise InputError(
-                f"{path} is cut off: it has {path.stat().st_size} bytes and its pixels reach to {end}: copy it again"
-            )
+        for p in pages:  # of a multi-file OME-TIFF, in several files
+            size = p.parent.filehandle.size
+            end = max((o + n for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)), default=0)
+            if end > size:
+                raise InputError(f"{path} is cut off: it has {size} bytes and its pixels reach to {end}: copy it again")
         data = np.asarray(series.asarray())
         if any("invalid page offset" in c or "corrupted" in c for c in complaints):
             raise InputError(f"{path} is cut off or damaged: planes are missing: copy it again")
         # tifffile calls axes it has no name for I, Q or others: repeats of the same kind, as far as one can tell.
         axes = "".join(a if a in "TCZYXS" else "T" for a in series.axes)
-        if axes.count("T") > 1:
-            raise InputError(f"{path} has axes {series.axes} of shape {data.shape}: say what they are with --axes")
         if tiff.ome_metadata:
             return _with_ome(Image(data, axes, ome=True), tiff.ome_metadata)
         return _with_resolution(Image(data, axes), page, tiff.imagej_metadata or {})
@@ -213,7 +216,9 @@ def _with_resolution(image: Image, page: Any, imagej: dict[str, Any]) -> Image:
 
 def _with_ome(image: Image, xml: str) -> Image:
     # tifffile's own parser gives {'OME': {'Image': {'Pixels': {'PhysicalSizeX': …}}}}, lists where there are several.
-    tree = tifffile.xml2dict(xml)["OME"]
+    tree = tifffile.xml2dict(xml).get("OME", {})
+    if "Image" not in tree:  # the description is in a companion file
+        return image
     first = tree["Image"][0] if isinstance(tree["Image"], list) else tree["Image"]
     pixels = first["Pixels"]
 

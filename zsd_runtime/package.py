@@ -35,7 +35,6 @@ class ModelDescription:
     name: str
     axes: str
     step: tuple[int, ...]
-    minimum: tuple[int, ...]
     halo: tuple[int, ...]
     preprocessing: Linear
     outputs: tuple[Output, ...]
@@ -87,7 +86,6 @@ def _describe(rdf: dict[str, Any], read: Any) -> ModelDescription:
         name=str(rdf["name"]),
         axes=axes,
         step=tuple(int(_size(axis, "step", 1)) for axis in spatial),
-        minimum=tuple(int(_size(axis, "min", 1)) for axis in spatial),
         halo=tuple(_halo(rdf["outputs"], axis) for axis in axes),
         preprocessing=from_description(source.get("preprocessing") or [], "the input"),
         outputs=outputs,
@@ -169,6 +167,6 @@ def _zip_reader(path: Path) -> Any:
 def _inside(name: str) -> str:
     """The name, if it stays inside the package."""
     posix = PurePosixPath(name.replace("\\", "/"))
-    if posix.is_absolute() or ".." in posix.parts or ":" in posix.parts[0:1]:
+    if posix.is_absolute() or ".." in posix.parts or any(":" in part for part in posix.parts):
         raise InputError(f"the path {name!r} leads out of the package: refused, do not trust this file")
     return str(posix)

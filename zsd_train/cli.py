@@ -174,6 +174,9 @@ def _read_planes(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.g
             raise InputError(
                 f"{path} has {image.data.shape[image.axes.index('C')]} channels: a model is for one channel; split them"
             )
+    sizes = {image.pixel_size_um for image in images}
+    if len(sizes) > 1:
+        raise InputError(f"the images have different pixel sizes ({sizes}, µm): train a model for each")
     size = images[0].pixel_size_um
     if size is not None and abs(size[0] - size[1]) > 1e-3 * size[0]:
         raise InputError(f"{paths[0]} has pixels of {size[0]:g} x {size[1]:g} µm: resample it to square ones")

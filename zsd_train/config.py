@@ -69,7 +69,10 @@ class TrainConfig(BaseModel):
     @classmethod
     def _fill_in_preset(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            return {**PRESETS.get(values.get("preset", "compact"), {}), **values}
+            preset = PRESETS.get(str(values.get("preset", "compact")), {})
+            if preset and isinstance(values.get("network"), dict):
+                values = {**values, "network": {**preset["network"].model_dump(), **values["network"]}}
+            return {**preset, **values}
         return values
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """How close to the truth: metrics, and the classical methods that a network has to beat."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -22,10 +22,6 @@ class Scores:
     nrmse: float
     gain: float
     offset: float
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
 
 
 def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:

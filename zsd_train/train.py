@@ -136,9 +136,9 @@ def train(
     config = config or make_config()
     frames = [np.asarray(image).astype(np.float64) for image in images]
     _check(frames, psf, config)
-    data_sha256 = hashlib.sha256(b"".join(f.tobytes() for f in frames)).hexdigest()
+    data_sha256, psf_sha256 = _sha256(frames), _sha256([psf.astype(np.float32)])
     if resume:
-        config = _config_to_resume(out, config, data_sha256)
+        config = _config_to_resume(out, config, {"data_sha256": data_sha256, "psf_sha256": psf_sha256})
     elif (out / "state.safetensors").exists():
         raise InputError(f"{out} already holds a run: choose another --out, or go on with it with --resume")
 
@@ -168,11 +168,11 @@ def train(
 
     sample = middle(frames[0], SAMPLE_SIDE, step_px)
     measured = {
-        "offset": offset, "scale": scale, "noise": asdict(noise), "data_sha256": data_sha256,
+        "offset": offset, "scale": scale, "noise": asdict(noise), "data_sha256": data_sha256, "psf_sha256": psf_sha256,
         "images": [list(f.shape) for f in frames], "psf_shape": list(psf.shape),
         "versions": {name: version(name) for name in ("torch", "numpy", "lightning-fabric")},
     } | ({"pixel_size_um": pixel_size_um} if pixel_size_um else {})  # fmt: skip
-    try:
+    with _writing(out):
         if resume:
             state.load(out)
         else:
@@ -180,8 +180,6 @@ def train(
             write_plane(out / "psf.tif", psf, pixel_size_um / upsample if pixel_size_um else None)
             write_plane(out / "sample.tif", sample, pixel_size_um)
             _write_config(out, config, measured)
-    except OSError as error:
-        raise cannot_write(out, error) from error
 
     minutes = config.minutes or DEFAULT_MINUTES
     started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
@@ -190,7 +188,7 @@ def train(
         warning = f"warning: {correlated_noise(noise.correlated)}"
         report(Progress(state.step, 0, 0, 0, math.nan, math.nan, math.nan, warning))
     loss = denoising = deconvolution = torch.tensor(math.nan)  # until the first step; a finished run makes none
-    with _interruptible() as interrupted, _Log(out, state.step) as log:
+    with _writing(out), _interruptible() as interrupted, _Log(out, state.step) as log:
         while not stop_reason:
             seconds = time.monotonic() - started
             fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))
@@ -210,8 +208,9 @@ def train(
 
             state.seconds = time.monotonic() - started
             message = ""
-            if fraction >= state.next_validation:
-                state.next_validation = (math.floor(fraction * VALIDATIONS) + 1) / VALIDATIONS
+            # Counted rather than compared with a share of the budget, which a resumed run may have changed.
+            if math.floor(fraction * VALIDATIONS) != state.validated:
+                state.validated = math.floor(fraction * VALIDATIONS)
                 errors = _validate(state, held_out, otfs, config, margin, fabric)
                 message = state.judge(errors)
                 log.write(state, group["lr"], loss, denoising, deconvolution)
@@ -305,7 +304,7 @@ class _State:
     ) -> None:
         self.network, self.optimizer = network, optimizer
         self.generators = {"where": where, "grain": grain}
-        self.step, self.seconds, self.next_validation = 0, 0.0, 0.0
+        self.step, self.seconds, self.validated = 0, 0.0, -1
         self.turned, self.best_step = 0, 0
         self.averaged = _copy(network)
         self.best = _copy(network)
@@ -342,7 +341,7 @@ class _State:
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
         tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
         tensors["best_errors"] = self.best_errors
-        numbers = {k: getattr(self, k) for k in ("step", "seconds", "next_validation", "turned", "best_step")}
+        numbers = {k: getattr(self, k) for k in ("step", "seconds", "validated", "turned", "best_step")}
         with written_whole(folder / "weights.safetensors") as temporary:
             save_file(_plain(self.best), temporary)
         with written_whole(folder / "state.safetensors") as temporary:
@@ -463,6 +462,14 @@ def _interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def _check(frames: list[NDArray[np.float64]], psf: NDArray[np.float64], config: TrainConfig) -> None:
     if not frames:
         raise InputError("no image to train on: give at least one")
@@ -517,7 +524,7 @@ def _precision(config: TrainConfig) -> Any:
     if config.precision != "auto":
         return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
     if _accelerator(config) == "cuda":
-        fast = torch.cuda.is_bf16_supported()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:  # emulated bf16 is slower than fp32
         fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if fast else "32-true"
@@ -529,15 +536,24 @@ def _otfs(psf: NDArray[np.float64], size: int, device: torch.device) -> OTF:
     return torch.stack([otf_of(dihedral(kernel, k), (size, size)) for k in range(8)])[:, None]
 
 
-def _config_to_resume(folder: Path, wanted: TrainConfig, data_sha256: str) -> TrainConfig:
+def _sha256(arrays: list[NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) -> TrainConfig:
     """The stored configuration, with a new budget if one is asked for."""
     try:
         stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-        values, known = stored["config"], stored["measured"]["data_sha256"]
+        values = stored["config"]
+        changed = [key for key, value in hashes.items() if stored["measured"][key] != value]
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{folder} cannot be resumed: it holds no readable config.toml ({error})") from error
-    if known != data_sha256:
-        raise InputError(f"{folder} was trained on other images: resume with the same ones, or train into a new folder")
+    if changed:
+        what = "on other images" if "data_sha256" in changed else "with another PSF"
+        raise InputError(f"{folder} was trained {what}: resume with the same, or train into a new folder")
     if wanted.minutes or wanted.steps:
         values = {k: v for k, v in values.items() if k not in ("minutes", "steps")}
         values |= {"minutes": wanted.minutes} if wanted.minutes else {"steps": wanted.steps}

@@ -28,7 +28,12 @@ class OnnxRuntime:
 
     def run(self, batch: Float32) -> list[Float32]:
         """See `Engine`."""
-        return list(self._session.run(self.output_names, {self._input: np.ascontiguousarray(batch)}))
+        try:
+            return list(self._session.run(self.output_names, {self._input: np.ascontiguousarray(batch)}))
+        except Exception as error:
+            size = "x".join(map(str, batch.shape[2:]))
+            reason = str(error).split("\n")[0]
+            raise RuntimeError(f"ONNX Runtime failed on a tile of {size} ({reason}): try a smaller --tile") from None
 
     def close(self) -> None:
         """See `Engine`."""
