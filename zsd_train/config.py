@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class TrainConfig(BaseModel):
-    """Every choice of a training, with the defaults that were measured to work (docs/training.md)."""
+    """Every choice of a training, with the defaults that were measured to work (docs/results.md)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
