@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from tests.conftest import SHARED, needs_shared
 from zsd_runtime import InputError
+from zsd_runtime.images import read_image
 from zsd_train.noise import estimate_noise, known_noise
 from zsd_train.simulate import Camera, simulate
 
@@ -104,3 +106,11 @@ def test_the_zeros_of_a_photon_counter_are_not_clipping():
     model = estimate_noise([rng.poisson(scene + 1).astype(np.float64)])
     assert model.gain == pytest.approx(1, rel=0.15)
     assert model.variance(1.0) == pytest.approx(1, rel=0.15)
+
+
+@needs_shared("data/fmd", "data/lattice-light-sheet")
+def test_real_camera_frames_pass_for_white_and_deskewed_ones_do_not():
+    for path in sorted((SHARED / "data/fmd/raw").glob("*.png")):
+        assert estimate_noise([read_image(path).data.astype(np.float64)]).correlated == ""
+    deskewed = read_image(SHARED / "data/lattice-light-sheet/im_deskewed.tif").data[44]
+    assert estimate_noise([deskewed.astype(np.float64)]).correlated == "X"

@@ -27,7 +27,7 @@ _HIGH_PASS = np.outer(_LINE, _LINE) / (_LINE**2).sum()  # unit norm: white noise
 _SIGNAL = _HIGH_PASS**2
 # A square ring around the high-pass filter's window, sharing no pixel with it.
 _RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
-# Of neighbouring residuals if the noise is white: -0.8. Camera images are within 0.02 of it, interpolated ones are not.
+# Correlation of neighbouring residuals if the noise is white, -0.8; interpolation moves it by 0.1 and more.
 _WHITE = float((_LINE[1:] * _LINE[:-1]).sum() / (_LINE**2).sum())
 _WHITE_TOLERANCE = 0.05
 MOST_FRAMES = 16  # looked at: more cost memory and tell little more

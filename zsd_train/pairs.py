@@ -42,7 +42,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One image on the device, reflected outwards by `Sampler.border`; `origins_end` bounds a patch's corner."""
+    """One image on the device, reflected outwards by `Sampler.border`; `brightness` is a patch's, by its corner."""
 
     image: Tensor
     sigma: Tensor
