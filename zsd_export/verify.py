@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_train.networks.dual_stage import DualStageUNet
 
@@ -39,7 +40,7 @@ def parity(network: DualStageUNet, onnx: bytes, image: Array) -> list[Array]:
     with torch.inference_mode():
         expected = [t.numpy() for t in network(torch.from_numpy(batch))]
     engine = OnnxRuntime(onnx)
-    actual = engine.run(batch)
+    actual = run_once(engine, batch, _scales(network.upsample))
     engine.close()
     for name, a, b in zip(engine.output_names, actual, expected, strict=True):
         difference = relative_difference(a, b)
@@ -51,7 +52,7 @@ def parity(network: DualStageUNet, onnx: bytes, image: Array) -> list[Array]:
     return actual
 
 
-def measure_halo(onnx: bytes, image: Array, step: int) -> Halo:
+def measure_halo(onnx: bytes, image: Array, step: int, upsample: int) -> Halo:
     """Find how far a tile's border reaches into its outputs.
 
     The outputs of the whole `image` (normalised, y, x) are compared with those of a tile cut from its middle, by the
@@ -59,14 +60,14 @@ def measure_halo(onnx: bytes, image: Array, step: int) -> Halo:
     more than 3e-4 of its range: every tile of any tiling is such a cut.
     """
     engine = OnnxRuntime(onnx)
-    whole = engine.run(image[None, None])
+    whole = run_once(engine, image[None, None], _scales(upsample))
     height, width = image.shape
     # Two cuts with other surroundings; they start on the pooling grid, as all tiles do.
     profiles = []
     for share in (0.25, 0.125):
         y, x = (round(n * share / step) * step for n in image.shape)
         inner = (slice(y, height - y), slice(x, width - x))
-        tile = engine.run(np.ascontiguousarray(image[inner])[None, None])
+        tile = run_once(engine, image[inner][None, None], _scales(upsample))
         for full, part in zip(whole, tile, strict=True):
             k = full.shape[-1] // width
             cut = full[0, 0][y * k : (height - y) * k, x * k : (width - x) * k]
@@ -77,6 +78,10 @@ def measure_halo(onnx: bytes, image: Array, step: int) -> Halo:
     worst = np.maximum.accumulate(np.max([p[:depth] for p in profiles], axis=0)[::-1])[::-1]
     pixels = next((p for p in range(0, depth, step) if worst[p] <= HALO_ERROR), (depth - 1) // step * step)
     return Halo(pixels, float(worst[pixels]))
+
+
+def _scales(upsample: int) -> list[tuple[int, ...]]:
+    return [(1, 1), (upsample, upsample)]
 
 
 def relative_difference(a: Array, b: Array) -> float:

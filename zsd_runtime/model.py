@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.engines import Engine
+from zsd_runtime.engines import Engine, run_once
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import check_array
 from zsd_runtime.package import ModelDescription, read_package
@@ -78,7 +78,9 @@ class Model:
         ]
         for done, part in enumerate(tiles, 1):
             batch = d.preprocessing(part.read(image))[None, None]
-            for result, output, values in zip(results, d.outputs, self.engine.run(batch), strict=True):
+            for result, output, values in zip(
+                results, d.outputs, run_once(self.engine, batch, [o.scale for o in d.outputs]), strict=True
+            ):
                 counts = output.postprocessing(values[0, 0][part.crop(output.scale)])
                 result[part.write(output.scale)] += counts * part.weight(output.scale)
             report(done, len(tiles))

@@ -1,23 +1,71 @@
-"""Engines run a network on one batch; one file an engine."""
+"""Engines run a network on batches of one shape; one file an engine, one protocol for all.
 
-from typing import Protocol
+The life of an engine: its constructor opens the network on a device, `prepare` fixes the shape of the batches to come
+(and pays for whatever that costs: compilation, allocation, a first run), `run` does the work, `close` gives back the
+device.
+"""
+
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-Float32 = NDArray[np.float32]
+from zsd_runtime.errors import InputError
+
+Array = NDArray[Any]
+
+
+class OutOfMemory(RuntimeError):
+    """The device has no room for batches of this shape; smaller tiles may fit."""
+
+
+class EngineMissing(InputError):
+    """The engine cannot run here: a library, a driver or a device is missing. The message has the remedy."""
 
 
 class Engine(Protocol):
-    """What a model needs of an engine. `device` and `precision` name what really runs."""
+    """What a model needs of an engine.
+
+    name, device, precision : what really runs · input_dtype, output_dtypes : of the arrays in and out ·
+    output_names : in the order of the graph.
+    """
 
     name: str
     device: str
     precision: str
+    input_dtype: np.dtype[Any]
     output_names: list[str]
+    output_dtypes: list[np.dtype[Any]]
 
-    def run(self, batch: Float32) -> list[Float32]:
-        """(N, 1, [Z,] Y, X) -> one array an output, in the order of `output_names`."""
+    def prepare(self, batch_shape: tuple[int, ...], output_shapes: list[tuple[int, ...]]) -> None:
+        """Get ready for batches (N, 1, [Z,] Y, X) of this shape, and run once. May be called again, with another.
+
+        Raises
+        ------
+        OutOfMemory
+            When the device has no room for it.
+        """
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Host memory that this engine copies from and to at its best speed (page-locked, for a GPU)."""
+
+    def run(self, batch: Array, outputs: list[Array]) -> None:
+        """Run on a batch of the prepared shape, C-contiguous, of `input_dtype`; fill `outputs`, likewise.
+
+        Raises
+        ------
+        OutOfMemory
+            When the device ran out of memory all the same.
+        """
 
     def close(self) -> None:
-        """Release the device."""
+        """Give back the device and its memory."""
+
+
+def run_once(engine: Engine, batch: Array, scales: list[tuple[int, ...]]) -> list[Array]:
+    """Outputs for one batch (N, 1, [Z,] Y, X); `scales` says how much finer each output is, axis by axis."""
+    shapes = [batch.shape[:2] + tuple(n * k for n, k in zip(batch.shape[2:], scale, strict=True)) for scale in scales]
+    engine.prepare(batch.shape, shapes)
+    outputs = [engine.empty(s, dtype) for s, dtype in zip(shapes, engine.output_dtypes, strict=True)]
+    engine.run(np.ascontiguousarray(batch, engine.input_dtype), outputs)
+    return outputs

@@ -1,40 +1,130 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime: on the CPU, and on CUDA with everything that stays the same between tiles done once."""
+
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import DTypeLike
 
-from zsd_runtime.engines import Float32
+from zsd_runtime.engines import Array, EngineMissing, OutOfMemory
 from zsd_runtime.errors import InputError
+
+DTYPES = {"tensor(float)": np.float32, "tensor(uint16)": np.uint16}
+# One stream, shapes that never change: let cuDNN search its algorithms once, with all the workspace it likes.
+CUDA_OPTIONS = {
+    "cudnn_conv_algo_search": "EXHAUSTIVE",
+    "cudnn_conv_use_max_workspace": "1",
+    "prefer_nhwc": "1",
+    "enable_cuda_graph": "1",
+}
 
 
 class OnnxRuntime:
-    """One session on `onnx` (a serialised model)."""
+    """One session on `onnx` (a serialised model); `device` is "cpu" or "cuda".
 
-    name, device, precision = "onnxruntime", "cpu", "fp32"
+    On CUDA the batch and the outputs have device buffers of their own, bound once, and the run is one CUDA graph.
+    A network of which any part would fall back to the CPU is refused.
+    """
 
-    def __init__(self, onnx: bytes, threads: int = 0) -> None:
+    name = "onnxruntime"
+
+    def __init__(self, onnx: bytes, device: str = "cpu", precision: str = "fp32") -> None:
+        self._onnx, self.device, self.precision = onnx, device, precision
+        self._session = self._open()
+        (source,), sinks = self._session.get_inputs(), self._session.get_outputs()
+        self.input_dtype, self.output_dtypes = _dtype(source), [_dtype(sink) for sink in sinks]
+        self._input, self.output_names = source.name, [sink.name for sink in sinks]
+        self._prepared = False
+
+    def _open(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads  # 0: as many as there are cores
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if self.device == "cuda":
+            if "CUDAExecutionProvider" not in ort.get_available_providers():
+                raise EngineMissing(
+                    "ONNX Runtime has no CUDA here: pip uninstall onnxruntime; pip install 'zsd[gpu]' "
+                    "(the two never share an environment)"
+                )
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            providers = [("CUDAExecutionProvider", CUDA_OPTIONS)]
         try:
-            self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(self._onnx, options, providers=providers)
         except Exception as error:  # its exceptions share no base class
             reason = str(error).split("\n")[0]
+            if self.device == "cuda":
+                raise EngineMissing(
+                    f"ONNX Runtime {ort.__version__} cannot run this model on CUDA ({reason}): check the driver with "
+                    "nvidia-smi, or use --device cpu"
+                ) from None
             raise InputError(
                 f"ONNX Runtime {ort.__version__} cannot load the model ({reason}): export it again"
             ) from None
-        self._input = self._session.get_inputs()[0].name
-        self.output_names = [output.name for output in self._session.get_outputs()]
 
-    def run(self, batch: Float32) -> list[Float32]:
+    def prepare(self, batch_shape: tuple[int, ...], output_shapes: list[tuple[int, ...]]) -> None:
         """See `Engine`."""
-        try:
-            return list(self._session.run(self.output_names, {self._input: np.ascontiguousarray(batch)}))
-        except Exception as error:
-            size = "x".join(map(str, batch.shape[2:]))
-            reason = str(error).split("\n")[0]
-            raise RuntimeError(f"ONNX Runtime failed on a tile of {size} ({reason}): try a smaller --tile") from None
+        if self.device == "cuda":
+            if self._prepared:  # the captured graph belongs to the shape before
+                self._session = self._open()
+            self._source = self._on_device(batch_shape, self.input_dtype)
+            self._sinks = [self._on_device(s, t) for s, t in zip(output_shapes, self.output_dtypes, strict=True)]
+            self._binding = self._session.io_binding()
+            self._binding.bind_ortvalue_input(self._input, self._source)
+            for name, sink in zip(self.output_names, self._sinks, strict=True):
+                self._binding.bind_ortvalue_output(name, sink)
+            self._prepared = True
+            with _failures(batch_shape):
+                self._session.run_with_iobinding(self._binding)  # searches algorithms, captures the graph
+
+    def _on_device(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> ort.OrtValue:
+        with _failures(shape):
+            return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype), "cuda", 0)
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """See `Engine`."""
+        return np.empty(shape, dtype)
+
+    def run(self, batch: Array, outputs: list[Array]) -> None:
+        """See `Engine`."""
+        with _failures(batch.shape):
+            if self.device == "cuda":
+                self._source.update_inplace(batch)
+                self._session.run_with_iobinding(self._binding)
+                for sink, output in zip(self._sinks, outputs, strict=True):
+                    np.copyto(output, sink.numpy())
+                return
+            binding = self._session.io_binding()
+            binding.bind_cpu_input(self._input, batch)
+            for name, output in zip(self.output_names, outputs, strict=True):
+                binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+            self._session.run_with_iobinding(binding)
 
     def close(self) -> None:
         """See `Engine`."""
-        del self._session
+        self._session = self._binding = self._source = self._sinks = None
+
+
+class _failures:  # noqa: N801 (reads as a context)
+    """Tell running out of memory from all else that a run can meet."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._size = "x".join(map(str, shape[2:]))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        reason = str(error).split("\n")[0]
+        if isinstance(error, MemoryError) or any(w in reason for w in ("Failed to allocate", "out of memory", "alloc")):
+            raise OutOfMemory(f"ONNX Runtime has no memory for a tile of {self._size}") from None
+        raise RuntimeError(f"ONNX Runtime failed on a tile of {self._size} ({reason})") from None
+
+
+def _dtype(tensor: Any) -> np.dtype[Any]:
+    if tensor.type not in DTYPES:
+        raise InputError(
+            f"the network's {tensor.name!r} is {tensor.type}; zsd runs float32 and uint16: export it again"
+        )
+    return np.dtype(DTYPES[tensor.type])
