@@ -45,7 +45,7 @@ BAD = {
     "drive": (_set("weights", "onnx", "source", value="C:/secret"), "leads out"),
     "absolute": (_set("weights", "onnx", "source", value="/etc/passwd"), "leads out"),
     "no file": (_set("weights", "onnx", "source", value="other.onnx"), "holds no other.onnx"),
-    "preprocessing": (_set("inputs", 0, "preprocessing", 0, "id", value="scale_range"), "scale_range"),
+    "preprocessing": (_set("inputs", 0, "preprocessing", 0, "id", value="sigmoid"), "sigmoid"),
     "half scale": (_set("outputs", 1, "axes", 2, "scale", value=0.4), "2.5 times"),
     "no inputs": (lambda rdf: rdf.pop("inputs"), "inputs"),
     "axes": (_set("inputs", 0, "axes", 2, "id", value="q"), "'qx'"),

@@ -2,19 +2,19 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Image, read_image, stem, write_image
+from zsd_runtime.images import create_image, open_image, stem
 from zsd_runtime.model import Model, load_model
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+FORMATS = ("auto", "tiff", "zarr")
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but a last line, OK … or ERROR ….")]
 
 
@@ -57,25 +57,25 @@ def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
     return values
 
 
-def as_dtype(image: Image, dtype: str) -> Image:
-    """float32 as it is; uint16 rounded and clipped to 0..65535."""
-    if dtype == "float32":
-        return image
-    counts = np.clip(np.rint(image.data), 0, 65535).astype(np.uint16)
-    return Image(counts, image.axes, image.pixel_size_um, image.z_step_um, image.ome, image.metadata)
-
-
 @app.command()
 def predict(
     package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
-    images: Annotated[list[Path], typer.Argument(help="TIFF (OME, ImageJ) or PNG; T and C planes go one by one.")],
-    out: Annotated[Path, typer.Option(help="Folder for <stem>_denoised.tif and <stem>_deconvolved.tif.")],
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    images: Annotated[
+        list[Path], typer.Argument(help="TIFF (OME, ImageJ), PNG or OME-Zarr, of any size; T and C go one by one.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for <stem>_denoised and <stem>_deconvolved.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or intel (an Intel GPU).")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tensorrt.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (the package's own), fp32, bf16 (openvino on a CPU), fp16 or int8.")
+    ] = "auto",
     tile: Annotated[
-        str | None, typer.Option(help="Shape of the tiles, YxX, input pixels; chosen if not given.")
+        str | None, typer.Option(help="Shape of the tiles, [Zx]YxX, input pixels; chosen from --memory if not given.")
     ] = None,
+    memory: Annotated[float | None, typer.Option(help="GB to use; half of what is free if not given.")] = None,
     axes: Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the file.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, or uint16 (rounded, clipped at 0 and 65535).")] = "float32",
+    format: Annotated[str, typer.Option(help="auto (as the image came), tiff or zarr.")] = "auto",  # noqa: A002
     quiet: Quiet = False,
 ) -> None:
     """Denoise and deconvolve images.
@@ -84,27 +84,41 @@ def predict(
     it can and reports each failure.
     """
     with told(quiet):
-        if dtype not in ("float32", "uint16"):
-            raise InputError(f"--dtype {dtype} must be float32 or uint16")
-        shape = numbers(tile, "--tile")
+        for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
+            if value not in known:
+                raise InputError(f"--{option} {value} must be {' or '.join(known)}")
+        if memory is not None and memory <= 0:
+            raise InputError(f"--memory {memory:g} must be above 0 GB")
+        how = _How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
         _check_names(images)
         failures: list[Exception] = []
-        with load_model(package, device) as model:
+        with load_model(package, device, engine=engine, precision=precision) as model:
             for path in images:
                 try:
-                    results = _predict_file(model, path, axes, shape, quiet)
-                    for label, image in zip(("denoised", "deconvolved"), results, strict=True):
-                        write_image(out / f"{stem(path)}_{label}.tif", as_dtype(image, dtype))
+                    _predict_file(model, path, how, quiet)
                 except (InputError, RuntimeError, MemoryError) as error:
                     failures.append(error)
                     if len(images) > 1 and not quiet:
                         print(f"error: {error}", file=sys.stderr)
+            used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
         if len(images) == 1 and failures:
             raise failures[0]
         if failures:
             serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
             raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {serious}")
-        print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out}")
+        print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
+
+
+@dataclass(frozen=True)
+class _How:
+    """What the options of `predict` say of every image."""
+
+    out: Path
+    axes: str | None
+    tile: tuple[int, ...] | None
+    memory: int | None
+    dtype: str
+    format: str
 
 
 def _check_names(images: list[Path]) -> None:
@@ -118,21 +132,21 @@ def _check_names(images: list[Path]) -> None:
             )
 
 
-def _predict_file(model: Model, path: Path, axes: str | None, tile: tuple[int, ...] | None, quiet: bool) -> list[Image]:
-    image = read_image(path, axes)
-    spatial = model.description.axes.upper()
-    count = len(image.planes(spatial))
-    done = 0
-
-    with progress_bar(path.name, quiet) as bar:
-
-        def one(plane: NDArray[np.generic]) -> tuple[NDArray[np.float32], ...]:
-            nonlocal done
-            result = model.predict(plane, tile=tile, report=lambda n, total: bar((done + n / total) / count))
-            done += 1
-            return result.denoised, result.deconvolved
-
-        return image.map(spatial, one)
+def _predict_file(model: Model, path: Path, how: _How, quiet: bool) -> None:
+    image = open_image(path, how.axes)
+    d = model.description
+    if not image.axes.endswith(d.axes.upper()):
+        raise InputError(f"{path} has axes {image.axes}; the model needs {d.axes.upper()}")
+    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
+    with ExitStack() as files, progress_bar(path.name, quiet) as bar:
+        targets = []
+        for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
+            name = how.out / f"{stem(path)}_{output.name}{suffix}"
+            targets.append(files.enter_context(create_image(name, image.resized(shape, how.dtype), output.scale)))
+        model.predict_into(
+            image.data, targets, tile=how.tile, memory=how.memory,
+            report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),
+        )  # fmt: skip
 
 
 class Bar(Protocol):

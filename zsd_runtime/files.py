@@ -22,7 +22,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.replace(path)
+        if path.is_dir() and temporary.is_dir():  # a folder is not replaced in one move
+            path.rename(old := path.with_name(f".{path.name}.{os.getpid()}.old"))
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

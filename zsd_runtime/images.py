@@ -1,8 +1,12 @@
-"""TIFF, OME-TIFF, ImageJ hyperstacks and PNG: array, axes, pixel size and what else the file says; in and out."""
+"""TIFF, OME-TIFF, ImageJ hyperstacks, PNG and OME-Zarr, in and out: array, axes, pixel size, what else a file says.
+
+Files of any size: what is opened is read where it is sliced, what is created is written where it is assigned.
+"""
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,21 +20,23 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 
 # What ImageJ's and OME's words for units make in µm.
-_UM = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+UM = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 # Kept from ImageJ's description; ranges, labels and lookup tables would not fit new intensities.
 _IMAGEJ_KEPT = ("Info", "finterval", "fps", "tunit", "loop")
+ZARR_FILES = ("zarr.json", ".zgroup", ".zarray")
+READ_AT_ONCE = 1 << 30  # bytes of a compressed TIFF; larger ones are decoded where they are sliced
 
 
 @dataclass(frozen=True)
 class Image:
     """An image as it came.
 
-    data : ndarray, one axis a letter of `axes` ("TCZYX" or part of it, Y and X last) ·
+    data : ndarray, or what takes slices like one; one axis a letter of `axes` ("TCZYX" or part of it, Y and X last) ·
     pixel_size_um : Y and X (µm), None if the file does not say · z_step_um · ome : written as OME-TIFF ·
     metadata : what tifffile takes back when writing.
     """
 
-    data: NDArray[np.generic]
+    data: Any
     axes: str
     pixel_size_um: tuple[float, float] | None = None
     z_step_um: float | None = None
@@ -42,33 +48,25 @@ class Image:
         first = len(self.axes) - len(spatial)
         return [self.data[index] for index in np.ndindex(self.data.shape[:first])]
 
-    def map(
-        self, spatial: str, function: Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], ...]]
-    ) -> list[Self]:
-        """Apply `function` to every plane (or volume) by itself; one image for each of the arrays that it returns.
-
-        Pixel sizes follow the size of the results.
-        """
-        if not self.axes.endswith(spatial):
-            raise InputError(f"the image has axes {self.axes}; the model needs {spatial}")
-        leading = self.data.shape[: len(self.axes) - len(spatial)]
-        columns = list(zip(*(function(plane) for plane in self.planes(spatial)), strict=True))
-        return [self._like(np.stack(column).reshape(leading + column[0].shape)) for column in columns]
-
-    def _like(self, data: NDArray[np.float32]) -> Self:
-        size = self.pixel_size_um
-        if size is not None:
-            size = (size[0] * self.data.shape[-2] / data.shape[-2], size[1] * self.data.shape[-1] / data.shape[-1])
-        return replace(self, data=data, pixel_size_um=size)
+    def resized(self, shape: tuple[int, ...], dtype: str) -> Self:
+        """What the same field is on another grid: pixel sizes follow; its data are zeros that take no memory."""
+        finer = {a: new / old for a, new, old in zip(self.axes, shape, self.data.shape, strict=True)}
+        y, x = self.pixel_size_um or (0.0, 0.0)
+        return replace(
+            self,
+            data=np.broadcast_to(np.zeros((), dtype), shape),
+            pixel_size_um=(y / finer["Y"], x / finer["X"]) if self.pixel_size_um else None,
+            z_step_um=self.z_step_um / finer.get("Z", 1.0) if self.z_step_um else None,
+        )
 
 
-def read_image(path: str | Path, axes: str | None = None) -> Image:
-    """Read an image file.
+def open_image(path: str | Path, axes: str | None = None) -> Image:
+    """Open an image file without reading its pixels, where it can be: `data` takes slices.
 
     Parameters
     ----------
     path : path
-        TIFF (also OME-TIFF and ImageJ hyperstacks) or PNG.
+        TIFF (also OME-TIFF and ImageJ hyperstacks), PNG, or a Zarr folder.
     axes : str
         Letters of "TCZYX" that overrule what the file says of its axes.
 
@@ -78,12 +76,13 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
         When the file is missing, not an image, cut off, in colour, or holds values that are not real numbers.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path} does not exist: give a TIFF or PNG file" if not path.exists() else f"{path} is a folder"
-        )
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give a TIFF or PNG file, or a Zarr folder")
+    zarr = _is_zarr(path)
+    if path.is_dir() and not zarr:
+        raise InputError(f"{path} is a folder" + (" that is not Zarr" if path.suffix == ".zarr" else ""))
     try:
-        image = _read_png(path) if path.suffix.lower() == ".png" else _read_tiff(path)
+        image = _open_zarr(path, axes) if zarr else _read_png(path) if _is_png(path) else _open_tiff(path)
     except InputError:
         raise
     except PermissionError as error:
@@ -97,55 +96,139 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     elif "S" in image.axes:
         raise InputError(f"{path} is a colour image (RGB): split it into channels and give one of them")
     image = _yx_last(image, path)
+    check_shape(image.data, str(path))
+    return image
+
+
+def read_image(path: str | Path, axes: str | None = None) -> Image:
+    """As `open_image`, with all pixels in memory and checked."""
+    image = open_image(path, axes)
+    if not isinstance(image.data, np.ndarray) or isinstance(image.data, np.memmap):
+        image = replace(image, data=np.array(image.data[tuple(slice(0, n) for n in image.data.shape)]))
     check_array(image.data, str(path))
     return image
 
 
-def check_array(array: NDArray[np.generic], name: str) -> None:
-    """Raise `InputError` unless `array` holds real, finite numbers."""
-    if array.size == 0 or array.ndim < 2:
+def check_shape(array: Any, name: str) -> None:
+    """Raise `InputError` unless `array`, of which no pixel is looked at, holds real numbers."""
+    if 0 in array.shape or len(array.shape) < 2:
         raise InputError(f"{name} has shape {array.shape}: an image has at least one pixel in Y and in X")
     if array.dtype.kind not in "uif":
         kind = {"c": "complex numbers", "b": "truth values"}.get(array.dtype.kind, str(array.dtype))
         raise InputError(f"{name} holds {kind}; an image is integers or real numbers: convert it to 16-bit or float")
+
+
+def check_array(array: NDArray[np.generic], name: str) -> None:
+    """Raise `InputError` unless `array` holds real, finite numbers."""
+    check_shape(array, name)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise InputError(f"{name} has {count} pixels that are NaN or infinite: repair them, for instance by a median")
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write a TIFF that appears whole or not at all: OME-TIFF if `image.ome`, else an ImageJ hyperstack.
+    """Write a TIFF that appears whole or not at all; see `create_image`."""
+    with create_image(path, image) as target:
+        target[tuple(slice(0, n) for n in image.data.shape)] = image.data
 
-    ImageJ's kind of TIFF holds uint8, uint16 and float32.
+
+@contextmanager
+def create_image(path: Path, image: Image, scale: tuple[int, ...] = ()) -> Iterator[Any]:
+    """Make a file for an image of which only shape, dtype and description are looked at; give what is assigned into.
+
+    The file appears under its name when the block succeeds, or not at all. OME-Zarr if the name ends in .zarr, chunked
+    for an image `scale` times as fine as its raw one; else OME-TIFF if `image.ome`; else an ImageJ hyperstack, which
+    holds uint8, uint16 and float32.
     """
+    if path.is_dir() and not _is_zarr(path):
+        raise InputError(f"{path} is a folder that is not Zarr: it is left alone, choose another name")
+    with written_whole(path) as temporary:
+        if path.suffix == ".zarr":
+            from zsd_runtime.zarrs import create_zarr
+
+            yield create_zarr(temporary, image, scale)
+            return
+        target = _TiffTarget(temporary, image)
+        try:
+            yield target
+        finally:
+            target.close()
+
+
+class _TiffTarget:
+    """An uncompressed TIFF that is written box by box, with plain writes: a full disk is an error, not a crash."""
+
+    def __init__(self, path: Path, image: Image) -> None:
+        self.shape, self.dtype = image.data.shape, image.data.dtype.newbyteorder("<")
+        order = image.axes if image.ome else "".join(a for a in "TZCYX" if a in image.axes)  # ImageJ's own
+        permutation = [image.axes.index(a) for a in order]
+        shape = [self.shape[axis] for axis in permutation]
+        self._offset = _empty_tiff(path, image, order, tuple(shape))
+        strides = [int(np.prod(shape[axis + 1 :])) * self.dtype.itemsize for axis in range(len(shape))]
+        self._strides = [strides[permutation.index(axis)] for axis in range(len(shape))]
+        self._file = path.open("r+b", buffering=0)
+
+    def __setitem__(self, box: tuple[int | slice, ...], values: Any) -> None:
+        starts = [b.start if isinstance(b, slice) else b for b in box]
+        first = self._offset + sum(s * stride for s, stride in zip(starts, self._strides, strict=True))
+        lengths = [b.stop - b.start if isinstance(b, slice) else 1 for b in box]
+        values = np.ascontiguousarray(values, self.dtype).reshape(lengths)
+        # Rows are contiguous in the file; rows of full width are so together.
+        together = 2 if lengths[-1] == self.shape[-1] else 1
+        for index in np.ndindex(*lengths[:-together]):
+            self._file.seek(first + sum(i * stride for i, stride in zip(index, self._strides, strict=False)))
+            self._file.write(values[index].data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _empty_tiff(path: Path, image: Image, order: str, shape: tuple[int, ...]) -> int:
+    """Write all of a TIFF but its pixels, for which room is left; the offset of the first."""
     y, x = image.pixel_size_um or (None, None)
-    with written_whole(path) as temporary, warnings.catch_warnings():
+    common: dict[str, Any] = {"shape": shape, "dtype": image.data.dtype.newbyteorder("<"), "returnoffset": True}
+    with warnings.catch_warnings():
+        # Above 4 GB an ImageJ hyperstack has one directory, "truncated"; ImageJ knows to go on by itself.
         warnings.simplefilter("ignore")
         if image.ome:
             units = {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
             sizes = {"PhysicalSizeY": y, "PhysicalSizeX": x, **units} if y else {}
             z = {"PhysicalSizeZ": image.z_step_um, "PhysicalSizeZUnit": "µm"} if image.z_step_um else {}
-            metadata = {**image.metadata, "axes": image.axes, **sizes, **z}
-            tifffile.imwrite(temporary, image.data, ome=True, photometric="minisblack", metadata=metadata)
-            return
-        order = "".join(a for a in "TZCYX" if a in image.axes)  # ImageJ's own order
-        data = np.transpose(image.data, [image.axes.index(a) for a in order])
-        metadata = {**image.metadata, "axes": order}
-        if y:
-            metadata["unit"] = "um"
-        if image.z_step_um:
-            metadata["spacing"] = image.z_step_um
-        resolution = (1 / x, 1 / y) if x and y else None
-        tifffile.imwrite(temporary, data, imagej=True, resolution=resolution, metadata=metadata)
+            metadata = {**image.metadata, "axes": order, **sizes, **z}
+            written = tifffile.imwrite(path, ome=True, photometric="minisblack", metadata=metadata, **common)
+        else:
+            metadata = {**image.metadata, "axes": order}
+            if y:
+                metadata["unit"] = "um"
+            if image.z_step_um:
+                metadata["spacing"] = image.z_step_um
+            resolution = (1 / x, 1 / y) if x and y else None
+            written = tifffile.imwrite(path, imagej=True, resolution=resolution, metadata=metadata, **common)
+    assert written is not None
+    return int(written[0])
 
 
 def stem(path: Path) -> str:
     """File name without .tif, .ome.tif and the like."""
     name = path.name
-    for suffix in (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".png"):
+    for suffix in (".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif", ".png", ".zarr"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return path.stem
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ZARR_FILES)
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
+
+
+def _open_zarr(path: Path, axes: str | None) -> Image:
+    from zsd_runtime.zarrs import open_zarr  # zarr takes a moment to import
+
+    return open_zarr(path, axes)
 
 
 def _read_png(path: Path) -> Image:
@@ -174,7 +257,7 @@ def _complaints() -> Iterator[list[str]]:
         logger.propagate = propagate
 
 
-def _read_tiff(path: Path) -> Image:
+def _open_tiff(path: Path) -> Image:
     with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
         if not tiff.series:
             raise InputError(f"{path} holds no image")
@@ -189,7 +272,7 @@ def _read_tiff(path: Path) -> Image:
             end = max((o + n for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)), default=0)
             if end > size:
                 raise InputError(f"{path} is cut off: it has {size} bytes and its pixels reach to {end}: copy it again")
-        data = np.asarray(series.asarray())
+        data = _pixels(path, series)
         if any("invalid page offset" in c or "corrupted" in c for c in complaints):
             raise InputError(f"{path} is cut off or damaged: planes are missing: copy it again")
         # tifffile calls axes it has no name for I, Q or others: repeats of the same kind, as far as one can tell.
@@ -197,6 +280,22 @@ def _read_tiff(path: Path) -> Image:
         if tiff.ome_metadata:
             return _with_ome(Image(data, axes, ome=True), tiff.ome_metadata)
         return _with_resolution(Image(data, axes), page, tiff.imagej_metadata or {})
+
+
+def _pixels(path: Path, series: Any) -> Any:
+    """Mapped where the pixels lie as they are; decoded at once if they fit; else decoded where they are sliced."""
+    if series.dataoffset is not None and series.keyframe.is_memmappable:
+        return tifffile.memmap(path, series=0, mode="r")
+    if series.nbytes <= READ_AT_ONCE:
+        return np.asarray(series.asarray())
+    import zarr
+
+    from zsd_runtime.zarrs import Chunked
+
+    store = tifffile.imread(path, aszarr=True, series=0, level=0)
+    chunked = Chunked(zarr.open_array(store, mode="r"))
+    weakref.finalize(chunked, store.close)  # the file is open for as long as somebody may slice it
+    return chunked
 
 
 def _with_resolution(image: Image, page: Any, imagej: dict[str, Any]) -> Image:
@@ -208,9 +307,9 @@ def _with_resolution(image: Image, page: Any, imagej: dict[str, Any]) -> Image:
     if not imagej and page.tags.get("ResolutionUnit") is not None and int(page.tags["ResolutionUnit"].value) == 3:
         unit = "cm"  # inches are what programs write that do not know the pixel size
     y, x = per_pixel("YResolution"), per_pixel("XResolution")
-    size = (y * _UM[unit], x * _UM[unit]) if unit in _UM and y and x else None
+    size = (y * UM[unit], x * UM[unit]) if unit in UM and y and x else None
     spacing = imagej.get("spacing")
-    z = float(spacing) * _UM[unit] if spacing and unit in _UM else None
+    z = float(spacing) * UM[unit] if spacing and unit in UM else None
     return replace(image, pixel_size_um=size, z_step_um=z, metadata={k: imagej[k] for k in _IMAGEJ_KEPT if k in imagej})
 
 
@@ -224,7 +323,7 @@ def _with_ome(image: Image, xml: str) -> Image:
 
     def um(axis: str) -> float | None:
         value = pixels.get(f"PhysicalSize{axis}")
-        factor = _UM.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).lower())
+        factor = UM.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).lower())
         return float(value) * factor if value and factor else None
 
     y, x = um("Y"), um("X")
@@ -254,5 +353,11 @@ def _yx_last(image: Image, path: Path) -> Image:
     if not {"Y", "X"} <= set(image.axes):
         raise InputError(f"{path} has axes {image.axes}: an image has Y and X")
     order = [a for a in image.axes if a not in "ZYX"] + [a for a in "ZYX" if a in image.axes]
+    if order == list(image.axes):
+        return image
+    if not isinstance(image.data, np.ndarray):
+        raise InputError(
+            f"{path} is stored in the order {image.axes}; too large to turn around: save it as {''.join(order)}"
+        )
     data = np.transpose(image.data, [image.axes.index(a) for a in order])
     return replace(image, data=data, axes="".join(order))

@@ -1,22 +1,31 @@
 """A model that predicts: package + engine + tiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import lcm, prod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.engines import Engine, run_once
+from zsd_runtime.engines import Array, Engine, OutOfMemory
+from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import check_array
+from zsd_runtime.memory import free_memory, release
+from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
-from zsd_runtime.tiling import plan
+from zsd_runtime.stream import stream
+from zsd_runtime.tiling import Blend, Plan, Tile, choose_tile, plan, round_up
 
-# Input pixels a tile may have: for 2D a square of 640 px, with which the published widths need about 1 GB.
-TILE_PIXELS = 640**2
+BYTES_PER_VOXEL = 4000  # of a package that does not say: more than the published widths take
+IN_FLIGHT = 2  # batches, and sets of outputs, under way at once
+SHARE_OF_FREE_MEMORY = 0.5
+
+Report = Callable[[int, int], None]
+Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,17 @@ class Model:
             )
         self.description = description
         self.engine = engine
+        self._prepared: tuple[int, ...] | None = None
+        self._batches: list[Array] = []
+        self._outputs: list[list[Array]] = []
 
     def predict(
         self,
         image: NDArray[np.generic],
         *,
-        tile: tuple[int, ...] | None = None,
-        report: Callable[[int, int], None] = lambda done, total: None,
+        tile: Sequence[int] | None = None,
+        memory: int | None = None,
+        report: Report = lambda done, total: None,
     ) -> Prediction:
         """Denoise and deconvolve one image.
 
@@ -52,11 +65,8 @@ class Model:
         ----------
         image : ndarray
             (Y, X), or (Z, Y, X) for a 3D model; camera counts, any real dtype, any size.
-        tile : tuple of int
-            Shape of the tiles, input pixels; chosen when not given. The result is the same up to what the
-            halo was measured to leave.
-        report : callable
-            Told (tiles done, tiles in all).
+        tile, memory, report
+            As for `predict_into`.
 
         Raises
         ------
@@ -69,28 +79,161 @@ class Model:
             raise InputError(
                 f"the image has shape {image.shape}; this model takes {d.axes.upper()}: give each plane by itself"
             )
-        if tile is not None and len(tile) != image.ndim:
-            raise InputError(f"tile {'x'.join(map(str, tile))} must have {image.ndim} numbers, for {d.axes.upper()}")
-        tiles = plan(image.shape, tile or self._tile(), d.halo, d.step)
-        results = [
-            np.zeros([n * k for n, k in zip(image.shape, output.scale, strict=True)], np.float32)
-            for output in d.outputs
-        ]
-        for done, part in enumerate(tiles, 1):
-            batch = d.preprocessing(part.read(image))[None, None]
-            for result, output, values in zip(
-                results, d.outputs, run_once(self.engine, batch, [o.scale for o in d.outputs]), strict=True
-            ):
-                counts = output.postprocessing(values[0, 0][part.crop(output.scale)])
-                result[part.write(output.scale)] += counts * part.weight(output.scale)
-            report(done, len(tiles))
+        results = [np.empty(shape, np.float32) for shape in self.output_shapes(image.shape)]
+        self.predict_into(image, results, tile=tile, memory=memory, report=report)
         return Prediction(*results)
 
-    def _tile(self) -> tuple[int, ...]:
-        """A cube (a square) of TILE_PIXELS, or what it takes to hold three halos."""
+    def predict_into(
+        self,
+        source: Any,
+        targets: Sequence[Any],
+        *,
+        tile: Sequence[int] | None = None,
+        memory: int | None = None,
+        report: Report = lambda done, total: None,
+        notice: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Denoise and deconvolve images larger than memory.
+
+        Parameters
+        ----------
+        source : array-like
+            (…, Y, X), or (…, Z, Y, X) for a 3D model: a memory-mapped file, a Zarr array, anything with `shape`,
+            `dtype` and slices. Leading axes are images of their own.
+        targets : sequence of array-like
+            One an output, of `output_shapes`; float32, or an integer type: rounded and clipped then. Each pixel is
+            written once, in whole chunks where `targets` have `chunks` and tiles are large enough.
+        tile : sequence of int
+            Shape of the tiles, input pixels; chosen from `memory` when not given. The result is the same up to what
+            the halo was measured to leave.
+        memory : int
+            Bytes that the prediction may take; half of what is free when not given.
+        report : callable
+            Told (tiles done, tiles in all).
+        notice : callable
+            Told in a sentence when tiles had to be made smaller because a device ran out of memory.
+
+        Raises
+        ------
+        InputError
+            When the source is not what the model takes, holds NaN or infinite values, or a tile is too small.
+        OutOfMemory
+            When not even the smallest tile fits.
+        """
+        d = self.description
+        leading, shape = tuple(source.shape[: -len(d.axes)]), tuple(source.shape[-len(d.axes) :])
+        for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
+            if tuple(target.shape) != expected:
+                raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
+        if tile is not None and len(tile) != len(d.axes):
+            raise InputError(f"tile {'x'.join(map(str, tile))} must have {len(d.axes)} numbers, for {d.axes.upper()}")
+        grid = self._grid(targets)
+        tile = tile or self._tile(shape, grid, memory)
+        while True:
+            planned = plan(shape, tile, d.halo, d.step, grid=grid)
+            try:
+                self._run(source, leading, targets, planned, report)
+                return
+            except OutOfMemory as error:
+                tile = self._smaller(planned, error)
+                notice(f"{error}: going on with tiles of {'x'.join(map(str, tile))}")
+
+    def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for an image, or a stack, of `shape`."""
         axes = len(self.description.axes)
-        side = round(TILE_PIXELS ** (1 / axes))
-        return tuple(max(side, 3 * halo) for halo in self.description.halo)
+        return [
+            tuple(shape[:-axes]) + tuple(n * k for n, k in zip(shape[-axes:], output.scale, strict=True))
+            for output in self.description.outputs
+        ]
+
+    def _run(self, source: Any, leading: Index, targets: Sequence[Any], planned: Plan, report: Report) -> None:
+        d = self.description
+        self._prepare(planned.tile)
+        indices = list(np.ndindex(leading))
+        jobs = [(index, tile) for index in indices for tile in planned]
+        blends = [Blend(planned, output.scale) for output in d.outputs]
+        lines: dict[Index, Linear] = {}
+        done = 0
+
+        def read(job: tuple[Index, Tile], batch: Array) -> None:
+            index, tile = job
+            image = _Part(source, index)
+            if index not in lines:
+                lines[index] = d.preprocessing.fit(_blocks(image, planned))
+            values = tile.read(image)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                where = ", ".join(f"{a} {s.low}-{s.high}" for a, s in zip(d.axes.upper(), tile.spans, strict=True))
+                raise InputError(
+                    f"the image has NaN or infinite pixels at {where}: repair them, for instance by a median"
+                )
+            if batch.dtype != np.float32 and values.dtype != batch.dtype:
+                values = np.clip(np.rint(values), *_limits(batch.dtype))
+            lines[index](values, out=batch[0, 0])
+            if all(s.low == 0 for s in tile.spans[1:]):
+                release(source)
+
+        def write(job: tuple[Index, Tile], outputs: list[Array]) -> None:
+            nonlocal done
+            index, tile = job
+            for target, blend, output, values in zip(targets, blends, d.outputs, outputs, strict=True):
+                part = values[0, 0][tile.core(output.scale)]
+                part = output.postprocessing(part, out=part if part.dtype == np.float32 else None)
+                part = blend.add(tile, part)
+                target[(*index, *tile.finished(output.scale))] = _as_dtype(part, target.dtype)
+                if all(s.low == 0 for s in tile.spans[1:]):
+                    release(target)
+            done += 1
+            report(done, len(jobs))
+
+        stream(jobs, read, self.engine.run, write, self._batches, self._outputs)
+
+    def _prepare(self, tile: tuple[int, ...]) -> None:
+        """Engine and buffers for batches of one shape; kept until the shape changes."""
+        if self._prepared == tile:
+            return
+        self._prepared, self._batches, self._outputs = None, [], []
+        batch = (1, 1, *tile)
+        shapes = [(1, 1, *shape) for shape in self.output_shapes(tile)]
+        self.engine.prepare(batch, shapes)
+        self._batches = [self.engine.empty(batch, self.engine.input_dtype) for _ in range(IN_FLIGHT)]
+        self._outputs = [
+            [self.engine.empty(s, t) for s, t in zip(shapes, self.engine.output_dtypes, strict=True)]
+            for _ in range(IN_FLIGHT)
+        ]
+        self._prepared = tile
+
+    def _tile(self, shape: tuple[int, ...], grid: tuple[int, ...], memory: int | None) -> tuple[int, ...]:
+        """The tile for `memory`: the network's own, our buffers, and what neighbours share along the first axis."""
+        d = self.description
+        outputs = sum(prod(output.scale) for output in d.outputs)
+        memory = memory or int(free_memory() * SHARE_OF_FREE_MEMORY)
+        shared = 4 * outputs * (d.halo[0] // 2) * prod(shape[1:])
+        buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
+        pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
+        return choose_tile(shape, d.halo, d.step, pixels, grid=grid)
+
+    def _smaller(self, planned: Plan, error: OutOfMemory) -> tuple[int, ...]:
+        """Half of the tile's longest axis, as far as its halo lets."""
+        d = self.description
+        smallest = [2 * round_up(h, s) + s for h, s in zip(d.halo, d.step, strict=True)]
+        room = [t - s for t, s in zip(planned.tile, smallest, strict=True)]
+        if max(room) <= 0:
+            size = "x".join(map(str, planned.tile))
+            raise OutOfMemory(f"{error}, the smallest that its halo allows ({size}): use another --device") from None
+        axis = room.index(max(room))
+        tile = list(planned.tile)
+        tile[axis] = max(tile[axis] // 2, smallest[axis])
+        return tuple(tile)
+
+    def _grid(self, targets: Sequence[Any]) -> tuple[int, ...]:
+        """Input pixels after which chunks of every target begin anew, an axis each."""
+        axes = len(self.description.axes)
+        grid = [1] * axes
+        for target, output in zip(targets, self.description.outputs, strict=True):
+            chunks = getattr(target, "chunks", None) or target.shape[:0]
+            for axis, (chunk, scale) in enumerate(zip(chunks[-axes:], output.scale, strict=False)):
+                grid[axis] = lcm(grid[axis], lcm(chunk, scale) // scale)
+        return tuple(grid)
 
     def close(self) -> None:
         """Release the engine."""
@@ -105,22 +248,53 @@ class Model:
         self.close()
 
 
-def load_model(package: str | Path, device: str = "auto") -> Model:
+def load_model(package: str | Path, device: str = "auto", *, engine: str = "auto", precision: str = "auto") -> Model:
     """Open a package made by `zsd export` (folder or zip).
 
     Parameters
     ----------
     package : path
-    device : {"auto", "cpu"}
+    device : {"auto", "cpu", "cuda", "intel"}
+        "intel" is an Intel GPU.
+    engine : {"auto", "onnxruntime", "openvino", "tensorrt"}
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
+        "auto" is the package's own.
 
     Raises
     ------
     InputError
-        When the package cannot be read or run.
+        When the package cannot be read or run as asked; as `EngineMissing` when something is to be installed.
     """
-    from zsd_runtime.engines.onnxruntime import OnnxRuntime
-
-    if device not in ("auto", "cpu"):
-        raise InputError(f"device {device!r} is not available: 'auto' and 'cpu' are")
     description = read_package(package)
-    return Model(description, OnnxRuntime(description.weights))
+    return Model(description, open_engine(description, device, engine, precision))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One image of a stack that may not fit in memory: slices go to the source behind a fixed index."""
+
+    source: Any
+    index: Index
+
+    def __getitem__(self, box: tuple[slice, ...]) -> Array:
+        return np.asarray(self.source[(*self.index, *box)])
+
+
+def _blocks(image: _Part, planned: Plan) -> Iterator[Array]:
+    """Every pixel of an image once."""
+    ones = (1,) * len(planned.tile)
+    for tile in planned:
+        yield image[tile.finished(ones)]
+
+
+def _as_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
+    """For an integer type: rounded and clipped to its range. `values` is overwritten."""
+    if dtype.kind == "f":
+        return values
+    np.rint(values, out=values)
+    np.clip(values, *_limits(dtype), out=values)
+    return values.astype(dtype)
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

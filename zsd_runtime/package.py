@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.normalize import Linear, from_description
+from zsd_runtime.normalize import Linear, Normalisation, from_description
 
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml")
 LARGEST_MEMBER = 4 << 30  # bytes; a zip may claim anything
@@ -29,16 +29,20 @@ class ModelDescription:
     """What a package says of its model; lengths are input pixels, one an axis of `axes`.
 
     axes : spatial axes, "yx" · step : sizes are multiples of it · halo : pixels at a tile's rim that its border
-    spoils · pixel_size_um : of the images it was trained on, if known · weights : the ONNX file's bytes.
+    spoils · pixel_size_um : of the images it was trained on, if known · precision : of its arithmetic ·
+    bytes_per_voxel : of memory that a prediction takes for each voxel of a tile, measured at export ·
+    weights : the ONNX file's bytes.
     """
 
     name: str
     axes: str
     step: tuple[int, ...]
     halo: tuple[int, ...]
-    preprocessing: Linear
+    preprocessing: Normalisation
     outputs: tuple[Output, ...]
     pixel_size_um: float | None
+    precision: str
+    bytes_per_voxel: float | None
     weights: bytes
 
 
@@ -90,6 +94,8 @@ def _describe(rdf: dict[str, Any], read: Any) -> ModelDescription:
         preprocessing=from_description(source.get("preprocessing") or [], "the input"),
         outputs=outputs,
         pixel_size_um=zsd.get("pixel_size_um"),
+        precision=str(zsd.get("precision", "fp32")),
+        bytes_per_voxel=zsd.get("bytes_per_voxel"),
         weights=read(onnx["source"]),
     )
 
@@ -108,7 +114,10 @@ def _output(tensor: dict[str, Any], input_id: str, axes: str) -> Output:
                 f"output {tensor['id']!r} is {factor:g} times as fine as the input; zsd runs whole factors"
             )
         scale.append(round(factor))
-    return Output(tensor["id"], tuple(scale), from_description(tensor.get("postprocessing") or [], tensor["id"]))
+    line = from_description(tensor.get("postprocessing") or [], f"output {tensor['id']!r}")
+    if not isinstance(line, Linear):
+        raise InputError(f"output {tensor['id']!r} is normalised by its own values; zsd runs scale_linear there")
+    return Output(tensor["id"], tuple(scale), line)
 
 
 def _halo(outputs: list[dict[str, Any]], name: str) -> int:

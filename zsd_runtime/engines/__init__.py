@@ -5,6 +5,8 @@ The life of an engine: its constructor opens the network on a device, `prepare` 
 device.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,6 +62,24 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back the device and its memory."""
+
+
+# What libraries say, in any spelling, when there is no memory left.
+_NO_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "cudaerrormemoryallocation")
+
+
+@contextmanager
+def failures(engine: str, shape: tuple[int, ...]) -> Iterator[None]:
+    """Make of what a library raises an `OutOfMemory` or a `RuntimeError` that names the engine and the tile."""
+    try:
+        yield
+    except (InputError, OutOfMemory):
+        raise
+    except Exception as error:  # the libraries' exceptions share no base class
+        size, reason = "x".join(map(str, shape[2:])), str(error).strip().split("\n")[0]
+        if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _NO_MEMORY):
+            raise OutOfMemory(f"{engine} has no memory for a tile of {size}") from None
+        raise RuntimeError(f"{engine} failed on a tile of {size} ({reason}): try another --engine") from None
 
 
 def run_once(engine: Engine, batch: Array, scales: list[tuple[int, ...]]) -> list[Array]:

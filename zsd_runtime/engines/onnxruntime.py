@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import DTypeLike
 
-from zsd_runtime.engines import Array, EngineMissing, OutOfMemory
+from zsd_runtime.engines import Array, EngineMissing, failures
 from zsd_runtime.errors import InputError
 
 DTYPES = {"tensor(float)": np.float32, "tensor(uint16)": np.uint16}
@@ -30,6 +30,7 @@ class OnnxRuntime:
 
     def __init__(self, onnx: bytes, device: str = "cpu", precision: str = "fp32") -> None:
         self._onnx, self.device, self.precision = onnx, device, precision
+        self._where = f"ONNX Runtime on {device}"
         self._session = self._open()
         (source,), sinks = self._session.get_inputs(), self._session.get_outputs()
         self.input_dtype, self.output_dtypes = _dtype(source), [_dtype(sink) for sink in sinks]
@@ -73,11 +74,11 @@ class OnnxRuntime:
             for name, sink in zip(self.output_names, self._sinks, strict=True):
                 self._binding.bind_ortvalue_output(name, sink)
             self._prepared = True
-            with _failures(batch_shape):
+            with failures(self._where, batch_shape):
                 self._session.run_with_iobinding(self._binding)  # searches algorithms, captures the graph
 
     def _on_device(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> ort.OrtValue:
-        with _failures(shape):
+        with failures(self._where, shape):
             return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype), "cuda", 0)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -86,7 +87,7 @@ class OnnxRuntime:
 
     def run(self, batch: Array, outputs: list[Array]) -> None:
         """See `Engine`."""
-        with _failures(batch.shape):
+        with failures(self._where, batch.shape):
             if self.device == "cuda":
                 self._source.update_inplace(batch)
                 self._session.run_with_iobinding(self._binding)
@@ -101,25 +102,7 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `Engine`."""
-        self._session = self._binding = self._source = self._sinks = None
-
-
-class _failures:  # noqa: N801 (reads as a context)
-    """Tell running out of memory from all else that a run can meet."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._size = "x".join(map(str, shape[2:]))
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or not isinstance(error, Exception):
-            return
-        reason = str(error).split("\n")[0]
-        if isinstance(error, MemoryError) or any(w in reason for w in ("Failed to allocate", "out of memory", "alloc")):
-            raise OutOfMemory(f"ONNX Runtime has no memory for a tile of {self._size}") from None
-        raise RuntimeError(f"ONNX Runtime failed on a tile of {self._size} ({reason})") from None
+        self._session = self._binding = self._source = self._sinks = None  # type: ignore[assignment]
 
 
 def _dtype(tensor: Any) -> np.dtype[Any]:

@@ -1,0 +1,177 @@
+"""Images larger than memory: opened, not read; created, not held."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from zsd_runtime import InputError
+from zsd_runtime.images import Image, create_image, open_image, read_image, write_image
+from zsd_runtime.memory import release
+from zsd_runtime.zarrs import Chunked
+
+RNG = np.random.default_rng(0)
+STACK = RNG.integers(0, 60000, (3, 5, 40, 50)).astype(np.uint16)
+BOX = (1, slice(1, 4), slice(7, 33), slice(0, 50))
+
+
+@pytest.fixture
+def image():
+    return Image(STACK, "TZYX", (0.1, 0.1), 0.3)
+
+
+def written_in_boxes(path, image, scale=()):
+    """Write box by box, and give what is read back."""
+    with create_image(path, image, scale) as target:
+        for t in range(3):
+            for y in (0, 16, 32):
+                box = (t, slice(0, 5), slice(y, min(y + 16, 40)), slice(0, 50))
+                target[box] = image.data[box]
+    return open_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.zarr"])
+def test_what_is_written_in_boxes_is_read_in_boxes(tmp_path, image, name):
+    back = written_in_boxes(tmp_path / name, image)
+    assert back.axes == "TZYX"
+    assert back.pixel_size_um == pytest.approx((0.1, 0.1))
+    assert back.z_step_um == pytest.approx(0.3)
+    np.testing.assert_array_equal(back.data[BOX], STACK[BOX])
+    np.testing.assert_array_equal(read_image(tmp_path / name).data, STACK)
+
+
+def test_ome_tiff_and_foreign_orders(tmp_path, image):
+    back = written_in_boxes(tmp_path / "a.tif", replace(image, ome=True))
+    assert back.ome
+    np.testing.assert_array_equal(back.data[BOX], STACK[BOX])
+    turned = Image(STACK, "CTYX")  # ImageJ's order is TCYX
+    write_image(tmp_path / "b.tif", turned)
+    assert read_image(tmp_path / "b.tif").axes == "TCYX"
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif").data, STACK.swapaxes(0, 1))
+
+
+def test_large_compressed_tiff_is_decoded_where_it_is_sliced(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", STACK, compression="zlib", photometric="minisblack", metadata={"axes": "TZYX"})
+    monkeypatch.setattr("zsd_runtime.images.READ_AT_ONCE", 1000)
+    back = open_image(tmp_path / "a.tif", axes="TZYX")
+    assert isinstance(back.data, Chunked)
+    np.testing.assert_array_equal(back.data[BOX], STACK[BOX])
+
+
+def test_chunks_are_decoded_once_while_they_fit():
+    decoded = []
+
+    class Array:
+        shape, chunks, dtype, ndim = (40, 50), (16, 16), STACK.dtype, 2
+
+        def __getitem__(self, box):
+            decoded.append(box)
+            return STACK[0, 0][box]
+
+    array = Chunked(Array())
+    for x in range(0, 40, 5):
+        np.testing.assert_array_equal(array[3:30, x : x + 10], STACK[0, 0, 3:30, x : x + 10])
+    assert len(decoded) == len({str(box) for box in decoded}) == 6
+    small = Chunked(Array(), cache=2 * 16 * 16 * 2)
+    small[0:40, 0:50]
+    assert len(small._decoded) == 2
+
+
+def test_ome_zarr_says_what_it_is(tmp_path, image):
+    with create_image(tmp_path / "a.zarr", image, (1, 2, 2)) as target:
+        assert target.chunks == (1, 5, 40, 50)
+    ome = zarr.open_group(tmp_path / "a.zarr").attrs["ome"]
+    assert ome["version"] == "0.5"
+    (multiscale,) = ome["multiscales"]
+    assert [axis["name"] for axis in multiscale["axes"]] == list("tzyx")
+    assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"] == [1, 0.3, 0.1, 0.1]
+
+
+def test_ome_zarr_0_4_is_read(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    array = group.create_array("s0", shape=(5, 40, 50), dtype="uint16", chunks=(2, 16, 16))
+    array[:] = STACK[0]
+    axes = [{"name": a, "type": "space", "unit": "nanometer"} for a in "zyx"]
+    scale = [{"type": "scale", "scale": [300.0, 65.0, 65.0]}]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "s0", "coordinateTransformations": scale}]}]
+    image = open_image(tmp_path / "a.zarr")
+    assert (image.axes, image.pixel_size_um, image.z_step_um) == ("ZYX", pytest.approx((0.065, 0.065)), 0.3)
+    np.testing.assert_array_equal(image.data[1:4, 3:20, 5:50], STACK[0, 1:4, 3:20, 5:50])
+
+
+def interrupted(path, image):
+    with create_image(path, image) as target:
+        target[BOX] = np.zeros_like(STACK[BOX])
+        raise KeyboardInterrupt
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, image):
+    for name in ("a.tif", "a.zarr"):
+        write_image(tmp_path / name, image)
+        before = read_image(tmp_path / name).data
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(tmp_path / name, image)
+        np.testing.assert_array_equal(read_image(tmp_path / name).data, before)  # what was there stays
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "a.zarr"]
+    write_image(tmp_path / "a.zarr", image)  # and is replaced when the new one is whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "a.zarr"]
+
+
+def _bare(folder):
+    zarr.create_array(folder / "x.zarr", shape=(4, 5), dtype="uint16")
+
+
+def _group(folder):
+    zarr.open_group(folder / "x.zarr", mode="w").create_group("inside")
+
+
+def _garbled(folder):
+    group = zarr.open_group(folder / "x.zarr", mode="w")
+    group.attrs["ome"] = {"multiscales": [{"axes": [{"name": "y"}], "datasets": []}]}
+
+
+def _strange(folder):
+    group = zarr.open_group(folder / "x.zarr", mode="w")
+    group.create_array("0", shape=(4, 5), dtype="uint16")
+    axes = [{"name": "q"}, {"name": "x"}]
+    group.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+
+
+BAD = {
+    "bare": (_bare, "what its axes are with --axes"),
+    "group": (_group, "without OME-Zarr's multiscales .*inside"),
+    "garbled": (_garbled, "lacks or garbles"),
+    "strange": (_strange, r"has axes \['Q', 'X'\]"),
+    "folder": (lambda folder: (folder / "x.zarr").mkdir(), "is a folder that is not Zarr"),
+    "nothing": (lambda folder: None, "does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_zarr_without_the_expected_axes(tmp_path, name):
+    make, message = BAD[name]
+    make(tmp_path)
+    with pytest.raises(InputError, match=message):
+        open_image(tmp_path / "x.zarr")
+
+
+def test_a_folder_that_is_not_zarr_is_not_replaced(tmp_path, image):
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "x.zarr" / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="left alone"):
+        write_image(tmp_path / "x.zarr", image)
+    assert (tmp_path / "x.zarr" / "thesis.txt").read_text() == "years"
+
+
+def test_released_pages_keep_what_was_written(tmp_path):
+    array = np.memmap(tmp_path / "a", np.uint16, "w+", shape=(100, 100))
+    array[:] = 7
+    release(array[3:, 2:])
+    assert (array == 7).all()
+    private = np.memmap(tmp_path / "a", np.uint16, "c", shape=(100, 100))
+    private[:] = 8
+    release(private)
+    assert (private == 8).all()
+    release(np.zeros(3))

@@ -1,0 +1,110 @@
+"""Which engine runs a model here: the best that really opens, or the one that was asked for."""
+
+import ctypes
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from zsd_runtime.engines import Engine, EngineMissing
+from zsd_runtime.errors import InputError
+from zsd_runtime.package import ModelDescription
+
+# Best first. Measured: docs/performance.md.
+CANDIDATES = (
+    ("tensorrt", "cuda"),
+    ("onnxruntime", "cuda"),
+    ("openvino", "intel"),
+    ("openvino", "cpu"),
+    ("onnxruntime", "cpu"),
+)
+ENGINES = tuple(dict.fromkeys(engine for engine, _ in CANDIDATES))
+DEVICES = tuple(dict.fromkeys(device for _, device in CANDIDATES))
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+INSTALL = {"onnxruntime": "zsd[cpu]", "openvino": "zsd[cpu]", "tensorrt": "zsd[tensorrt]"}
+# Precisions that an engine reaches from a package of another one, by asking.
+REACHED = {("openvino", "cpu"): ("fp32", "bf16"), ("openvino", "intel"): ("fp32", "fp16")}
+
+
+def open_engine(
+    description: ModelDescription,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    engines: Path | None = None,
+) -> Engine:
+    """Open a model's network.
+
+    Parameters
+    ----------
+    description : ModelDescription
+    device, engine, precision : str
+        One of DEVICES, ENGINES, PRECISIONS, or "auto": the best that opens here, and the package's own precision.
+    engines : Path
+        Folder of engine files built ahead of time.
+
+    Raises
+    ------
+    InputError
+        For names and combinations that do not exist.
+    EngineMissing
+        When none of those asked for runs here; the message has the remedy for each.
+    """
+    for option, value, known in (
+        ("device", device, DEVICES), ("engine", engine, ENGINES), ("precision", precision, PRECISIONS)
+    ):  # fmt: skip
+        if value not in ("auto", *known):
+            raise InputError(f"{option} {value!r} is not one of auto, {', '.join(known)}")
+    asked = [c for c in CANDIDATES if engine in ("auto", c[0]) and device in ("auto", c[1])]
+    if not asked:
+        able = ", ".join(d for e, d in CANDIDATES if e == engine)
+        raise InputError(f"engine {engine} does not run on device {device}: it runs on {able}")
+    able_to = [c for c in asked if _reaches(c, description.precision, precision)]
+    if not able_to:
+        raise InputError(
+            f"the package is {description.precision}; {engine} on {device} cannot run it in {precision}: export it "
+            f"again with --precision {precision}" + (", or use --engine openvino" if precision == "bf16" else "")
+        )
+    missing = []
+    for name, where in able_to:
+        try:
+            return _open(description, name, where, precision, engines)
+        except EngineMissing as error:
+            missing.append(str(error))
+    raise EngineMissing("; ".join(dict.fromkeys(missing)))
+
+
+def _reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
+    if precision in ("auto", packaged):
+        return True
+    return packaged != "int8" and precision in REACHED.get(candidate, ())
+
+
+def _open(description: ModelDescription, name: str, device: str, precision: str, engines: Path | None) -> Engine:
+    if device == "cuda" and not _cuda_driver():
+        raise EngineMissing(
+            f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them)"
+        )
+    precision = description.precision if precision == "auto" else precision
+    if device == "cpu" and name == "openvino" and precision == "fp16":
+        precision = "fp32"  # CPUs compute with half weights in single precision
+    class_, more = {
+        "tensorrt": ("TensorRT", {"engines": engines}), "onnxruntime": ("OnnxRuntime", {}), "openvino": ("OpenVINO", {})
+    }[name]  # fmt: skip
+    try:
+        module = import_module(f"zsd_runtime.engines.{name}")
+    except ImportError as error:
+        raise EngineMissing(f"{name} is not installed ({error}): pip install '{INSTALL[name]}'") from None
+    make: Callable[..., Engine] = getattr(module, class_)
+    keywords: dict[str, Any] = more  # type: ignore[assignment]
+    return make(description.weights, device, precision, **keywords)
+
+
+def _cuda_driver() -> bool:
+    """Whether the driver's library is there; costs nothing where it is not."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
