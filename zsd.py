@@ -10,6 +10,7 @@ VERBS = {
     "evaluate": ("zsd_train.cli", "PSNR, SSIM and NRMSE against a truth"),
     "export": ("zsd_export.cli", "from a training run to a model package"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
+    "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
 }
 # Where an import fails, the extra that brings what is missing.
 EXTRAS = {"zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}

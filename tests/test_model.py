@@ -18,7 +18,7 @@ def large():
     return simulate((330, 410), camera=Camera(100, 1.5, 2), seed=9).noisy
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_tiles_equal_the_whole(model, large, data):
     shape = data.draw(st.tuples(st.integers(1, 330), st.integers(1, 410)))
@@ -78,3 +78,105 @@ def test_bad_tiles_and_devices_are_told(model, large, package):
         model.predict(large, tile=(64,))
     with pytest.raises(InputError, match="'tpu'"):
         load_model(package, device="tpu")
+
+
+def test_stacks_go_into_what_is_given(model, large, tmp_path):
+    stack = np.stack([large[:100, :130], large[100:200, 130:260]])[None]
+    shapes = model.output_shapes(stack.shape)
+    assert shapes == [(1, 2, 100, 130), (1, 2, 200, 260)]
+    counts = [np.zeros(shapes[0], np.uint16), np.memmap(tmp_path / "fine", np.uint16, "w+", shape=shapes[1])]
+    model.predict_into(stack, counts, tile=(80, 80))
+    for n in range(2):
+        expected = model.predict(stack[0, n], tile=(80, 80))
+        for found, values in zip(counts, (expected.denoised, expected.deconvolved), strict=True):
+            np.testing.assert_array_equal(found[0, n], np.clip(np.rint(values), 0, 65535))
+
+
+def test_chunks_are_written_whole(model, large):
+    """Every write to a chunked target covers whole chunks: compressed ones are never read back to be completed."""
+
+    class Target:
+        dtype = np.dtype(np.float32)
+
+        def __init__(self, shape, chunks):
+            self.shape, self.chunks = shape, chunks
+            self.left = np.ones(shape, bool)
+
+        def __setitem__(self, box, values):
+            for s, n, chunk in zip(box, self.shape, self.chunks, strict=True):
+                assert s.start % chunk == 0
+                assert s.stop % chunk == 0 or s.stop == n
+            assert self.left[box].all()
+            self.left[box] = False
+
+    targets = [
+        Target(shape, (32 * k, 48 * k)) for shape, k in zip(model.output_shapes(large.shape), (1, 2), strict=True)
+    ]
+    model.predict_into(large, targets, tile=(150, 200))
+    assert not any(target.left.any() for target in targets)
+
+
+def test_bad_values_deep_in_a_file_are_told_with_their_place(model, large):
+    bad = large.astype(np.float32)
+    bad[300, 222] = np.nan
+    targets = [np.zeros(shape, np.float32) for shape in model.output_shapes(bad.shape)]
+    with pytest.raises(InputError, match="a NaN or infinite pixel at Y 300, X 222"):
+        model.predict_into(bad, targets, tile=(100, 100))
+    with pytest.raises(InputError, match="a target has shape"):
+        model.predict_into(large, targets[::-1])
+
+
+def attention_network():
+    """Channel attention as RCAN has it: what a tile shows changes the gain of all of its pixels."""
+    import torch
+
+    class Attention(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(1)
+            self.features = torch.nn.Conv2d(1, 8, 3, padding=1)
+            self.gate = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(4, 8, 1))
+            self.last = torch.nn.Conv2d(8, 1, 3, padding=1)
+
+        def forward(self, x):
+            features = torch.relu(self.features(x))
+            gates = torch.sigmoid(9 * self.gate(features.mean((2, 3), keepdim=True)))
+            denoised = x + 3 * self.last(features * gates)
+            return denoised, torch.nn.functional.interpolate(denoised, scale_factor=2.0, mode="nearest")
+
+    return Attention()
+
+
+def test_global_pooling_leaves_no_seams():
+    """Tiles of such a network differ as a whole; feathered, no step between neighbours exceeds 1 % of the signal."""
+    import io
+    import warnings
+
+    import torch
+
+    from zsd_runtime.engines.onnxruntime import OnnxRuntime
+    from zsd_runtime.model import Model
+    from zsd_runtime.normalize import Linear
+    from zsd_runtime.package import ModelDescription, Output
+
+    buffer = io.BytesIO()
+    names = ["noisy", "denoised", "deconvolved"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the legacy exporter says that it will go
+        torch.onnx.export(
+        attention_network(), (torch.zeros(1, 1, 8, 8),), buffer, input_names=names[:1], output_names=names[1:],
+        dynamic_axes={name: {2: f"{name}_y", 3: f"{name}_x"} for name in names}, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    onnx = buffer.getvalue()
+    outputs = tuple(Output(name, (k, k), Linear()) for name, k in zip(names[1:], (1, 2), strict=True))
+    description = ModelDescription("ca", "yx", (1, 1), (16, 16), Linear(), outputs, None, "fp32", None, onnx)
+    y, x = np.mgrid[:300, :300]
+    image = (1 + 0.9 * np.sin(x / 90) * np.cos(y / 70) + 0.02 * np.sin(x / 3)).astype(np.float32) * 2 + 1
+    with Model(description, OnnxRuntime(onnx)) as model:
+        whole = model.predict(image, tile=(400, 400))
+        tiled = model.predict(image, tile=(104, 104))
+    drift = tiled.denoised - whole.denoised
+    assert np.abs(drift).max() > 0.03 * image.min()  # the tiles do differ
+    for axis in (0, 1):
+        step = np.abs(np.diff(drift, axis=axis)) / np.minimum(image, np.roll(image, -1, axis)).take(range(299), axis)
+        assert step.max() < 0.01

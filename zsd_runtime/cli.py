@@ -1,9 +1,10 @@
-"""`zsd predict`, and what all verbs share: how errors, progress and the last line are told."""
+"""`zsd predict` and `zsd bench`, and what all verbs share: how errors, progress and the last line are told."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -107,6 +108,50 @@ def predict(
             serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
             raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {serious}")
         print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
+
+
+@app.command()
+def bench(
+    package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
+    size: Annotated[list[str] | None, typer.Option(help="Image size, [Zx]YxX, pixels; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="auto (all), cpu, cuda, or intel (an Intel GPU).")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto (all), onnxruntime, openvino or tensorrt.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (all that the package allows), fp32, bf16, fp16, int8.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how fast a package runs here, with every engine and precision that does.
+
+    Latency of a whole prediction; time to the first result from opening the package; the largest difference from the
+    first row of the same size. Let nothing else run meanwhile.
+    """
+    with told():
+        from zsd_runtime.bench import bench as measure
+
+        sizes = [shape for text in size or ["512x512", "2048x2048"] if (shape := numbers(text, "--size"))]
+        rows = []
+        if not as_json:
+            print(
+                f"{'engine':12} {'device':7} {'precision':9} {'size':>12} {'median':>10} {'p99':>10} {'Mpx/s':>8} "
+                f"{'first':>8} {'memory':>9} {'difference':>11}"
+            )
+        for row in measure(package, sizes, device, engine, precision):
+            if isinstance(row, str):
+                print(f"not run: {row}", file=sys.stderr)
+                continue
+            rows.append(row)
+            if not as_json:
+                print(
+                    f"{row.engine:12} {row.device:7} {row.precision:9} {row.size:>12} {row.median_ms:>7.1f} ms "
+                    f"{row.p99_ms:>7.1f} ms {row.megapixels_per_s:>8.2f} {row.first_result_s:>6.2f} s "
+                    f"{row.peak_memory_mb:>6.0f} MB {row.difference:>11.1e}",
+                    flush=True,
+                )
+        if as_json:
+            print(json.dumps([asdict(row) for row in rows], indent=1))
+        if not rows:
+            raise InputError(f"nothing of what was asked for runs {package} here")
 
 
 @dataclass(frozen=True)

@@ -162,15 +162,13 @@ class Model:
                 lines[index] = d.preprocessing.fit(_blocks(image, planned))
             values = tile.read(image)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
-                where = ", ".join(f"{a} {s.low}-{s.high}" for a, s in zip(d.axes.upper(), tile.spans, strict=True))
-                raise InputError(
-                    f"the image has NaN or infinite pixels at {where}: repair them, for instance by a median"
-                )
+                where = tile.position(np.argwhere(~np.isfinite(values))[0])
+                at = ", ".join(f"{axis} {n}" for axis, n in zip(d.axes.upper(), where, strict=True))
+                raise InputError(f"the image has a NaN or infinite pixel at {at}: repair it, for instance by a median")
             if batch.dtype != np.float32 and values.dtype != batch.dtype:
                 values = np.clip(np.rint(values), *_limits(batch.dtype))
             lines[index](values, out=batch[0, 0])
-            if all(s.low == 0 for s in tile.spans[1:]):
-                release(source)
+            release(source)
 
         def write(job: tuple[Index, Tile], outputs: list[Array]) -> None:
             nonlocal done
@@ -180,8 +178,7 @@ class Model:
                 part = output.postprocessing(part, out=part if part.dtype == np.float32 else None)
                 part = blend.add(tile, part)
                 target[(*index, *tile.finished(output.scale))] = _as_dtype(part, target.dtype)
-                if all(s.low == 0 for s in tile.spans[1:]):
-                    release(target)
+                release(target)
             done += 1
             report(done, len(jobs))
 

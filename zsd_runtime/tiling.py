@@ -67,6 +67,13 @@ class Tile:
                 part = part.take(line - line.min(), axis)
         return part
 
+    def position(self, pixel: Sequence[int]) -> tuple[int, ...]:
+        """Where in the image a pixel of this tile lies."""
+        return tuple(
+            int(reflected(np.array(s.start + p), n))
+            for s, p, n in zip(self.spans, pixel, self.image_shape, strict=True)
+        )
+
     def core(self, scale: Sequence[int]) -> Box:
         """The part of the tile's output, `scale` times as fine, that counts: finished or shared."""
         return tuple(

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 from zsd_runtime.engines import Array, EngineMissing, failures
 from zsd_runtime.errors import InputError
 
+VERSION = ov.__version__.split("-")[0]
 DEVICES = {"cpu": "CPU", "intel": "GPU"}  # their name here, and OpenVINO's
 # What the arithmetic between the quantised parts of a network, or of all of it, is asked to be.
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
@@ -28,7 +29,7 @@ class OpenVINO:
         self._core = ov.Core()
         if DEVICES[device] not in {d.split(".")[0] for d in self._core.available_devices}:
             raise EngineMissing(
-                f"OpenVINO {ov.__version__} finds no Intel GPU (devices: {self._core.available_devices}): install "
+                f"OpenVINO {VERSION} finds no Intel GPU (devices: {self._core.available_devices}): install "
                 "Intel's GPU driver (level-zero), or use --device cpu"
             )
         able = self._core.get_property(DEVICES[device], "OPTIMIZATION_CAPABILITIES")
@@ -40,7 +41,7 @@ class OpenVINO:
             self._model = self._core.read_model(onnx)
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[-1]
-            raise InputError(f"OpenVINO {ov.__version__} cannot load the model ({reason}): export it again") from None
+            raise InputError(f"OpenVINO {VERSION} cannot load the model ({reason}): export it again") from None
         self.input_dtype = np.dtype(self._model.input(0).element_type.to_dtype())
         self.output_dtypes = [np.dtype(output.element_type.to_dtype()) for output in self._model.outputs]
         self.output_names = [output.any_name for output in self._model.outputs]

@@ -60,7 +60,7 @@ def open_engine(
     if not asked:
         able = ", ".join(d for e, d in CANDIDATES if e == engine)
         raise InputError(f"engine {engine} does not run on device {device}: it runs on {able}")
-    able_to = [c for c in asked if _reaches(c, description.precision, precision)]
+    able_to = [c for c in asked if reaches(c, description.precision, precision)]
     if not able_to:
         raise InputError(
             f"the package is {description.precision}; {engine} on {device} cannot run it in {precision}: export it "
@@ -75,7 +75,8 @@ def open_engine(
     raise EngineMissing("; ".join(dict.fromkeys(missing)))
 
 
-def _reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
+def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
+    """Whether an engine on a device runs a package of one precision in another, or in "auto"."""
     if precision in ("auto", packaged):
         return True
     return packaged != "int8" and precision in REACHED.get(candidate, ())
