@@ -11,6 +11,7 @@ VERBS = {
     "export": ("zsd_export.cli", "from a training run to a model package"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
     "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
+    "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
 }
 # Where an import fails, the extra that brings what is missing.
 EXTRAS = {"zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
@@ -40,7 +41,7 @@ def main() -> None:
 def _help(verb: str) -> None:
     print("zsd: zero-shot denoising and deconvolution of fluorescence images\n")
     print("usage: zsd VERB [OPTIONS]; zsd VERB --help")
-    print("\n".join(f"  {name:<10} {text}" for name, (_, text) in VERBS.items()))
+    print("\n".join(f"  {name:<12} {text}" for name, (_, text) in VERBS.items()))
     if verb in ("", "--help", "-h"):
         sys.exit(0)
     print(f"error: there is no verb {verb!r}", file=sys.stderr)

@@ -90,7 +90,7 @@ def test_a_missing_engine_is_told_with_its_install_line(package, monkeypatch):
 
 
 def test_without_a_driver_cuda_is_told_and_auto_goes_on(package, monkeypatch):
-    monkeypatch.setattr(select, "_cuda_driver", lambda: False)
+    monkeypatch.setattr(select, "cuda_driver", lambda: None)
     with pytest.raises(
         EngineMissing, match=r"tensorrt on cuda needs an NVIDIA GPU and its driver.*; onnxruntime on cuda"
     ):
@@ -172,7 +172,7 @@ def test_the_bench_measures_and_says_what_does_not_run(package, monkeypatch):
         assert 0 < row.median_ms <= row.p99_ms
         assert row.first_result_s > row.median_ms / 1000
         assert row.peak_memory_mb > 50
-    monkeypatch.setattr(select, "_cuda_driver", lambda: False)
+    monkeypatch.setattr(select, "cuda_driver", lambda: None)
     (reason,) = bench(package, [(96, 96)], engine="tensorrt")
     assert reason.startswith("tensorrt cuda fp32: tensorrt on cuda needs")
     with pytest.raises(InputError, match="size 8x8x8 must have 2 numbers"):

@@ -1,5 +1,6 @@
 """How much memory there is, how much was used, and giving back what mapped files hold."""
 
+import ctypes
 import mmap
 import sys
 import threading
@@ -11,11 +12,33 @@ from typing import Any
 import numpy as np
 import psutil
 
+UNKNOWN_GPU = 4 << 30  # bytes, of a GPU that does not say; tiles are halved if that is too much
 CGROUP = Path("/sys/fs/cgroup")  # of a container, whose limit psutil does not see
 
 
-def free_memory() -> int:
-    """Bytes of main memory that this process may still take without swapping."""
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that this process may still take: of the GPU for "cuda", else of main memory without swapping."""
+    return _free_on_cuda() if device == "cuda" else _free_in_main()
+
+
+def cuda_driver() -> ctypes.CDLL | None:
+    """The NVIDIA driver's library; asking costs nothing where there is none."""
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
+def _free_on_cuda() -> int:
+    """Of the device that an engine has made current in this thread."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    driver = cuda_driver()
+    if driver is None or driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+        return UNKNOWN_GPU
+    return free.value
+
+
+def _free_in_main() -> int:
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((CGROUP / "memory.max").read_text())

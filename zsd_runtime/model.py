@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_runtime.engines import Array, Engine, OutOfMemory
+from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import check_array
@@ -203,7 +204,7 @@ class Model:
         """The tile for `memory`: the network's own, our buffers, and what neighbours share along the first axis."""
         d = self.description
         outputs = sum(prod(output.scale) for output in d.outputs)
-        memory = memory or int(free_memory() * SHARE_OF_FREE_MEMORY)
+        memory = memory or int(free_memory(self.engine.device) * SHARE_OF_FREE_MEMORY)
         shared = 4 * outputs * (d.halo[0] // 2) * prod(shape[1:])
         buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
         pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
@@ -263,7 +264,7 @@ def load_model(package: str | Path, device: str = "auto", *, engine: str = "auto
         When the package cannot be read or run as asked; as `EngineMissing` when something is to be installed.
     """
     description = read_package(package)
-    return Model(description, open_engine(description, device, engine, precision))
+    return Model(description, open_engine(description, device, engine, precision, engines_folder(Path(package))))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Which engine runs a model here: the best that really opens, or the one that was asked for."""
 
-import ctypes
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 from zsd_runtime.engines import Engine, EngineMissing
 from zsd_runtime.errors import InputError
+from zsd_runtime.memory import cuda_driver
 from zsd_runtime.package import ModelDescription
 
 # Best first. Measured: docs/performance.md.
@@ -83,7 +82,7 @@ def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
 
 
 def _open(description: ModelDescription, name: str, device: str, precision: str, engines: Path | None) -> Engine:
-    if device == "cuda" and not _cuda_driver():
+    if device == "cuda" and cuda_driver() is None:
         raise EngineMissing(
             f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them)"
         )
@@ -100,12 +99,3 @@ def _open(description: ModelDescription, name: str, device: str, precision: str,
     make: Callable[..., Engine] = getattr(module, class_)
     keywords: dict[str, Any] = more  # type: ignore[assignment]
     return make(description.weights, device, precision, **keywords)
-
-
-def _cuda_driver() -> bool:
-    """Whether the driver's library is there; costs nothing where it is not."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True

@@ -1,0 +1,96 @@
+"""`zsd build-engine`: TensorRT engines ahead of time, so that the first image at the microscope does not wait."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsd_runtime.cli import Quiet, numbers, told
+from zsd_runtime.engines import EngineMissing, cache
+from zsd_runtime.errors import InputError
+from zsd_runtime.package import ModelDescription, read_package
+from zsd_runtime.tiling import plan
+
+TILE_PIXELS = 640**2
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keeps the verb a verb."""
+
+
+@app.command()
+def build_engine(
+    package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the engine; PACKAGE/engines, or NAME.engines beside NAME.zip, if not given."),
+    ] = None,
+    tile: Annotated[str | None, typer.Option(help="Tile that it shall be best at, [Zx]YxX, input pixels.")] = None,
+    largest: Annotated[str | None, typer.Option(help="Largest tile that it takes; twice --tile if not given.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build a TensorRT engine ahead of time.
+
+    TensorRT-RTX needs no GPU for it, and the engine runs on any that it knows; TensorRT builds for the GPU at hand.
+    """
+    with told(quiet):
+        description = read_package(package)
+        profile = tile_profile(description, numbers(tile, "--tile"), numbers(largest, "--largest"))
+        path = write_engine(description, profile, out or cache.engines_folder(package))
+        print(f"OK {path} written, for tiles up to {_text(profile[2][2:])}")
+
+
+def tile_profile(
+    description: ModelDescription, tile: tuple[int, ...] | None, largest: tuple[int, ...] | None
+) -> cache.Profile:
+    """Batch shapes (1, 1, [Z,] Y, X): of the smallest tile that tiling ever makes, of the usual and the largest.
+
+    Raises
+    ------
+    InputError
+        When a tile has no core, or the largest is smaller than the usual one.
+    """
+    axes = len(description.axes)
+    tile = tile or tuple(max(round(TILE_PIXELS ** (1 / axes)), 3 * halo) for halo in description.halo)
+    largest = largest or tuple(2 * n for n in tile)
+    for option, shape in (("--tile", tile), ("--largest", largest)):
+        if len(shape) != axes:
+            raise InputError(f"{option} {_text(shape)} must have {axes} numbers, for {description.axes.upper()}")
+    if any(big < n for big, n in zip(largest, tile, strict=True)):
+        raise InputError(f"--largest {_text(largest)} is smaller than --tile {_text(tile)}: give at least that")
+    # What tiling makes of these: multiples of the step, and for an image of one pixel no less than its halo.
+    images_and_tiles = (((1,) * axes, tile), (tile, tile), (largest, largest))
+    smallest, usual, most = (
+        (1, 1, *plan(image, shape, description.halo, description.step).tile) for image, shape in images_and_tiles
+    )
+    return smallest, usual, most
+
+
+def write_engine(description: ModelDescription, profile: cache.Profile, folder: Path) -> Path:
+    """Build, and write into `folder`.
+
+    Raises
+    ------
+    EngineMissing
+        When TensorRT is missing, or it is the one that needs a GPU and there is none.
+    """
+    from zsd_runtime.engines.cuda import Cuda
+    from zsd_runtime.engines.tensorrt import Network, library
+
+    trt = library()
+    try:
+        cuda = None if trt.__name__ == "tensorrt_rtx" else Cuda()
+    except EngineMissing as error:
+        raise EngineMissing(
+            f"tensorrt builds engines for the GPU at hand ({error}): build where it will run, or build without a GPU: "
+            "pip uninstall tensorrt; pip install tensorrt-rtx-cu13"
+        ) from None
+    network = Network(trt, description.weights)
+    return cache.write(folder, network.facts(cuda), profile, network.build(profile))
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

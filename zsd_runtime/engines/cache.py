@@ -1,0 +1,77 @@
+"""Built engines as files: a line of JSON that says what the engine was made of, then its bytes.
+
+They lie in the user's cache, or beside a package, put there by `zsd build-engine`. A file that is cut short, spoilt,
+or made of something else is passed over; the engine is then built anew.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from zsd_runtime.files import written_whole
+
+Facts = Mapping[str, Any]
+Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # the smallest, the usual, the largest batch shape
+
+
+def user_cache() -> Path:
+    """Where engines are kept that were built when they were needed."""
+    return platformdirs.user_cache_path("zsd", appauthor=False) / "engines"
+
+
+def engines_folder(package: Path) -> Path:
+    """Where engines built ahead of time lie: inside a package that is a folder, beside one that is a zip."""
+    if package.is_dir():
+        return package / "engines"
+    return package.with_suffix(".engines") if package.suffix == ".zip" else package.parent / "engines"
+
+
+def write(folder: Path, facts: Facts, profile: Profile, content: bytes, suffix: str = ".engine") -> Path:
+    """Keep `content` under the hash of what it was made of.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be written to.
+    """
+    head = {**facts, "profile": profile}
+    path = folder / f"{_digest(head)[:32]}{suffix}"
+    with written_whole(path) as temporary:
+        temporary.write_bytes(json.dumps({**head, "sha256": _digest(head, content)}).encode() + b"\n" + content)
+    return path
+
+
+def find(folder: Path, facts: Facts, shape: tuple[int, ...], suffix: str = ".engine") -> Iterator[bytes]:
+    """The contents that were made of `facts` and take batches of `shape`."""
+    for path, head in heads(folder, suffix):
+        if facts.items() <= head.items() and _admits(head.get("profile"), shape):
+            content = path.read_bytes().partition(b"\n")[2]
+            if head.pop("sha256", "") == _digest(head, content):
+                yield content
+
+
+def heads(folder: Path, suffix: str = ".engine") -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each file with what its first line says."""
+    for path in sorted(folder.glob(f"*{suffix}")):
+        try:
+            with path.open("rb") as file:
+                head = json.loads(file.readline())
+        except (OSError, ValueError):
+            continue
+        if isinstance(head, dict):
+            yield path, head
+
+
+def _admits(profile: Any, shape: tuple[int, ...]) -> bool:
+    match profile:
+        case [list(low), _, list(high)] if len(low) == len(shape) == len(high):
+            return all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
+    return False
+
+
+def _digest(head: Facts, content: bytes = b"") -> str:
+    return sha256(json.dumps(head, sort_keys=True).encode() + content).hexdigest()
