@@ -9,7 +9,6 @@ of its own, and nothing else should run.
 
 import argparse
 import json
-import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.images import Image, create_image, open_image
+from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, Output
@@ -81,7 +81,7 @@ def make_volume(path: Path, gb: float) -> None:
 def restore(source: Path, out: Path, in_memory: bool) -> None:
     """One run; prints what it measured."""
     image = open_image(source)
-    with open_stand_in() as model, ExitStack() as files:
+    with open_stand_in() as model, ExitStack() as files, peak_memory() as peak:
         shapes = model.output_shapes(image.data.shape)
         if in_memory:
             data, targets = np.array(image.data), [np.zeros(shape, np.uint16) for shape in shapes]
@@ -97,11 +97,10 @@ def restore(source: Path, out: Path, in_memory: bool) -> None:
         model.predict_into(data, targets, memory=MEMORY)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         tile = model._prepared
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     voxels = float(np.prod(image.data.shape))
     print(json.dumps({
         "gigabytes": image.data.nbytes / 1e9, "tile": tile, "seconds": seconds, "cpu_seconds": cpu,
-        "megavoxels_per_second": voxels / seconds / 1e6, "peak_resident_gb": peak / 1e9,
+        "megavoxels_per_second": voxels / seconds / 1e6, "peak_resident_gb": peak[0] / 1e9,
     }))  # fmt: skip
 
 

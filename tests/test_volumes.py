@@ -1,6 +1,10 @@
 """Images larger than memory: opened, not read; created, not held."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,3 +179,67 @@ def test_released_pages_keep_what_was_written(tmp_path):
     release(private)
     assert (private == 8).all()
     release(np.zeros(3))
+
+
+RESTORE = """
+import os, signal, sys
+from contextlib import ExitStack
+from pathlib import Path
+import numpy as np
+from benchmarks.volume import open_stand_in
+from zsd_runtime.images import create_image, open_image
+from zsd_runtime.memory import peak_memory
+
+folder, planes, kill_at = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+image = open_image(folder / f"{planes}.tif")
+
+def report(done, total):
+    if done / total >= kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with open_stand_in() as model, ExitStack() as files, peak_memory() as peak:
+    targets = [
+        files.enter_context(create_image(folder / name, image.resized(shape, "uint16"), output.scale))
+        for name, shape, output in zip(
+            ("denoised.zarr", "deconvolved.tif"), model.output_shapes(image.data.shape), model.description.outputs
+        )
+    ]
+    model.predict_into(image.data, targets, memory=60_000_000, report=report)
+print(peak[0] / 1e6)
+"""
+
+
+def restored(folder, planes, kill_at=2.0):
+    """A volume of 512² planes through a one-layer 3D network, in a process of its own."""
+    command = [sys.executable, "-c", RESTORE, str(folder), str(planes), str(kill_at)]
+    root = Path(__file__).parents[1]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows counts the pages of mapped files until it wants them")
+def test_memory_does_not_grow_with_the_volume(tmp_path):
+    peaks = []
+    for planes in (40, 200):  # results of 105 and 524 MB
+        volume = RNG.poisson(100, (planes, 512, 512)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{planes}.tif", volume, imagej=True, metadata={"axes": "ZYX"})
+        result = restored(tmp_path, planes)
+        assert result.returncode == 0, result.stderr
+        peaks.append(float(result.stdout))
+    assert peaks[1] < peaks[0] + 30
+    # and what was written is right: the mean of 27 neighbours, which the volume's inside shows without its edges
+    z, y, x = 100, 200, 300
+    expected = volume[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2].mean()
+    for name, place in (("denoised.zarr", (z, y, x)), ("deconvolved.tif", (z, 2 * y + 1, 2 * x))):
+        assert open_image(tmp_path / name).data[tuple(slice(n, n + 1) for n in place)].item() == pytest.approx(
+            expected, abs=0.51
+        )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
+def test_what_is_killed_leaves_only_temporaries(tmp_path):
+    tifffile.imwrite(tmp_path / "40.tif", np.zeros((40, 512, 512), np.uint16), imagej=True, metadata={"axes": "ZYX"})
+    assert restored(tmp_path, 40, kill_at=0.5).returncode == -signal.SIGKILL
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left[-1] == "40.tif"
+    assert len(left) == 3
+    assert all(name.startswith(".de") and name.endswith(".tmp") for name in left[:2])

@@ -1,0 +1,205 @@
+"""The runtime against a plain session, torch and MONAI on a CPU, in one process, round by round.
+
+    python benchmarks/runtime.py [--large]        (--large: the 4096² tiling overhead, minutes; pip install monai first)
+
+Networks have the published widths (and the compact ones) with random weights: speed does not depend on them.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from zsd_export.precision import quantized
+
+from zsd_export.to_onnx import to_onnx
+from zsd_export.verify import measure_halo
+from zsd_runtime.engines import EngineMissing
+from zsd_runtime.engines.select import open_engine
+from zsd_runtime.model import Model
+from zsd_runtime.normalize import Linear
+from zsd_runtime.package import ModelDescription, Output
+from zsd_runtime.tiling import plan
+from zsd_train.config import PRESETS
+from zsd_train.networks.dual_stage import DualStageUNet
+
+ROUNDS = 7
+SIDE = 512
+BYTES_PER_VOXEL = {"reference": 2500, "compact": 1300}  # as export measures them
+Runs = dict[str, Callable[[], object]]
+
+
+def network_of(preset: str) -> DualStageUNet:
+    torch.manual_seed(0)
+    settings = PRESETS[preset]["network"]
+    return DualStageUNet(settings.width, settings.depth, settings.convs, settings.head).eval()
+
+
+def described(preset: str, onnx: bytes, step: int, halo: int, precision: str = "fp32") -> ModelDescription:
+    outputs = (Output("denoised", (1, 1), Linear(100)), Output("deconvolved", (2, 2), Linear(100)))
+    return ModelDescription(
+        preset,
+        "yx",
+        (step, step),
+        (halo, halo),
+        Linear(0.01, -1),
+        outputs,
+        0.1,
+        precision,
+        BYTES_PER_VOXEL[preset],
+        onnx,
+    )
+
+
+def seconds(runs: Runs, rounds: int = ROUNDS) -> dict[str, float]:
+    """Median of each, taken in turns; the first round is warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(rounds + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if round_:
+                times[name].append(time.perf_counter() - started)
+    return {name: median(t) for name, t in times.items()}
+
+
+def networks_alone(preset: str, onnx: bytes, int8: bytes, network: DualStageUNet) -> dict[str, float]:
+    """The network on one 512² batch: engines, a plain session, torch."""
+    batch = np.random.default_rng(0).random((1, 1, SIDE, SIDE), np.float32)
+    shapes = [(1, 1, SIDE, SIDE), (1, 1, 2 * SIDE, 2 * SIDE)]
+    session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    tensor = torch.from_numpy(batch)
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return network(tensor)
+
+    runs: Runs = {"plain InferenceSession": lambda: session.run(None, {"noisy": batch}), "torch eager": eager}
+    outputs = [np.empty(shape, np.float32) for shape in shapes]
+    for name, precision, graph in (
+        ("onnxruntime", "fp32", onnx), ("onnxruntime", "int8", int8),
+        ("openvino", "fp32", onnx), ("openvino", "bf16", onnx), ("openvino", "int8", int8),
+    ):  # fmt: skip
+        try:
+            packaged = "int8" if graph is int8 else "fp32"
+            engine = open_engine(described(preset, graph, network.step, 0, packaged), "cpu", name, precision)
+        except EngineMissing as error:
+            print(f"not run: {name} {precision}: {error}", file=sys.stderr)
+            continue
+        engine.prepare(batch.shape, shapes)
+        runs[f"{name} {precision}"] = lambda engine=engine: engine.run(batch, outputs)
+    return seconds(runs)
+
+
+def predictions(preset: str, onnx: bytes, network: DualStageUNet, halo: int, side: int) -> dict[str, float]:
+    """A whole image: predict, a plain session on all of it, and MONAI's sliding window over torch."""
+    image = np.random.default_rng(0).poisson(150, (side, side)).astype(np.uint16)
+    session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+
+    def plain() -> object:
+        batch = image[None, None].astype(np.float32) * 0.01 - 1
+        return [100 * output for output in session.run(None, {"noisy": batch})]
+
+    runs: Runs = {"plain InferenceSession": plain}
+    models = {}
+    for name, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
+        description = described(preset, onnx, network.step, halo)
+        models[name, precision] = Model(description, open_engine(description, "cpu", name, precision))
+        runs[f"predict, {name} {precision}"] = lambda m=models[name, precision]: m.predict(image)
+    try:
+        from monai.inferers import sliding_window_inference
+    except ImportError:
+        print("not run: MONAI (pip install monai)", file=sys.stderr)
+    else:
+
+        def monai() -> object:
+            with torch.inference_mode():
+                batch = torch.from_numpy(image[None, None].astype(np.float32) * 0.01 - 1)
+                window = min(SIDE, side)
+                return sliding_window_inference(batch, (window, window), 1, network, overlap=0.25, mode="gaussian")
+
+        runs["MONAI sliding window, torch"] = monai
+    return seconds(runs, rounds=3)
+
+
+def tiling_overhead(preset: str, onnx: bytes, step: int, halo: int, side: int) -> dict[str, Any]:
+    """What reading, normalising, blending and writing add to the network's own time, over the tiles that were chosen.
+
+    The network's own time is that of its calls in a loop over ready batches of the same shape, half of them before
+    the prediction and half after it, so that a machine that drifts does not decide.
+    """
+    image = np.random.default_rng(0).poisson(150, (side, side)).astype(np.uint16)
+    description = described(preset, onnx, step, halo)
+    with Model(description, open_engine(description, "cpu", "onnxruntime")) as model:
+        model.predict(image[: side // 8, : side // 8])
+        tile = model._tile(image.shape, (1, 1), None)
+        planned = plan(image.shape, tile, description.halo, description.step)
+        model._prepare(planned.tile)
+        batch, outputs = model._batches[0], model._outputs[0]
+        batch[:] = 0.5
+
+        def alone() -> float:
+            model.engine.run(batch, outputs)
+            count = max(2, len(planned) // 2)
+            started = time.perf_counter()
+            for _ in range(count):
+                model.engine.run(batch, outputs)
+            return (time.perf_counter() - started) / count
+
+        before = alone()
+        started = time.perf_counter()
+        model.predict(image, tile=tile)
+        whole = time.perf_counter() - started
+        network = len(planned) * (before + alone()) / 2
+    return {
+        "image": [side, side], "tile": planned.tile, "halo": halo, "tiles": len(planned),
+        "arithmetic": planned.arithmetic,
+        "seconds": whole, "network_seconds": network, "overhead": whole / network - 1,
+    }  # fmt: skip
+
+
+def show(title: str, measured: dict[str, float], base: str) -> None:
+    print(f"\n{title}")
+    for name, value in measured.items():
+        print(f"  {name:34}{value:9.3f} s{value / measured[base]:8.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--large", action="store_true")
+    arguments = parser.parse_args()
+    path = Path(__file__).parent / "results" / "runtime.json"
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results["machine"] = {
+        "processor": platform.machine(), "cores": torch.get_num_threads(), "onnxruntime": ort.__version__,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    calibration = np.random.default_rng(1).random((256, 256), np.float32)
+    for preset in ("reference", "compact"):
+        network = network_of(preset)
+        onnx = to_onnx(network)
+        halo = measure_halo(onnx, np.random.default_rng(0).random((768, 768), np.float32), network.step, 2).pixels
+        entry = results.setdefault(preset, {})
+        if arguments.large:
+            entry["tiling"] = tiling_overhead(preset, onnx, network.step, halo, 4096)
+            print(preset, entry["tiling"], flush=True)
+            continue
+        entry["network 512"] = networks_alone(preset, onnx, quantized(onnx, calibration), network)
+        show(f"{preset}: network on 512²", entry["network 512"], "plain InferenceSession")
+        for side in (512, 2048) if preset == "compact" else (512,):
+            key = f"predict {side}"
+            entry[key] = predictions(preset, onnx, network, halo, side)
+            show(f"{preset}: image of {side}² (halo {halo})", entry[key], "plain InferenceSession")
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
