@@ -16,6 +16,7 @@ CUDA_OPTIONS = {
     "cudnn_conv_use_max_workspace": "1",
     "prefer_nhwc": "1",
     "enable_cuda_graph": "1",
+    "use_tf32": "0",  # fp32 is meant
 }
 
 
