@@ -29,7 +29,8 @@ class ModelDescription:
     """What a package says of its model; lengths are input pixels, one an axis of `axes`.
 
     axes : spatial axes, "yx" · step : sizes are multiples of it · halo : pixels at a tile's rim that its border
-    spoils · pixel_size_um : of the images it was trained on, if known · weights : the ONNX file's bytes.
+    spoils · pixel_size_um : of the images it was trained on, if known · precision : "fp32", "fp16" or "int8" ·
+    bytes_per_voxel : of memory that a prediction takes, as measured at export · weights : the ONNX file's bytes.
     """
 
     name: str
@@ -39,6 +40,8 @@ class ModelDescription:
     preprocessing: Linear
     outputs: tuple[Output, ...]
     pixel_size_um: float | None
+    precision: str
+    bytes_per_voxel: float | None
     weights: bytes
 
 
@@ -90,6 +93,8 @@ def _describe(rdf: dict[str, Any], read: Any) -> ModelDescription:
         preprocessing=from_description(source.get("preprocessing") or [], "the input"),
         outputs=outputs,
         pixel_size_um=zsd.get("pixel_size_um"),
+        precision=zsd.get("precision", "fp32"),
+        bytes_per_voxel=zsd.get("bytes_per_voxel"),
         weights=read(onnx["source"]),
     )
 
