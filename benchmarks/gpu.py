@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from runtime import described, network_of
 from torch.utils.flop_counter import FlopCounterMode
-from zsd_export.counts import takes_counts
-from zsd_export.precision import half
 
+from zsd_export.counts import counts_graph
 from zsd_export.to_onnx import to_onnx
 from zsd_runtime.engines import EngineMissing
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.model import Model
+from zsd_runtime.normalize import Linear
 from zsd_train.networks.dual_stage import DualStageUNet
 
 SECONDS = 2.0
@@ -91,12 +91,12 @@ def with_torch(case: Case, compiled: bool) -> dict[str, Any]:
 
 
 def with_engine(case: Case, name: str, precision: str, counts: bool) -> dict[str, Any]:
-    onnx = to_onnx(case.network)
-    onnx = half(onnx) if precision == "fp16" else onnx
+    onnx = to_onnx(case.network, half=precision == "fp16")
     description = described(case.preset, onnx, case.network.step, 0, precision)
-    if counts:
-        onnx = takes_counts(onnx, description.preprocessing, 100.0)
-        description = described(case.preset, onnx, case.network.step, 0, precision, counts=True)
+    if counts:  # the same line as `described` has, inside the graph
+        outputs = tuple(replace(output, postprocessing=Linear()) for output in description.outputs)
+        onnx = counts_graph(onnx, offset=100.0, scale=100.0)
+        description = replace(description, weights=onnx, preprocessing=Linear(), outputs=outputs)
     with Model(description, open_engine(description, "cuda", name, precision)) as model:
         results = [model.engine.empty(shape, np.float32) for shape in model.output_shapes(case.image.shape)]
         whole, p99 = milliseconds(lambda: model.predict_into(case.image, results, tile=case.image.shape))

@@ -115,6 +115,8 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "z stack": (("train", tmp_path / "z.tif", "--psf-sigma", 1, *out), "Z axis"),
         "small image": (("train", tmp_path / "small.tif", "--psf-sigma", 1, *out), "at least 64x64"),
         "no run": (("export", tmp_path / "none", tmp_path / "never"), "is not a run"),
+        "precision": (("export", tmp_path, tmp_path / "never", "--precision", "int4"), "fp32, fp16, int8"),
+        "output": (("export", tmp_path, tmp_path / "never", "--output", "uint16"), "add --input uint16"),
         "no package": (("predict", tmp_path / "none", noisy, *out), "does not exist"),
         "size": (("simulate", tmp_path / "never", "--size", "12by12"), "--size 12by12"),
         "same names": (("predict", tmp_path / "none", noisy, noisy, *out), "different folders"),
@@ -140,7 +142,7 @@ def test_quiet_errors_are_a_last_line(tmp_path):
 
 def test_every_verb_has_help():
     verbs = [line.split()[0] for line in zsd("--help").stdout.splitlines() if line.startswith("  ")]
-    assert verbs == ["simulate", "noise", "train", "evaluate", "export", "predict", "build-engine"]
+    assert verbs == ["simulate", "noise", "train", "evaluate", "export", "predict", "bench", "build-engine"]
     for verb in verbs:
         result = zsd(verb, "--help")
         assert result.returncode == 0

@@ -10,10 +10,13 @@ import pytest
 import torch
 import yaml
 
+from tests.conftest import TINY
 from zsd_export import export
+from zsd_export.memory import bytes_per_voxel
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import VerificationError, measure_halo, parity
 from zsd_runtime import InputError, load_model
+from zsd_runtime.package import read_package
 from zsd_train import load_run
 from zsd_train.networks.dual_stage import DualStageUNet
 
@@ -100,3 +103,14 @@ def test_a_run_that_is_none(tmp_path):
     with pytest.raises(InputError, match="is not a run"):
         export(tmp_path, tmp_path / "x.zip")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_memory_of_a_prediction_is_measured(package):
+    """More than the two tensors of the head on the fine grid, of which a convolution needs both at once; not absurd."""
+    head = 4 * TINY.head * 4  # channels, four fine pixels a raw one, bytes
+    assert 2 * head < read_package(package).bytes_per_voxel < 20 * head
+
+
+def test_a_graph_whose_memory_cannot_be_measured_is_told():
+    with pytest.raises(RuntimeError, match=r"cannot be measured: .*cannot load the model"):
+        bytes_per_voxel(b"no graph", 2)

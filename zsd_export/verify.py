@@ -40,7 +40,7 @@ def parity(network: DualStageUNet, onnx: bytes, image: Array) -> list[Array]:
     with torch.inference_mode():
         expected = [t.numpy() for t in network(torch.from_numpy(batch))]
     engine = OnnxRuntime(onnx)
-    actual = run_once(engine, batch, _scales(network.upsample))
+    actual = run_once(engine, batch, scales_of(network.upsample))
     engine.close()
     for name, a, b in zip(engine.output_names, actual, expected, strict=True):
         difference = relative_difference(a, b)
@@ -60,14 +60,14 @@ def measure_halo(onnx: bytes, image: Array, step: int, upsample: int) -> Halo:
     more than 3e-4 of its range: every tile of any tiling is such a cut.
     """
     engine = OnnxRuntime(onnx)
-    whole = run_once(engine, image[None, None], _scales(upsample))
+    whole = run_once(engine, image[None, None], scales_of(upsample))
     height, width = image.shape
     # Two cuts with other surroundings; they start on the pooling grid, as all tiles do.
     profiles = []
     for share in (0.25, 0.125):
         y, x = (round(n * share / step) * step for n in image.shape)
         inner = (slice(y, height - y), slice(x, width - x))
-        tile = run_once(engine, image[inner][None, None], _scales(upsample))
+        tile = run_once(engine, image[inner][None, None], scales_of(upsample))
         for full, part in zip(whole, tile, strict=True):
             k = full.shape[-1] // width
             cut = full[0, 0][y * k : (height - y) * k, x * k : (width - x) * k]
@@ -80,7 +80,8 @@ def measure_halo(onnx: bytes, image: Array, step: int, upsample: int) -> Halo:
     return Halo(pixels, float(worst[pixels]))
 
 
-def _scales(upsample: int) -> list[tuple[int, ...]]:
+def scales_of(upsample: int) -> list[tuple[int, ...]]:
+    """How much finer each output is than the input, as `run_once` takes it."""
     return [(1, 1), (upsample, upsample)]
 
 

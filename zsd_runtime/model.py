@@ -21,7 +21,7 @@ from zsd_runtime.package import ModelDescription, read_package
 from zsd_runtime.stream import stream
 from zsd_runtime.tiling import Blend, Plan, Tile, choose_tile, plan, round_up
 
-BYTES_PER_VOXEL = 4000  # of a package that does not say: more than the published widths take
+BYTES_PER_VOXEL = 5000  # of a package that does not say: more than the published widths take
 IN_FLIGHT = 2  # batches, and sets of outputs, under way at once
 SHARE_OF_FREE_MEMORY = 0.5
 

@@ -65,13 +65,14 @@ def open_engine(
             f"the package is {description.precision}; {engine} on {device} cannot run it in {precision}: export it "
             f"again with --precision {precision}" + (", or use --engine openvino" if precision == "bf16" else "")
         )
-    missing = []
+    reasons: list[InputError] = []
     for name, where in able_to:
         try:
             return _open(description, name, where, precision, engines)
-        except EngineMissing as error:
-            missing.append(str(error))
-    raise EngineMissing("; ".join(dict.fromkeys(missing)))
+        except InputError as error:  # it is missing, or cannot read this graph: the next may
+            reasons.append(error)
+    kind = EngineMissing if all(isinstance(reason, EngineMissing) for reason in reasons) else InputError
+    raise kind("; ".join(dict.fromkeys(map(str, reasons))))
 
 
 def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:

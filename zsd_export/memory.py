@@ -1,0 +1,32 @@
+"""What a prediction costs in memory, measured in a process of its own, where nothing else comes and goes."""
+
+import subprocess
+import sys
+
+# Three runs: ONNX Runtime may plan the memory of a shape anew when it has seen it.
+_PROGRAM = """
+import sys
+import numpy, psutil
+from zsd_runtime.engines import run_once
+from zsd_runtime.engines.onnxruntime import OnnxRuntime
+from zsd_runtime.memory import peak_memory
+
+side, upsample = map(int, sys.argv[1:])
+engine = OnnxRuntime(sys.stdin.buffer.read())
+tile = numpy.zeros((1, 1, side, side), engine.input_dtype)
+before = psutil.Process().memory_info().rss
+with peak_memory(interval_s=0.001) as peak:
+    for _ in range(3):
+        run_once(engine, tile, [(1, 1), (upsample, upsample)])
+print((peak[0] - before) / tile.size)
+"""
+SIDE = 256  # pixels of the tile; what does not grow with it is small against what does
+
+
+def bytes_per_voxel(onnx: bytes, upsample: int) -> float:
+    """Peak memory (bytes) of a prediction by ONNX Runtime on the CPU, for each input voxel of a tile."""
+    command = [sys.executable, "-c", _PROGRAM, str(SIDE), str(upsample)]
+    result = subprocess.run(command, input=onnx, capture_output=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"the memory of a prediction cannot be measured: {result.stderr.decode().splitlines()[-1]}")
+    return round(float(result.stdout))
