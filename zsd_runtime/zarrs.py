@@ -1,5 +1,6 @@
 """OME-Zarr (0.4 and 0.5) in, OME-Zarr 0.5 out, and reading any chunked array piece by piece."""
 
+import os
 from collections import OrderedDict
 from itertools import product
 from math import ceil
@@ -102,6 +103,9 @@ def create_zarr(path: Path, image: Image, scale: tuple[int, ...]) -> zarr.Array[
 
     `scale` says how much finer it is than the raw grid, an axis each, from the last: chunks are that much larger.
     """
+    # Its pool of threads would have more than there are cores, and take them from the network.
+    if zarr.config.get("threading.max_workers") is None:
+        zarr.config.set({"threading.max_workers": max(1, (os.cpu_count() or 1) - 1)})
     finer = (1,) * (len(image.axes) - len(scale)) + tuple(scale)
     chunks = tuple(min(CHUNK.get(a, 1) * k, n) for a, k, n in zip(image.axes, finer, image.data.shape, strict=True))
     group = zarr.open_group(path, mode="w", zarr_format=3)

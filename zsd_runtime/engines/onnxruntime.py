@@ -42,6 +42,8 @@ class OnnxRuntime:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False  # planned in one piece, a tile takes twice the memory and no less time
+        # Waiting threads that spin would take the cores from those that read, blend and compress meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if self.device == "cuda":
             if "CUDAExecutionProvider" not in ort.get_available_providers():
