@@ -33,6 +33,7 @@ from zsd_train.networks.dual_stage import DualStageUNet
 
 ROUNDS = 7
 SIDE = 512
+MEMORY = 3 << 30  # bytes that a prediction may take where several sessions are held at once
 BYTES_PER_VOXEL = {"reference": 4400, "compact": 1600}  # as export measures them
 Runs = dict[str, Callable[[], object]]
 
@@ -113,7 +114,7 @@ def predictions(preset: str, onnx: bytes, network: DualStageUNet, halo: int, sid
     for name, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
         description = described(preset, onnx, network.step, halo)
         models[name, precision] = Model(description, open_engine(description, "cpu", name, precision))
-        runs[f"predict, {name} {precision}"] = lambda m=models[name, precision]: m.predict(image)
+        runs[f"predict, {name} {precision}"] = lambda m=models[name, precision]: m.predict(image, memory=MEMORY)
     try:
         from monai.inferers import sliding_window_inference
     except ImportError:

@@ -179,6 +179,16 @@ def test_the_bench_measures_and_says_what_does_not_run(package, monkeypatch):
         list(bench(package, [(8, 8, 8)]))
 
 
+def test_the_tile_stays_when_memory_changes(package, image, monkeypatch):
+    """What the first run holds is not free for the second; a new tile would be prepared for every frame."""
+    description = replace(read_package(package), bytes_per_voxel=1000.0)
+    with Model(description, Small(open_engine(description, "cpu", "onnxruntime"), 10**9)) as model:
+        for free in (30_000_000, 20_000_000):
+            monkeypatch.setattr("zsd_runtime.model.free_memory", lambda device, free=free: free)
+            model.predict(image)
+        assert len(model.engine.prepared) == 1
+
+
 def test_a_package_says_what_tiles_cost(package, image):
     """The tile is as large as the memory allows."""
     description = replace(read_package(package), bytes_per_voxel=1000.0)

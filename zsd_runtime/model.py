@@ -48,6 +48,7 @@ class Model:
             )
         self.description = description
         self.engine = engine
+        self._chosen: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._prepared: tuple[int, ...] | None = None
         self._batches: list[Array] = []
         self._outputs: list[list[Array]] = []
@@ -129,14 +130,17 @@ class Model:
         if tile is not None and len(tile) != len(d.axes):
             raise InputError(f"tile {'x'.join(map(str, tile))} must have {len(d.axes)} numbers, for {d.axes.upper()}")
         grid = self._grid(targets)
-        tile = tile or self._tile(shape, grid, memory)
+        # Chosen once: the first run takes memory that it keeps, and another tile would have to be prepared.
+        key = (shape, grid, memory)
+        if tile is None:
+            tile = self._chosen[key] = self._chosen.get(key) or self._tile(*key)
         while True:
             planned = plan(shape, tile, d.halo, d.step, grid=grid)
             try:
                 self._run(source, leading, targets, planned, report)
                 return
             except OutOfMemory as error:
-                tile = self._smaller(planned, error)
+                tile = self._chosen[key] = self._smaller(planned, error)
                 notice(f"{error}: going on with tiles of {'x'.join(map(str, tile))}")
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
