@@ -19,7 +19,7 @@ from zsd_runtime.memory import free_memory, release
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
 from zsd_runtime.stream import stream
-from zsd_runtime.tiling import Blend, Plan, Tile, choose_tile, plan, round_up
+from zsd_runtime.tiling import LONGEST_OVERLAP, Blend, Plan, Tile, choose_tile, plan, round_up
 
 BYTES_PER_VOXEL = 5000  # of a package that does not say: more than the published widths take
 IN_FLIGHT = 2  # batches, and sets of outputs, under way at once
@@ -209,7 +209,7 @@ class Model:
         d = self.description
         outputs = sum(prod(output.scale) for output in d.outputs)
         memory = memory or int(free_memory(self.engine.device) * SHARE_OF_FREE_MEMORY)
-        shared = 4 * outputs * (d.halo[0] // 2) * prod(shape[1:])
+        shared = 4 * outputs * min(d.halo[0] // 2, LONGEST_OVERLAP) * prod(shape[1:])
         buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
         pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
         return choose_tile(shape, d.halo, d.step, pixels, grid=grid)

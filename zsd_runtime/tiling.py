@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from zsd_runtime.errors import InputError
 
 EDGE = 8  # pixels
+LONGEST_OVERLAP = 32  # pixels: hides tiles that differ by 30 % in steps of 1 %; each one more is computed twice
 
 Array = NDArray[Any]
 Box = tuple[slice, ...]
@@ -164,15 +165,15 @@ def plan(
     ----------
     image_shape, tile, halo, step, overlap, grid : sequence of int
         One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `step`; a tile larger than
-        the image is cut down to it. `overlap` (half of a halo unless given) is shortened where tiles have no room for
-        it. The stride is a multiple of `grid` where tiles are long enough.
+        the image is cut down to it. `overlap` (half of a halo, at most 32, unless given) is shortened where tiles have
+        no room for it. The stride is a multiple of `grid` where tiles are long enough.
 
     Raises
     ------
     InputError
         When a tile has no core: it must be larger than twice its halo.
     """
-    overlap = overlap if overlap is not None else [h // 2 for h in halo]
+    overlap = _overlap(halo) if overlap is None else overlap
     axes = [
         _plan_axis(*numbers)
         for numbers in zip(image_shape, tile, halo, step, overlap, grid or [1] * len(step), strict=True)
@@ -194,7 +195,7 @@ def choose_tile(
     As few equal parts along each axis as that allows, cutting first where tiles are longest; at the least, one core
     of a step. Arguments as for `plan`.
     """
-    overlap = overlap if overlap is not None else [h // 2 for h in halo]
+    overlap = _overlap(halo) if overlap is None else overlap
     axes = [*zip(image_shape, halo, step, overlap, grid or [1] * len(step), strict=True)]
     counts = [1] * len(axes)
     lengths = [_length(1, *axis) for axis in axes]
@@ -230,6 +231,10 @@ def _length(count: int, n: int, halo: int, step: int, overlap: int, grid: int) -
         return round_up(n + edge, step) + edge
     stride = round_up(-(-n // count), lcm(step, grid))
     return min(round_up(stride + overlap, step) + 2 * halo, round_up(n + edge, step) + edge)
+
+
+def _overlap(halo: Sequence[int]) -> list[int]:
+    return [min(h // 2, LONGEST_OVERLAP) for h in halo]
 
 
 def _edge(halo: int, step: int) -> int:
