@@ -32,6 +32,7 @@ from zsd_train.config import PRESETS
 from zsd_train.networks.dual_stage import DualStageUNet
 
 ROUNDS = 7
+PAUSE = 0.5  # seconds: threads that spin after their work would take the next one's cores
 SIDE = 512
 MEMORY = 3 << 30  # bytes that a prediction may take where several sessions are held at once
 BYTES_PER_VOXEL = {"reference": 4400, "compact": 1600}  # as export measures them
@@ -65,6 +66,7 @@ def seconds(runs: Runs, rounds: int = ROUNDS) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(rounds + 1):
         for name, run in runs.items():
+            time.sleep(PAUSE)
             started = time.perf_counter()
             run()
             if round_:
