@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import SHARED, needs_shared
-from zsd_train.losses import blur, data_term, hessian, otf_of, reblurred, total_variation
+from zsd_train.losses import blur, crop, data_term, downsample, gap_amended, hessian, otf_of, reblurred, total_variation
 
 
 @needs_shared("reference")
@@ -22,6 +22,38 @@ def test_published_2d_losses(squared, tv, hess):
     loss = data_term(blurred, target, squared=bool(squared)) + hess * hessian(pred) + tv * total_variation(pred)
     expected = json.loads((SHARED / "reference/losses.json").read_text())
     assert float(loss) == pytest.approx(expected[f"2d_up1_insert4_mse{squared}_tv{tv}_hess{hess}"], abs=1e-5)
+
+
+def _zyx(array):
+    """(N, Y, X, Z, C) -> (N, C, Z, Y, X)"""
+    return torch.tensor(array).permute(0, 4, 3, 1, 2)
+
+
+@needs_shared("reference")
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("up", [0, 1])
+def test_published_3d_losses(up, squared):
+    arrays = np.load(SHARED / f"reference/loss_3d_up{up}.npz")
+    pred, target, gap, denoised = (_zyx(arrays[k]) for k in ("pred", "target", "gar", "denoised"))
+    psf = torch.tensor(arrays["psf"]).permute(2, 0, 1)
+    # The published blur is padded with zeros; so much of them that an FFT does not wrap around.
+    padded = torch.nn.functional.pad(pred, [8] * 4 + [4] * 2)
+    blurred = crop(blur(padded, otf_of(psf, tuple(padded.shape[2:]))), (4, 8, 8))
+    blurred = crop(downsample(blurred, up + 1), (1, 4, 4))
+    regularisation = 0.1 * hessian(crop(pred, (1, 4 * (up + 1), 4 * (up + 1))))
+    expected = json.loads((SHARED / "reference/losses.json").read_text())
+
+    def published(name):
+        return pytest.approx(
+            expected[f"3d_{name}_mse{int(squared)}" + ("" if "denoise" in name else "_hess0.1")], abs=1e-5
+        )
+
+    deconvolution = data_term(blurred, target, squared=squared) + regularisation
+    gar = gap_amended(blurred, target, gap, squared=squared)
+    assert float(deconvolution) == published(f"sim_up{up}_insertz1_insertxy4")
+    assert float(deconvolution + gar) == published(f"gar_up{up}_insertz1_insertxy4")
+    denoising = data_term(denoised, target, squared=squared) + gap_amended(denoised, target, gap, squared=squared)
+    assert float(denoising) == published(f"denoise_gar_up{up}")
 
 
 def test_blur_is_a_convolution_and_keeps_flux():
