@@ -88,7 +88,7 @@ def _open(description: ModelDescription, name: str, device: str, precision: str,
             f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them)"
         )
     precision = description.precision if precision == "auto" else precision
-    if device == "cpu" and name == "openvino" and precision == "fp16":
+    if device == "cpu" and precision == "fp16":
         precision = "fp32"  # CPUs compute with half weights in single precision
     class_, more = {
         "tensorrt": ("TensorRT", {"engines": engines}), "onnxruntime": ("OnnxRuntime", {}), "openvino": ("OpenVINO", {})
