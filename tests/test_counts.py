@@ -13,7 +13,7 @@ from zsd_export import export, precision
 from zsd_export.counts import counts_graph
 from zsd_export.precision import quantized
 from zsd_export.to_onnx import to_onnx
-from zsd_runtime import InputError
+from zsd_runtime import InputError, load_model
 from zsd_runtime.package import read_package
 from zsd_train import load_run
 
@@ -102,3 +102,13 @@ def test_images_that_are_not_counts_are_told(run_folder, tmp_path):
     with pytest.raises(InputError, match=r"not whole counts .* export with --input float32"):
         export(run, tmp_path / "never", input="uint16")
     assert not (tmp_path / "never").exists()
+
+
+def test_any_real_image_becomes_counts(run_folder, tmp_path):
+    """A graph of uint16 counts rounds and clips what is not: halves, negatives, more than 65535."""
+    with load_model(export(run_folder, tmp_path / "counts", input="uint16"), device="cpu") as model:
+        image = np.array([[-3.2, 99.6], [130.4, 7e4]])
+        expected = model.predict(np.array([[0, 100], [130, 65535]], np.uint16))
+        np.testing.assert_array_equal(model.predict(image).denoised, expected.denoised)
+        half = model.predict(image.clip(max=6e4).astype(np.float16))
+        assert np.isfinite(half.denoised).all()

@@ -130,16 +130,16 @@ def bench(
         from zsd_runtime.bench import bench as measure
 
         sizes = [shape for text in size or ["512x512", "2048x2048"] if (shape := numbers(text, "--size"))]
-        rows = []
-        if not as_json:
-            print(
-                f"{'engine':12} {'device':7} {'precision':9} {'size':>12} {'median':>10} {'p99':>10} {'Mpx/s':>8} "
-                f"{'first':>8} {'memory':>9} {'difference':>11}"
-            )
+        rows: list[Row] = []
         for row in measure(package, sizes, device, engine, precision):
             if isinstance(row, str):
                 print(f"not run: {row}", file=sys.stderr)
                 continue
+            if not as_json and not rows:
+                print(
+                    f"{'engine':12} {'device':7} {'precision':9} {'size':>12} {'median':>10} {'p99':>10} {'Mpx/s':>8} "
+                    f"{'first':>8} {'memory':>9} {'difference':>11}"
+                )
             rows.append(row)
             if not as_json:
                 print(

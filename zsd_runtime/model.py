@@ -171,7 +171,7 @@ class Model:
                 at = ", ".join(f"{axis} {n}" for axis, n in zip(d.axes.upper(), where, strict=True))
                 raise InputError(f"the image has a NaN or infinite pixel at {at}: repair it, for instance by a median")
             if batch.dtype != np.float32 and values.dtype != batch.dtype:
-                values = np.clip(np.rint(values), *_limits(batch.dtype))
+                values = np.clip(np.rint(values, dtype=np.float64), *_limits(batch.dtype))
             lines[index](values, out=batch[0, 0])
             release(source)
 

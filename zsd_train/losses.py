@@ -12,7 +12,8 @@ def otf_of(psf: Tensor, shape: tuple[int, ...]) -> OTF:
     axes = tuple(range(-len(shape), 0))
     size = psf.shape[-len(shape) :]
     padded = psf.new_zeros(*psf.shape[: -len(shape)], *shape)
-    padded[(..., *map(slice, size))] = psf
+    box = tuple(slice(n) for n in size)
+    padded[(Ellipsis, *box)] = psf
     return torch.fft.rfftn(padded.roll([-(n // 2) for n in size], dims=axes), dim=axes)
 
 
@@ -34,7 +35,8 @@ def downsample(image: Tensor, factor: int) -> Tensor:
 def crop(image: Tensor, margin: int | tuple[int, ...]) -> Tensor:
     """Leave `margin` pixels out at both ends of Y and X, or of as many of the last axes as numbers are given."""
     margins = (margin, margin) if isinstance(margin, int) else margin
-    return image[(..., *(slice(m, n - m) for m, n in zip(margins, image.shape[-len(margins) :], strict=True)))]
+    box = tuple(slice(m, n - m) for m, n in zip(margins, image.shape[-len(margins) :], strict=True))
+    return image[(Ellipsis, *box)]
 
 
 def data_term(prediction: Tensor, target: Tensor, *, squared: bool, weight: Tensor | None = None) -> Tensor:

@@ -85,7 +85,8 @@ def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
 def _open(description: ModelDescription, name: str, device: str, precision: str, engines: Path | None) -> Engine:
     if device == "cuda" and cuda_driver() is None:
         raise EngineMissing(
-            f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them)"
+            f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them): "
+            "use --device cpu"
         )
     precision = description.precision if precision == "auto" else precision
     if device == "cpu" and precision == "fp16":
