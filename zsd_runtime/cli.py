@@ -127,6 +127,7 @@ def bench(
     first row of the same size. Let nothing else run meanwhile.
     """
     with told():
+        from zsd_runtime.bench import Row
         from zsd_runtime.bench import bench as measure
 
         sizes = [shape for text in size or ["512x512", "2048x2048"] if (shape := numbers(text, "--size"))]

@@ -1,5 +1,8 @@
 """Losses of ZS-DeconvNet: pure functions of tensors, equation numbers of its paper's principle page."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,8 +15,7 @@ def otf_of(psf: Tensor, shape: tuple[int, ...]) -> OTF:
     axes = tuple(range(-len(shape), 0))
     size = psf.shape[-len(shape) :]
     padded = psf.new_zeros(*psf.shape[: -len(shape)], *shape)
-    box = tuple(slice(n) for n in size)
-    padded[(Ellipsis, *box)] = psf
+    padded[_box((0, n) for n in size)] = psf
     return torch.fft.rfftn(padded.roll([-(n // 2) for n in size], dims=axes), dim=axes)
 
 
@@ -35,8 +37,7 @@ def downsample(image: Tensor, factor: int) -> Tensor:
 def crop(image: Tensor, margin: int | tuple[int, ...]) -> Tensor:
     """Leave `margin` pixels out at both ends of Y and X, or of as many of the last axes as numbers are given."""
     margins = (margin, margin) if isinstance(margin, int) else margin
-    box = tuple(slice(m, n - m) for m, n in zip(margins, image.shape[-len(margins) :], strict=True))
-    return image[(Ellipsis, *box)]
+    return image[_box((m, n - m) for m, n in zip(margins, image.shape[-len(margins) :], strict=True))]
 
 
 def data_term(prediction: Tensor, target: Tensor, *, squared: bool, weight: Tensor | None = None) -> Tensor:
@@ -70,3 +71,8 @@ def hessian(image: Tensor) -> Tensor:
 def total_variation(image: Tensor) -> Tensor:
     """Σ over x, y of ½·mean(first difference²), the published code's TV term."""
     return 0.5 * (image.diff(dim=-2).square().mean() + image.diff(dim=-1).square().mean())
+
+
+def _box(ranges: Iterable[tuple[int, int]]) -> Any:
+    """An index into the last axes."""
+    return (..., *(slice(low, high) for low, high in ranges))
