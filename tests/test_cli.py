@@ -1,8 +1,10 @@
 """The command as people and scripts see it: exit status, the line that says what is wrong, nothing half-written."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,30 @@ def test_every_verb_has_help():
         result = zsd(verb, "--help")
         assert result.returncode == 0
         assert "Usage: zsd" in result.stdout
+
+
+def test_results_do_not_replace_images(package, sample, tmp_path):
+    for name in ("a.tif", "a_denoised.tif"):
+        shutil.copy(sample / "sample" / "noisy.tif", tmp_path / name)
+    before = (tmp_path / "a_denoised.tif").read_bytes()
+    result = zsd("predict", package, tmp_path / "a.tif", tmp_path / "a_denoised.tif", "--out", tmp_path)
+    assert result.returncode == 2
+    assert "would replace" in result.stderr
+    assert (tmp_path / "a_denoised.tif").read_bytes() == before
+
+
+def test_start_up_is_quick(package, sample, tmp_path):
+    """The best of three: a busy machine does not fail it, an import that should have waited does."""
+
+    def seconds(run):
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    python = [sys.executable, "-c"]
+    alone = seconds(lambda: subprocess.run([*python, "pass"], check=True))
+    assert seconds(lambda: subprocess.run([*python, "import zsd_runtime"], check=True)) - alone < 0.3
+    assert seconds(lambda: zsd("predict", package, sample / "sample" / "noisy.tif", "--out", tmp_path)) < 2.5

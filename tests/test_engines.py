@@ -132,7 +132,7 @@ def test_out_of_memory_makes_tiles_smaller_and_goes_on(package, image, expected,
     with Model(description, engine) as model:
         model.predict_into(image, results, notice=said.append)
     assert engine.prepared == [(168, 188), (168, 96), (84, 96)]
-    assert said[0].startswith("The device has no memory for a tile of 168x188: going on with tiles of 168x94")
+    assert said[0].startswith("The device has no memory for a tile of 168x188: going on with tiles of 168x96")
     np.testing.assert_allclose(results[0], expected.denoised, atol=1e-3 * np.ptp(expected.denoised))
 
 

@@ -419,7 +419,7 @@ def test_build_engine_writes_where_predict_looks(package, tmp_path):
         assert cache.engines_folder(path) == place
         ((_, head),) = cache.heads(place)
         least = 20  # one pixel, its edge of 8 on either side, up to the step of 4
-        assert head["profile"] == [[1, 1, least, least], [1, 1, 152, 204], [1, 1, 300, 404]]
+        assert head["profile"] == [[1, 1, least, least], [1, 1, 152, 204], [1, 1, 2304, 2304]]
         assert (head["library"], head["version"], head["gpu"]) == ("tensorrt_rtx", trt.__version__, "any")
         facts = Network(trt, read_package(path).weights).facts(None)
         assert [content[:4] for content in cache.find(place, facts, (1, 1, 152, 152))] == [b"vtrt"]
@@ -449,7 +449,7 @@ def test_the_other_tensorrt_needs_the_gpu_at_hand(gpu, package, tmp_path, monkey
     gpu.trt.__name__ = "tensorrt"
     monkeypatch.setitem(sys.modules, "tensorrt", gpu.trt)
     description = read_package(package)
-    assert tile_profile(description, None, None)[1:] == (square(640), square(1280))
+    assert tile_profile(description, None, None)[1:] == (square(640), square(2304))
     with pytest.raises(EngineMissing, match=r"builds engines for the GPU at hand.*pip install tensorrt-rtx-cu13"):
         write_engine(description, tile_profile(description, None, None), tmp_path)
 

@@ -235,6 +235,36 @@ def test_memory_does_not_grow_with_the_volume(tmp_path):
         )
 
 
+def test_damaged_chunks_are_told_as_the_image_not_the_result(package, tmp_path):
+    from zsd_runtime import load_model
+
+    array = zarr.create_array(
+        tmp_path / "bad.zarr", data=STACK[0, 0], chunks=(20, 25), compressors=zarr.codecs.GzipCodec()
+    )
+    chunk = next(path for path in (tmp_path / "bad.zarr").rglob("*") if path.is_file() and path.name != "zarr.json")
+    chunk.write_bytes(b"garbage")
+    with load_model(package, device="cpu") as model:
+        targets = [np.zeros(shape, np.float32) for shape in model.output_shapes(array.shape)]
+        with pytest.raises(InputError, match="the image cannot be read"):
+            model.predict_into(open_image(tmp_path / "bad.zarr", "YX").data, targets)
+
+
+def test_statistics_of_a_mapped_volume_are_streamed(tmp_path):
+    """One pass over 200 MB of mapped pixels holds a block at a time."""
+    program = RESTORE.replace(
+        "with open_stand_in() as model,",
+        "from dataclasses import replace\n"
+        "from zsd_runtime.normalize import ScaleRange\n"
+        "model = open_stand_in()\nmodel.description = replace(model.description, preprocessing=ScaleRange(1, 99))\n"
+        "with model,",
+    )
+    tifffile.imwrite(tmp_path / "400.tif", np.ones((400, 512, 512), np.uint16), imagej=True, metadata={"axes": "ZYX"})
+    command = [sys.executable, "-c", program, str(tmp_path), "400", "2.0"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 450
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 def test_what_is_killed_leaves_only_temporaries(tmp_path):
     tifffile.imwrite(tmp_path / "40.tif", np.zeros((40, 512, 512), np.uint16), imagej=True, metadata={"axes": "ZYX"})
@@ -243,3 +273,43 @@ def test_what_is_killed_leaves_only_temporaries(tmp_path):
     assert left[-1] == "40.tif"
     assert len(left) == 3
     assert all(name.startswith(".de") and name.endswith(".tmp") for name in left[:2])
+
+
+def test_a_disk_that_fills_up_in_the_last_write_is_an_error(tmp_path):
+    """write(2) then takes a part, and says so only by its number; the file has its full size already."""
+    program = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from zsd_runtime.images import Image, create_image
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with create_image(Path(sys.argv[1]), Image(np.ones((64, 64), np.uint16), "YX")) as target:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+    target[slice(0, 64), slice(0, 64)] = np.ones((64, 64), np.uint16)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a.tif")], capture_output=True, text=True, check=False
+    )
+    assert "cannot write" in result.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_containers_leave_what_their_limits_say(tmp_path, monkeypatch):
+    from zsd_runtime import memory
+
+    job = tmp_path / "batch" / "job"
+    job.mkdir(parents=True)
+    for group, limit, used, cached in (
+        (job, "max", 10, 0),
+        (job.parent, "8000", 7900, 6000),
+        (tmp_path, "9000", 7900, 0),
+    ):
+        (group / "memory.max").write_text(limit)
+        (group / "memory.current").write_text(str(used))
+        (group / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+    (tmp_path / "own").write_text("0::/batch/job\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "OWN_CGROUP", tmp_path / "own")
+    assert list(memory._free_in_cgroups()) == [6100, 1100]
+    assert memory.free_memory() == 1100

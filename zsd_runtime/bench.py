@@ -114,7 +114,9 @@ def test_image(description: ModelDescription, shape: tuple[int, ...]) -> NDArray
     )
     normalised = 0.3 + 0.1 * waves + random.normal(0, 0.05, shape)
     line = description.preprocessing
-    counts = (normalised - line.offset) / line.gain if isinstance(line, Linear) else 1000 * normalised
+    if not isinstance(line, Linear) or line == Linear():  # it is not said what a count is worth
+        line = Linear(1e-3, -0.1)
+    counts = (normalised - line.offset) / line.gain
     return np.clip(counts, 0, 65535).astype(np.uint16)
 
 

@@ -9,7 +9,7 @@ from zsd_runtime.cli import Quiet, numbers, told
 from zsd_runtime.engines import EngineMissing, cache
 from zsd_runtime.errors import InputError
 from zsd_runtime.package import ModelDescription, read_package
-from zsd_runtime.tiling import plan
+from zsd_runtime.tiling import LONGEST_SIDE, plan
 
 TILE_PIXELS = 640**2
 
@@ -29,7 +29,9 @@ def build_engine(
         typer.Option(help="Folder for the engine; PACKAGE/engines, or NAME.engines beside NAME.zip, if not given."),
     ] = None,
     tile: Annotated[str | None, typer.Option(help="Tile that it shall be best at, [Zx]YxX, input pixels.")] = None,
-    largest: Annotated[str | None, typer.Option(help="Largest tile that it takes; twice --tile if not given.")] = None,
+    largest: Annotated[
+        str | None, typer.Option(help="Largest tile that it takes; 2304 in Y and X if not given.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Build a TensorRT engine ahead of time.
@@ -55,7 +57,7 @@ def tile_profile(
     """
     axes = len(description.axes)
     tile = tile or tuple(max(round(TILE_PIXELS ** (1 / axes)), 3 * halo) for halo in description.halo)
-    largest = largest or tuple(2 * n for n in tile)
+    largest = largest or (tuple(2 * n for n in tile[:-2]) + (LONGEST_SIDE,) * 2)
     for option, shape in (("--tile", tile), ("--largest", largest)):
         if len(shape) != axes:
             raise InputError(f"{option} {_text(shape)} must have {axes} numbers, for {description.axes.upper()}")

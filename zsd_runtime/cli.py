@@ -1,10 +1,12 @@
 """`zsd predict` and `zsd bench`, and what all verbs share: how errors, progress and the last line are told."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -16,6 +18,7 @@ from zsd_runtime.model import Model, load_model
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 FORMATS = ("auto", "tiff", "zarr")
+OUTPUTS = ("denoised", "deconvolved")
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but a last line, OK … or ERROR ….")]
 
 
@@ -81,17 +84,18 @@ def predict(
 ) -> None:
     """Denoise and deconvolve images.
 
-    Results are camera counts above the offset; the deconvolved image has half the pixel size. A batch finishes what
-    it can and reports each failure.
+    Results are camera counts above the offset; the deconvolved image has half the pixel size. A stack goes plane by
+    plane through a 2D model. A batch finishes what it can and reports each failure. Results of an earlier run are
+    replaced.
     """
     with told(quiet):
         for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
             if value not in known:
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
-        if memory is not None and memory <= 0:
-            raise InputError(f"--memory {memory:g} must be above 0 GB")
+        if memory is not None and not 0 < memory < math.inf:
+            raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         how = _How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
-        _check_names(images)
+        _check_names(images, out)
         failures: list[Exception] = []
         with load_model(package, device, engine=engine, precision=precision) as model:
             for path in images:
@@ -167,8 +171,13 @@ class _How:
     format: str
 
 
-def _check_names(images: list[Path]) -> None:
-    """Results carry the stem of their image's name: two images of one name would overwrite each other."""
+def _check_names(images: list[Path], out: Path) -> None:
+    """Results carry the stem of their image's name: they must not overwrite each other, nor an image."""
+    given = {path.resolve() for path in images}
+    for path, label, suffix in product(images, OUTPUTS, (".tif", ".zarr")):
+        result = out / f"{stem(path)}_{label}{suffix}"
+        if result.resolve() in given:
+            raise InputError(f"the result of {path} would replace {result}, one of the images: give another --out")
     seen: dict[str, Path] = {}
     for path in images:
         other = seen.setdefault(stem(path).casefold(), path)
@@ -182,7 +191,10 @@ def _predict_file(model: Model, path: Path, how: _How, quiet: bool) -> None:
     image = open_image(path, how.axes)
     d = model.description
     if not image.axes.endswith(d.axes.upper()):
-        raise InputError(f"{path} has axes {image.axes}; the model needs {d.axes.upper()}")
+        raise InputError(
+            f"{path} has axes {image.axes}; the model needs {d.axes.upper()}: say what they are with --axes, or take "
+            "another model"
+        )
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
     with ExitStack() as files, progress_bar(path.name, quiet) as bar:
         targets = []

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from zsd_runtime.errors import InputError
+
+RETRIES = 20
 
 
 @contextmanager
@@ -31,10 +34,19 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        elif temporary.exists():
-            temporary.unlink()
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Whatever it is. Zarr writes chunks at once: when one fails, others may still come and make folders anew."""
+    for _ in range(RETRIES):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            time.sleep(0.05)
+        elif path.exists():
+            path.unlink()
+        else:
+            return
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -142,6 +143,10 @@ def create_image(path: Path, image: Image, scale: tuple[int, ...] = ()) -> Itera
     """
     if path.is_dir() and not _is_zarr(path):
         raise InputError(f"{path} is a folder that is not Zarr: it is left alone, choose another name")
+    if path.is_file() and path.suffix == ".zarr":
+        raise InputError(f"{path} is a file, where a folder is to be: remove it, or choose another name")
+    if not image.ome and prod(image.data.shape[-2:]) * image.data.dtype.itemsize >= 1 << 32:
+        image = replace(image, ome=True)  # ImageJ's kind has no planes of 4 GB
     with written_whole(path) as temporary:
         if path.suffix == ".zarr":
             from zsd_runtime.zarrs import create_zarr
@@ -177,7 +182,9 @@ class _TiffTarget:
         together = 2 if lengths[-1] == self.shape[-1] else 1
         for index in np.ndindex(*lengths[:-together]):
             self._file.seek(first + sum(i * stride for i, stride in zip(index, self._strides, strict=False)))
-            self._file.write(values[index].data)
+            left = memoryview(values[index]).cast("B")
+            while left:  # a write may take less than all, when the disk is nearly full or above 2 GB
+                left = left[self._file.write(left) :]
 
     def close(self) -> None:
         self._file.close()
@@ -351,7 +358,7 @@ def _checked_axes(axes: str, shape: tuple[int, ...], path: Path) -> str:
 def _yx_last(image: Image, path: Path) -> Image:
     """Bring Z, Y, X to the end, in that order; the rest keeps its own."""
     if not {"Y", "X"} <= set(image.axes):
-        raise InputError(f"{path} has axes {image.axes}: an image has Y and X")
+        raise InputError(f"{path} has axes {image.axes}: an image has Y and X; say what they are with --axes")
     order = [a for a in image.axes if a not in "ZYX"] + [a for a in "ZYX" if a in image.axes]
     if order == list(image.axes):
         return image

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 UNKNOWN_GPU = 4 << 30  # bytes, of a GPU that does not say; tiles are halved if that is too much
-CGROUP = Path("/sys/fs/cgroup")  # of a container, whose limit psutil does not see
+CGROUP, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits that psutil does not see
 
 
 def free_memory(device: str = "cpu") -> int:
@@ -39,13 +39,25 @@ def _free_on_cuda() -> int:
 
 
 def _free_in_main() -> int:
-    free = int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *_free_in_cgroups()])
+
+
+def _free_in_cgroups() -> Iterator[int]:
+    """What the limits of a container or a batch job leave (cgroup v2), of this process's group and those around it."""
     try:
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or "max"
-        return free
-    return min(free, max(limit - used, 0))
+        own = Path(OWN_CGROUP.read_text().splitlines()[-1].rpartition(":")[2].strip("/"))
+    except (OSError, IndexError):
+        return
+    for group in (CGROUP / own, *(CGROUP / parent for parent in own.parents)):
+        try:
+            limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+            cached = next(
+                int(line.split()[1]) for line in (group / "memory.stat").read_text().splitlines()
+                if line.startswith("inactive_file ")
+            )  # fmt: skip
+        except (OSError, ValueError, StopIteration):  # no limit ("max"), or no such group
+            continue
+        yield max(limit - used + cached, 0)  # pages of files that were read go when they are wanted
 
 
 def release(array: Any) -> None:

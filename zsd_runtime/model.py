@@ -14,7 +14,7 @@ from zsd_runtime.engines import Array, Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import check_array
+from zsd_runtime.images import check_array, check_shape
 from zsd_runtime.memory import free_memory, release
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
@@ -123,6 +123,9 @@ class Model:
             When not even the smallest tile fits.
         """
         d = self.description
+        check_shape(source, "the source")
+        if len(source.shape) < len(d.axes):
+            raise InputError(f"the source has shape {tuple(source.shape)}; this model takes {d.axes.upper()}")
         leading, shape = tuple(source.shape[: -len(d.axes)]), tuple(source.shape[-len(d.axes) :])
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
@@ -132,15 +135,18 @@ class Model:
         grid = self._grid(targets)
         # Chosen once: the first run takes memory that it keeps, and another tile would have to be prepared.
         key = (shape, grid, memory)
+        chosen = tile is None
         if tile is None:
-            tile = self._chosen[key] = self._chosen.get(key) or self._tile(*key)
+            tile = self._chosen.get(key) or self._tile(*key)
         while True:
             planned = plan(shape, tile, d.halo, d.step, grid=grid)
             try:
                 self._run(source, leading, targets, planned, report)
+                if chosen:
+                    self._chosen[key] = planned.tile
                 return
             except OutOfMemory as error:
-                tile = self._chosen[key] = self._smaller(planned, error)
+                tile = plan(shape, self._smaller(planned, error), d.halo, d.step, grid=grid).tile
                 notice(f"{error}: going on with tiles of {'x'.join(map(str, tile))}")
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -154,8 +160,8 @@ class Model:
     def _run(self, source: Any, leading: Index, targets: Sequence[Any], planned: Plan, report: Report) -> None:
         d = self.description
         self._prepare(planned.tile)
-        indices = list(np.ndindex(leading))
-        jobs = [(index, tile) for index in indices for tile in planned]
+        jobs = ((index, tile) for index in np.ndindex(leading) for tile in planned)
+        total = prod(leading) * len(planned)
         blends = [Blend(planned, output.scale) for output in d.outputs]
         lines: dict[Index, Linear] = {}
         done = 0
@@ -163,9 +169,12 @@ class Model:
         def read(job: tuple[Index, Tile], batch: Array) -> None:
             index, tile = job
             image = _Part(source, index)
-            if index not in lines:
-                lines[index] = d.preprocessing.fit(_blocks(image, planned))
-            values = tile.read(image)
+            try:
+                if index not in lines:
+                    lines[index] = d.preprocessing.fit(_blocks(image, planned))
+                values = tile.read(image)
+            except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
+                raise InputError(f"the image cannot be read ({error}): copy it again") from error
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 where = tile.position(np.argwhere(~np.isfinite(values))[0])
                 at = ", ".join(f"{axis} {n}" for axis, n in zip(d.axes.upper(), where, strict=True))
@@ -180,12 +189,15 @@ class Model:
             index, tile = job
             for target, blend, output, values in zip(targets, blends, d.outputs, outputs, strict=True):
                 part = values[0, 0][tile.core(output.scale)]
+                if len(planned) == 1 and isinstance(target, np.ndarray) and target.dtype == np.float32:
+                    output.postprocessing(part, out=target[index])  # nothing to blend: one pass, of every frame
+                    continue
                 part = output.postprocessing(part, out=part if part.dtype == np.float32 else None)
                 part = blend.add(tile, part)
                 target[(*index, *tile.finished(output.scale))] = _as_dtype(part, target.dtype)
                 release(target)
             done += 1
-            report(done, len(jobs))
+            report(done, total)
 
         stream(jobs, read, self.engine.run, write, self._batches, self._outputs)
 
@@ -212,7 +224,10 @@ class Model:
         shared = 4 * outputs * min(d.halo[0] // 2, LONGEST_OVERLAP) * prod(shape[1:])
         buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
         pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
-        return choose_tile(shape, d.halo, d.step, pixels, grid=grid)
+        tile = choose_tile(shape, d.halo, d.step, pixels, grid=grid)
+        if prod(tile) > pixels:  # not even one chunk and its halo: rather write chunks several times
+            tile = choose_tile(shape, d.halo, d.step, pixels)
+        return tile
 
     def _smaller(self, planned: Plan, error: OutOfMemory) -> tuple[int, ...]:
         """Half of the tile's longest axis, as far as its halo lets."""
@@ -287,6 +302,7 @@ def _blocks(image: _Part, planned: Plan) -> Iterator[Array]:
     ones = (1,) * len(planned.tile)
     for tile in planned:
         yield image[tile.finished(ones)]
+        release(image.source)
 
 
 def _as_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:

@@ -29,7 +29,8 @@ class Linear:
             np.copyto(out, x, casting="unsafe")
         elif x.dtype.itemsize <= 2 or x.dtype == np.float32:
             np.multiply(x, np.float32(self.gain), out=out, casting="unsafe")
-            out += np.float32(self.offset)
+            if self.offset:
+                out += np.float32(self.offset)
         else:  # counts of 32 bit and more lose their last digits in float32 unless the offset goes first
             np.copyto(out, x.astype(np.float64) * self.gain + self.offset, casting="unsafe")
         return out

@@ -62,8 +62,9 @@ def stream(
             write(job, sink)
             free.put(sink)
 
-    threads = [stage(reading), stage(writing)]
+    threads: list[threading.Thread] = []
     try:
+        threads += [stage(reading), stage(writing)]
         while (item := full.get()) is not _STOP and not errors:
             job, source = item
             if (sink := free.get()) is _STOP:
@@ -72,10 +73,12 @@ def stream(
             empty.put(source)
             done.put((job, sink))
         done.put(_STOP)
+        for thread in threads:
+            thread.join()
     except BaseException as error:
         errors.append(error)
         stop()
-    for thread in threads:
-        thread.join()
+        for thread in threads:
+            thread.join()
     if errors:
         raise errors[0]

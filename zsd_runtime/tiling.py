@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from zsd_runtime.errors import InputError
 
 EDGE = 8  # pixels
+LONGEST_SIDE = 2304  # pixels of a tile that is chosen: little halo left to save, and engines are built that far ahead
 LONGEST_OVERLAP = 32  # pixels: hides tiles that differ by 30 % in steps of 1 %; each one more is computed twice
 
 Array = NDArray[Any]
@@ -190,7 +191,7 @@ def choose_tile(
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
-    """The tile of at most `pixels` pixels with which the fewest go through the network.
+    """The tile of at most `pixels` pixels, and LONGEST_SIDE a side, with which the fewest go through the network.
 
     As few equal parts along each axis as that allows, cutting first where tiles are longest; at the least, one core
     of a step. Arguments as for `plan`.
@@ -199,15 +200,15 @@ def choose_tile(
     axes = [*zip(image_shape, halo, step, overlap, grid or [1] * len(step), strict=True)]
     counts = [1] * len(axes)
     lengths = [_length(1, *axis) for axis in axes]
-    while prod(lengths) > pixels:
-        # The axis whose tiles have most core left for their halo.
+    while True:
         cuttable = [a for a, (n, *_) in enumerate(axes) if lengths[a] > _length(n, *axes[a])]
-        if not cuttable:
-            break
-        axis = max(cuttable, key=lambda a: lengths[a] / (2 * axes[a][1] + axes[a][3] + axes[a][2]))
+        wanted = [a for a in cuttable if lengths[a] > LONGEST_SIDE] or (cuttable if prod(lengths) > pixels else [])
+        if not wanted:
+            return tuple(lengths)
+        # The axis whose tiles have most core left for their halo.
+        axis = max(wanted, key=lambda a: lengths[a] / (2 * axes[a][1] + axes[a][3] + axes[a][2]))
         counts[axis] += 1
         lengths[axis] = _length(counts[axis], *axes[axis])
-    return tuple(lengths)
 
 
 def reflected(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -243,7 +244,7 @@ def _edge(halo: int, step: int) -> int:
 
 def _plan_axis(n: int, tile: int, halo: int, step: int, overlap: int, grid: int) -> tuple[int, tuple[Span, ...], int]:
     """Length of the tiles, the tiles, and what neighbours share."""
-    halo, tile = round_up(halo, step), round_up(tile, step)
+    asked, halo, tile = tile, round_up(halo, step), round_up(tile, step)
     edge = _edge(halo, step)
     end = round_up(n + edge, step)
     if tile >= end + edge:
@@ -251,7 +252,7 @@ def _plan_axis(n: int, tile: int, halo: int, step: int, overlap: int, grid: int)
     core = tile - 2 * halo
     if core <= 0:
         raise InputError(
-            f"a tile of {tile} pixels is not larger than twice the halo of {halo}: give one of at least "
+            f"a tile of {asked} pixels is not larger than twice the halo of {halo}: give one of at least "
             f"{2 * halo + step}"
         )
     overlap = min(overlap, core // 2)

@@ -65,7 +65,10 @@ class Engine(Protocol):
 
 
 # What libraries say, in any spelling, when there is no memory left.
-_NO_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "cudaerrormemoryallocation")
+_NO_MEMORY = (
+    "bad_alloc", "bad allocation", "out of memory", "failed to allocate", "cudaerrormemoryallocation", "alloc_failed",
+    "allocation_failure", "exceeded max size of memory", "out_of_resources",
+)  # fmt: skip
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """ONNX Runtime: on the CPU, and on CUDA with everything that stays the same between tiles done once."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -32,11 +34,11 @@ class OnnxRuntime:
     def __init__(self, onnx: bytes, device: str = "cpu", precision: str = "fp32") -> None:
         self._onnx, self.device, self.precision = onnx, device, precision
         self._where = f"ONNX Runtime on {device}"
-        self._session = self._open()
+        self._session: Any = self._open()
         (source,), sinks = self._session.get_inputs(), self._session.get_outputs()
         self.input_dtype, self.output_dtypes = _dtype(source), [_dtype(sink) for sink in sinks]
         self._input, self.output_names = source.name, [sink.name for sink in sinks]
-        self._prepared = False
+        self._binding: Any = None
 
     def _open(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -52,15 +54,18 @@ class OnnxRuntime:
                     "(the two never share an environment)"
                 )
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            with redirect_stdout(StringIO()):  # it prints what it does not find
+                ort.preload_dlls()  # CUDA and cuDNN as pip installs them are not where the loader looks
             providers = [("CUDAExecutionProvider", CUDA_OPTIONS)]
         try:
-            return ort.InferenceSession(self._onnx, options, providers=providers)
+            # Its own fallback would print, try the CPU, and hide what was wrong.
+            return ort.InferenceSession(self._onnx, options, providers=providers, enable_fallback=0)
         except Exception as error:  # its exceptions share no base class
             reason = str(error).split("\n")[0]
             if self.device == "cuda":
                 raise EngineMissing(
                     f"ONNX Runtime {ort.__version__} cannot run this model on CUDA ({reason}): check the driver with "
-                    "nvidia-smi, or use --device cpu"
+                    "nvidia-smi, pip install 'onnxruntime-gpu[cuda,cudnn]' for its libraries, or use --device cpu"
                 ) from None
             raise InputError(
                 f"ONNX Runtime {ort.__version__} cannot load the model ({reason}): export it again"
@@ -69,7 +74,8 @@ class OnnxRuntime:
     def prepare(self, batch_shape: tuple[int, ...], output_shapes: list[tuple[int, ...]]) -> None:
         """See `Engine`."""
         if self.device == "cuda":
-            if self._prepared:  # the captured graph belongs to the shape before
+            if self._binding is not None:  # the captured graph belongs to the shape before
+                self.close()
                 self._session = self._open()
             self._source = self._on_device(batch_shape, self.input_dtype)
             self._sinks = [self._on_device(s, t) for s, t in zip(output_shapes, self.output_dtypes, strict=True)]
@@ -77,7 +83,6 @@ class OnnxRuntime:
             self._binding.bind_ortvalue_input(self._input, self._source)
             for name, sink in zip(self.output_names, self._sinks, strict=True):
                 self._binding.bind_ortvalue_output(name, sink)
-            self._prepared = True
             with failures(self._where, batch_shape):
                 self._session.run_with_iobinding(self._binding)  # searches algorithms, captures the graph
 
@@ -106,7 +111,8 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `Engine`."""
-        self._session = self._binding = self._source = self._sinks = None  # type: ignore[assignment]
+        self._binding = self._source = self._sinks = None  # type: ignore[assignment] # before the session whose memory they are
+        self._session = None
 
 
 def _dtype(tensor: Any) -> np.dtype[Any]:

@@ -5,10 +5,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from zsd_runtime.engines import Engine, EngineMissing
+import numpy as np
+
+from zsd_runtime.engines import Engine, EngineMissing, run_once
 from zsd_runtime.errors import InputError
 from zsd_runtime.memory import cuda_driver
 from zsd_runtime.package import ModelDescription
+from zsd_runtime.tiling import plan
 
 # Best first. Measured: docs/performance.md.
 CANDIDATES = (
@@ -68,11 +71,23 @@ def open_engine(
     reasons: list[InputError] = []
     for name, where in able_to:
         try:
-            return _open(description, name, where, precision, engines)
+            opened = _open(description, name, where, precision, engines)
+            if where != "cpu" and len(able_to) > 1:  # a GPU's libraries fail when they are used, not when they open
+                _try(opened, description)
+            return opened
         except InputError as error:  # it is missing, or cannot read this graph: the next may
             reasons.append(error)
+        except RuntimeError as error:
+            reasons.append(EngineMissing(str(error)))
     kind = EngineMissing if all(isinstance(reason, EngineMissing) for reason in reasons) else InputError
     raise kind("; ".join(dict.fromkeys(map(str, reasons))))
+
+
+def _try(engine: Engine, description: ModelDescription) -> None:
+    """Run the smallest tile that there is."""
+    axes = len(description.axes)
+    shape = (1, 1, *plan((1,) * axes, (1,) * axes, (0,) * axes, description.step).tile)
+    run_once(engine, np.zeros(shape), [output.scale for output in description.outputs])
 
 
 def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
