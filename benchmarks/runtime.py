@@ -136,6 +136,9 @@ def predictions(preset: str, onnx: bytes, network: DualStageUNet, halo: int, sid
 def tiling_overhead(preset: str, onnx: bytes, step: int, halo: int, side: int) -> dict[str, Any]:
     """What reading, normalising, blending and writing add to the network's own time, over the tiles that were chosen.
 
+    `waiting` is what a prediction takes beyond its own calls of the network: nothing can drift in between. `overhead`
+    also sees what the other threads take from those calls.
+
     The network's own time is that of its calls in a loop over ready batches of the same shape, half of them before
     the prediction and half after it, so that a machine that drifts does not decide.
     """
@@ -157,15 +160,26 @@ def tiling_overhead(preset: str, onnx: bytes, step: int, halo: int, side: int) -
                 model.engine.run(batch, outputs)
             return (time.perf_counter() - started) / count
 
+        inside: list[float] = []
+        run = model.engine.run
+
+        def timed(batch: np.ndarray, outputs: list[np.ndarray]) -> None:
+            started = time.perf_counter()
+            run(batch, outputs)
+            inside.append(time.perf_counter() - started)
+
         before = alone()
+        model.engine.run = timed  # type: ignore[method-assign]
         started = time.perf_counter()
         model.predict(image, tile=tile)
         whole = time.perf_counter() - started
+        model.engine.run = run  # type: ignore[method-assign]
         network = len(planned) * (before + alone()) / 2
     return {
         "image": [side, side], "tile": planned.tile, "halo": halo, "tiles": len(planned),
         "arithmetic": planned.arithmetic,
         "seconds": whole, "network_seconds": network, "overhead": whole / network - 1,
+        "network_seconds_inside": sum(inside), "waiting": whole / sum(inside) - 1,
     }  # fmt: skip
 
 

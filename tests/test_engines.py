@@ -3,6 +3,7 @@
 import builtins
 import importlib.util
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -198,3 +199,77 @@ def test_a_package_says_what_tiles_cost(package, image):
         small, large = model.engine.prepared
         assert np.prod(small) < np.prod(large) == 168 * 188
         assert 0.3 * 15_000_000 < np.prod(small) * 1000 < 15_000_000
+
+
+class FakeCuda:
+    """ONNX Runtime's CUDA side, computed on the CPU: strict about what a captured graph cannot stand."""
+
+    def __init__(self, monkeypatch):
+        import onnxruntime as ort
+
+        self.sessions, self.options = [], []
+        real = ort.InferenceSession
+        outer = self
+
+        class Value:
+            def __init__(self, array):
+                self.array = array.copy()
+
+            def update_inplace(self, array):
+                assert array.flags.c_contiguous
+                assert (array.shape, array.dtype) == (self.array.shape, self.array.dtype)
+                self.array[...] = array
+
+            def numpy(self):
+                return self.array.copy()
+
+        class Binding:
+            def __init__(self):
+                self.inputs, self.outputs = {}, {}
+
+            def bind_ortvalue_input(self, name, value):
+                self.inputs[name] = value
+
+            def bind_ortvalue_output(self, name, value):
+                self.outputs[name] = value
+
+        class Session:
+            def __init__(self, onnx, options, providers, enable_fallback):
+                assert enable_fallback == 0
+                assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+                assert not any(session() for session in outer.sessions)  # or their memory would be held twice
+                ((name, outer.options),) = providers
+                assert name == "CUDAExecutionProvider"
+                self._real = real(onnx, providers=["CPUExecutionProvider"])
+                self.get_inputs, self.get_outputs = self._real.get_inputs, self._real.get_outputs
+                self.captured = None
+                outer.sessions.append(weakref.ref(self))
+
+            def io_binding(self):
+                return Binding()
+
+            def run_with_iobinding(self, binding):
+                values = (*binding.inputs.values(), *binding.outputs.values())
+                self.captured = self.captured or values
+                assert self.captured == values  # a captured graph works in the buffers that it was captured with
+                results = self._real.run(list(binding.outputs), {k: v.array for k, v in binding.inputs.items()})
+                for value, result in zip(binding.outputs.values(), results, strict=True):
+                    assert value.array.shape == result.shape
+                    value.array[...] = result
+
+        monkeypatch.setattr(ort, "InferenceSession", Session)
+        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+        monkeypatch.setattr(ort, "preload_dlls", lambda: print("looking for cuDNN"))
+        monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", lambda array, device, index: Value(array))
+        monkeypatch.setattr(select, "cuda_driver", lambda: True)
+
+
+def test_onnxruntime_on_cuda_binds_once_and_runs_one_graph(package, image, expected, monkeypatch, capsys):
+    fake = FakeCuda(monkeypatch)
+    with load_model(package, engine="onnxruntime", device="cuda") as model:
+        assert (model.engine.device, fake.options["enable_cuda_graph"]) == ("cuda", "1")
+        for tile in ((96, 96), (112, 96)):  # another shape is another graph, in another session
+            assert difference(model.predict(image, tile=tile), expected) < 1e-3
+    assert len(fake.sessions) == 2
+    assert not any(session() for session in fake.sessions)  # closed is closed
+    assert capsys.readouterr().out == ""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ CANDIDATES = (
 ENGINES = tuple(dict.fromkeys(engine for engine, _ in CANDIDATES))
 DEVICES = tuple(dict.fromkeys(device for _, device in CANDIDATES))
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+CLASSES = {"onnxruntime": "OnnxRuntime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 INSTALL = {"onnxruntime": "zsd[cpu]", "openvino": "zsd[cpu]", "tensorrt": "zsd[tensorrt]"}
 # Precisions that an engine reaches from a package of another one, by asking.
 REACHED = {("openvino", "cpu"): ("fp32", "bf16"), ("openvino", "intel"): ("fp32", "fp16")}
@@ -106,13 +106,9 @@ def _open(description: ModelDescription, name: str, device: str, precision: str,
     precision = description.precision if precision == "auto" else precision
     if device == "cpu" and precision == "fp16":
         precision = "fp32"  # CPUs compute with half weights in single precision
-    class_, more = {
-        "tensorrt": ("TensorRT", {"engines": engines}), "onnxruntime": ("OnnxRuntime", {}), "openvino": ("OpenVINO", {})
-    }[name]  # fmt: skip
     try:
         module = import_module(f"zsd_runtime.engines.{name}")
     except ImportError as error:
         raise EngineMissing(f"{name} is not installed ({error}): pip install '{INSTALL[name]}'") from None
-    make: Callable[..., Engine] = getattr(module, class_)
-    keywords: dict[str, Any] = more  # type: ignore[assignment]
-    return make(description.weights, device, precision, **keywords)
+    make: Callable[..., Engine] = getattr(module, CLASSES[name])
+    return make(description.weights, device, precision, **({"engines": engines} if name == "tensorrt" else {}))
