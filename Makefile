@@ -31,6 +31,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/runtime.py
 
 clean:
 	rm -rf .venv demo
