@@ -8,6 +8,7 @@ VERBS = {
     "noise": ("zsd_train.cli", "camera offset, gain and read noise, told from images"),
     "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
     "evaluate": ("zsd_train.cli", "PSNR, SSIM and NRMSE against a truth"),
+    "psf": ("zsd_train.psf_cli", "point spread functions from theory, transfer functions or beads"),
     "export": ("zsd_export.cli", "from a training run to a model package"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
     "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),

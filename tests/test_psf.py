@@ -5,7 +5,8 @@ import scipy.ndimage as ndi
 from tests.conftest import SHARED, needs_shared
 from zsd_runtime import InputError
 from zsd_runtime.images import read_image
-from zsd_train.psf import gaussian_psf, prepare_psf, widefield_psf
+from zsd_train.optics import Optics
+from zsd_train.psf import fwhm_px, gaussian_psf, prepare_psf, resampled, widefield_psf
 
 
 def width(psf):
@@ -42,6 +43,101 @@ def test_an_off_centre_peak_on_a_background_is_centred():
 def test_of_a_3d_psf_the_focal_plane_is_taken():
     stack = np.stack([np.pad(gaussian_psf(s), 40 - int(np.ceil(4 * s))) for s in (4.0, 2.0, 3.0)])
     np.testing.assert_allclose(prepare_psf(stack, 1, 1), prepare_psf(stack[1], 1, 1), atol=1e-12)
+
+
+def ball(*sigmas, radius=12):
+    """Gaussian with σ (px) an axis, its peak 1."""
+    axes = np.meshgrid(*[np.arange(-radius, radius + 1)] * len(sigmas), indexing="ij")
+    return np.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(axes, sigmas, strict=True)))
+
+
+@pytest.mark.parametrize("shift", [(0, 0, 0), (1, -2, 0), (-1, 1, 2)])
+def test_a_finer_grid_binned_again_is_what_it_was(shift):
+    psf = ball(2.5, 1.5, 1.2, radius=6)
+    fine = resampled(psf, np.array(shift) + 6.0, np.full(3, 1 / 3), np.full(3, 10))
+    binned = fine.reshape(7, 3, 7, 3, 7, 3).sum(axis=(1, 3, 5))
+    np.testing.assert_allclose(binned, psf[tuple(slice(3 + s, 10 + s) for s in shift)], atol=1e-12)
+
+
+def test_a_coarser_grid_averages_what_it_cannot_hold():
+    fine = 1 + np.cos(0.9 * np.pi * np.arange(61))  # 0.45 periods a pixel, 1.35 a new one
+    coarse = resampled(fine, np.array([30.0]), np.array([3.0]), np.array([9]))
+    assert coarse / 3 == pytest.approx(np.ones(19), abs=0.35)  # samples would swing by 1
+    assert resampled(ball(2.0), np.array([12.0]), np.array([2.2]), np.array([5])).sum() == pytest.approx(
+        ball(2.0).sum(), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("new", [(0.3, 0.1), (0.6, 0.05), (0.15, 0.05), (0.2, 0.12)])
+def test_a_volume_keeps_its_extent_in_micrometres(new):
+    source = ndi.shift(ball(3.0, 2.0, 2.0, radius=16), (2.3, -1.6, 0.7), order=5) * 900 + 100
+    result = prepare_psf(source, (0.3, 0.1), new, centre=True)
+    assert result.ndim == 3
+    assert all(n % 2 for n in result.shape)
+    assert result.sum() == pytest.approx(1)
+    assert result.min() >= 0
+    np.testing.assert_allclose(ndi.center_of_mass(result), np.array(result.shape) // 2, atol=0.05)
+    sigmas = fwhm_px(result) * (new[0], new[1], new[1]) / np.sqrt(8 * np.log(2))
+    # A voxel integrates: it adds its own variance, 1/12 of its size squared, less that of the old.
+    added = (np.array([new[0], new[1], new[1]]) ** 2 - np.array([0.3, 0.1, 0.1]) ** 2) / 12
+    np.testing.assert_allclose(sigmas, np.sqrt(np.array([0.9, 0.2, 0.2]) ** 2 + added), rtol=0.02)
+
+
+def test_theory_stays_what_it_is():
+    voxel = (0.15, 0.05)
+    psf = Optics(1.1, 525, 1.33).psf((41, 65, 65), voxel)
+    result = prepare_psf(psf, voxel, voxel)
+    assert fwhm_px(result) == pytest.approx(fwhm_px(psf), rel=0.005)
+    assert np.unravel_index(result.argmax(), result.shape) == tuple(n // 2 for n in result.shape)
+
+
+def test_fwhm_of_a_gaussian():
+    assert fwhm_px(ball(1.0, 2.0, 3.3)) == pytest.approx(2.3548 * np.array([1.0, 2.0, 3.3]), rel=0.015)
+    assert fwhm_px(ball(40.0, 2.0))[0] == np.inf
+
+
+VOLUME = ball(3.0, 2.0, 2.0, radius=10)
+BAD_VOLUMES = {
+    "even slices": (VOLUME[1:], (0.3, 0.1), (0.3, 0.1), "20x21x21; a PSF needs an odd size .* crop it to 19x21x21"),
+    "a plane": (VOLUME[10], (0.3, 0.1), (0.3, 0.1), "21x21 with voxels of 0.3x0.1 .* needs a PSF that has Z"),
+    "no z step": (VOLUME, 0.1, (0.3, 0.1), "voxels of 0.1 µm; .* 0.3x0.1 µm needs .* its z step"),
+    "isotropic": (VOLUME[1:-1:3], (0.1, 0.1), (0.3, 0.1), "0.1x0.1x0.1 .* no objective .* 0.3x0.1x0.1 .* correct"),
+    "coarse": (ball(3, 0.7, 0.7), (0.3, 0.2), (0.3, 0.1), r"FWHM of 1\.\d+ px along Y; .* needs 2 \(Nyquist\)"),
+    "coarse in z": (ball(0.8, 3, 3), (1.0, 0.1), (0.3, 0.1), "along Z; .* from 1 to 0.3 .* steps of at most 0.9"),
+    "off centre": (
+        np.pad(VOLUME, ((0, 14), (0, 0), (0, 0))),
+        (0.3, 0.1),
+        (0.3, 0.1),
+        "z 10.0, .* --centre-psf",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VOLUMES)
+def test_bad_volumes_are_told(name):
+    psf, old, new, message = BAD_VOLUMES[name]
+    with pytest.raises(InputError, match=message):
+        prepare_psf(psf, old, new)
+
+
+def test_a_coarse_psf_is_good_enough_for_its_own_grid():
+    assert prepare_psf(ball(3, 0.7, 0.7), (0.3, 0.2), (0.3, 0.2)).ndim == 3
+
+
+@needs_shared("data/lattice-light-sheet")
+def test_a_measured_bead_becomes_a_volume():
+    stack = read_image(SHARED / "data/lattice-light-sheet/psf.tif").data
+    with pytest.raises(InputError, match="61x128x128; a PSF needs an odd size"):
+        prepare_psf(stack, (0.1, 0.1), (0.3, 0.05))
+    psf = prepare_psf(stack, (0.1, 0.1), (0.3, 0.05), centre=True)
+    assert fwhm_px(psf) * (0.3, 0.05, 0.05) == pytest.approx([0.7, 0.3, 0.3], abs=0.03)
+    assert max(psf.shape) < 60
+
+
+@needs_shared("data/pollen")
+def test_an_even_sized_gaussian_file_is_centred():
+    psf = prepare_psf(read_image(SHARED / "data/pollen/pollen_psf.tif").data, (1.0, 1.0), (1.0, 1.0), centre=True)
+    assert fwhm_px(psf) == pytest.approx([2.355] * 3, rel=0.02)
 
 
 @needs_shared("data/lattice-light-sheet")

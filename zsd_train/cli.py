@@ -125,7 +125,7 @@ def train(
         given = {key: value for key, value in options.items() if value is not None}
         chosen = make_config(**((read_config(config) if config else {}) | given))
         planes, found = _read_planes(images, axes)
-        pixel_size = _agree(pixel_size, found, "--pixel-size", str(images[0]))
+        pixel_size = agreed(pixel_size, found, "--pixel-size", str(images[0]))
         kernel = _psf(
             psf, psf_pixel_size, centre_psf, psf_sigma, na, wavelength, refractive_index, pixel_size,
             chosen.network.upsample,
@@ -183,7 +183,7 @@ def _read_planes(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.g
     return [plane for image in images for plane in image.planes("YX")], size[0] if size else None
 
 
-def _agree(given: float | None, found: float | None, option: str, name: str) -> float | None:
+def agreed(given: float | None, found: float | None, option: str, name: str) -> float | None:
     """The pixel size that is given, or found in the file; an error if they differ."""
     if given is not None and given <= 0:
         raise InputError(f"{option} {given:g} must be above 0 µm")
@@ -228,7 +228,7 @@ def _psf(
     if image.axes not in ("YX", "ZYX", "TYX"):
         raise InputError(f"{path} has axes {image.axes}; a PSF is YX or ZYX")
     found = image.pixel_size_um[0] if image.pixel_size_um else None
-    size = _agree(psf_pixel_size, found, "--psf-pixel-size", str(path))
+    size = agreed(psf_pixel_size, found, "--psf-pixel-size", str(path))
     if size is None:
         raise InputError(f"{path} does not say its pixel size: give it with --psf-pixel-size (µm)")
     return make.prepare_psf(image.data, size, fine, centre=centre, name=str(path))

@@ -1,70 +1,27 @@
-"""Point spread functions: read, generate, resample to the training grid, centre, crop.
+"""Point spread functions: measure, resample to the training grid, centre, crop.
 
 A PSF for training is sampled on the *deconvolved* grid, odd-sized with its centre on the middle pixel,
-non-negative, and sums to 1, so that blurring conserves flux.
+non-negative, and sums to 1, so that blurring conserves flux. Where PSFs come from: `optics` (theory), `beads`
+(measured), `otf` (files of transfer functions).
 """
 
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from zsd_runtime.errors import InputError
+from zsd_train.optics import widefield_psf
 
+__all__ = ["fwhm_px", "gaussian_psf", "prepare_psf", "widefield_psf"]
+
+Array = NDArray[np.float64]
 KEPT_ENERGY = 0.99  # share of the flux inside the crop; the Airy tail falls so slowly that 0.999 needs 6 x the width
+# An objective passes λ/(2 NA) at most, and makes points of FWHM 0.51 λ/NA: at Nyquist's pixel of λ/(4 NA), 2 pixels.
+NYQUIST_FWHM_PX = 2.0
 
 
-def widefield_psf(
-    na: float,
-    wavelength_nm: float,
-    pixel_size_um: float,
-    refractive_index: float = 1.515,
-    radius_px: int = 32,
-) -> NDArray[np.float64]:
-    """In-focus widefield PSF by scalar diffraction theory (Gibson & Lanni 1992, through psfmodels).
-
-    Parameters
-    ----------
-    na : float
-        Numerical aperture; must stay below `refractive_index`.
-    wavelength_nm : float
-        Emission wavelength, nm.
-    pixel_size_um : float
-        Pixel size of the returned array, µm.
-    refractive_index : float
-        Of the immersion medium and the sample (no aberration is modelled).
-    radius_px : int
-        The result is ``2 * radius_px + 1`` square.
-
-    Returns
-    -------
-    ndarray
-        (Y, X), sums to 1.
-
-    Raises
-    ------
-    InputError
-        When a value is outside what optics allows.
-    """
-    import psfmodels
-
-    if not 0 < na < refractive_index:
-        raise InputError(
-            f"NA {na} must be above 0 and below the refractive index {refractive_index}: pass the objective's NA, "
-            "or the refractive index of its immersion medium with --refractive-index"
-        )
-    if not 200 <= wavelength_nm <= 2000:
-        raise InputError(f"wavelength {wavelength_nm} nm is not light: give nanometres, for instance 525")
-    if pixel_size_um <= 0:
-        raise InputError(f"pixel size {pixel_size_um} µm must be above 0")
-    n = refractive_index
-    psf = psfmodels.make_psf(
-        [0.0], 2 * radius_px + 1, dxy=pixel_size_um, NA=na, wvl=wavelength_nm / 1000,
-        ns=n, ni=n, ni0=n, ng=n, ng0=n, model="scalar",
-    )[0]  # fmt: skip
-    return _unit_sum(np.asarray(psf, np.float64))
-
-
-def gaussian_psf(sigma_px: float) -> NDArray[np.float64]:
+def gaussian_psf(sigma_px: float) -> Array:
     """Gaussian PSF of standard deviation `sigma_px` (pixels of the returned grid), cut at 4 σ; (Y, X), sums to 1."""
     if not 0 < sigma_px < 100:
         raise InputError(f"PSF sigma {sigma_px} px must be above 0 and below 100 pixels")
@@ -76,24 +33,25 @@ def gaussian_psf(sigma_px: float) -> NDArray[np.float64]:
 
 def prepare_psf(
     psf: NDArray[np.generic],
-    psf_pixel_size_um: float,
-    pixel_size_um: float,
+    psf_voxel_um: float | tuple[float, ...],
+    voxel_um: float | tuple[float, ...],
     *,
     centre: bool = False,
     name: str = "the PSF",
-) -> NDArray[np.float64]:
+) -> Array:
     """Turn a measured or generated PSF into one for training.
 
-    The focal plane of a 3D PSF is taken, the background (median of its rim) removed, the peak brought to the
-    centre and the array resampled to `pixel_size_um` in one interpolation, then cropped to the radius that
-    holds 99 % of the flux.
+    The background (median of its rim) is removed, the peak brought to the centre and the array resampled to
+    `voxel_um` in one step, which conserves flux, then cropped to what holds 99 % of the flux in Y and X, and in Z.
+    For training on planes the focal plane of a 3D PSF is taken.
 
     Parameters
     ----------
     psf : ndarray
-        (Y, X) or (Z, Y, X), any real dtype, odd-sized in Y and X unless `centre`.
-    psf_pixel_size_um, pixel_size_um : float
-        Pixel size of `psf`, and of the deconvolved grid that it is brought to, µm.
+        (Y, X) or (Z, Y, X), any real dtype, odd-sized unless `centre`.
+    psf_voxel_um, voxel_um : float or tuple of float
+        Of `psf`, and of the deconvolved grid that it is brought to: pixel size for planes, (z step, pixel size) for
+        volumes, µm.
     centre : bool
         Accept even sizes and a peak far from the middle.
     name : str
@@ -102,44 +60,113 @@ def prepare_psf(
     Returns
     -------
     ndarray
-        (Y, X), odd-sized, non-negative, sums to 1.
+        (Y, X), or (Z, Y, X) if `voxel_um` has a z step; odd-sized, non-negative, sums to 1.
+
+    Raises
+    ------
+    InputError
+        When it is no PSF, off-centre, narrower than `NYQUIST_FWHM_PX` and yet to be brought to a finer grid, or in Z
+        narrower than in Y and X.
     """
-    plane = _focal_plane(_checked(np.asarray(psf), name, centre))
-    plane = plane - np.median(_rim(plane))
-    centroid = _centroid(plane)
-    middle = (np.asarray(plane.shape) - 1) / 2
-    if not centre and np.abs(centroid - middle).max() > 0.1 * min(plane.shape) + 1:
+    values = _checked(psf, name)
+    if np.size(voxel_um) == 2:
+        if psf.ndim == 2 or np.size(psf_voxel_um) == 1:
+            raise InputError(
+                f"{name} is {_by(psf.shape)} with voxels of {_by(psf_voxel_um)} µm; a volume with "
+                f"voxels of {_by(voxel_um)} µm needs a PSF that has Z, and its z step"
+            )
+    else:
+        values = _focal_plane(values)
+    _check_size(values, name, centre)
+    old, new = _per_axis(psf_voxel_um)[-values.ndim :], _per_axis(voxel_um)
+    values = without_background(values)
+    peak = centroid(values)
+    middle = (np.asarray(values.shape) - 1) / 2
+    if not centre and np.any(np.abs(peak - middle) > 0.1 * np.asarray(values.shape) + 1):
         raise InputError(
-            f"{name} has its peak at y {centroid[0]:.1f}, x {centroid[1]:.1f}, far from its middle "
-            f"{middle[0]:.0f}, {middle[1]:.0f}: pass --centre-psf to move it"
+            f"{name} has its peak at {_position(peak)}, far from its middle {_position(middle)}: pass --centre-psf to "
+            "move it"
         )
-    step = pixel_size_um / psf_pixel_size_um
-    if step > 1:  # towards a coarser grid: integrate over the new pixel before sampling it
-        plane = ndi.gaussian_filter(plane, 0.5 * np.sqrt(step**2 - 1), mode="nearest")
-    reach = np.minimum(centroid, np.asarray(plane.shape) - 1 - centroid).min()
-    radius = int(reach / step)
-    if radius < 1:
-        raise InputError(f"{name} has its peak on its border: give a PSF that holds its whole peak")
-    offsets = np.arange(-radius, radius + 1) * step
-    grid = np.meshgrid(centroid[0] + offsets, centroid[1] + offsets, indexing="ij")
-    resampled = ndi.map_coordinates(plane, grid, order=3, mode="nearest")
-    return _unit_sum(np.clip(_crop_to_energy(resampled), 0, None))
+    _check_sampling(values, old, new, name)
+    steps = new / old
+    reach = np.minimum(peak, np.asarray(values.shape) - 1 - peak) + 0.5
+    radii = np.floor(reach / steps - 0.5 + 1e-6).astype(int)
+    radii[-2:] = radii[-2:].min()
+    if radii.min() < 1:
+        raise InputError(f"{name} does not reach over 3 voxels of {_by(new)} µm around its peak: give a larger one")
+    return _unit_sum(np.clip(_crop_to_energy(resampled(values, peak, steps, radii)), 0, None))
 
 
-def _checked(psf: NDArray[np.generic], name: str, centre: bool) -> NDArray[np.float64]:
+def resampled(psf: Array, middle: Array, steps: Array, radii: NDArray[np.integer]) -> Array:
+    """Integrate `psf` over the voxels of another grid, ``2 * radii + 1`` of them, each `steps` old voxels large.
+
+    The flux up to each voxel's edge is interpolated by a cubic spline along each axis and differenced: nothing is
+    lost between voxels, a coarser grid averages instead of aliasing, and a finer one binned again is what it was.
+    `middle` becomes the centre of the middle voxel.
+    """
+    for axis, (centre, step, radius) in enumerate(zip(middle, steps, radii, strict=True)):
+        flux = np.insert(np.cumsum(psf, axis), 0, 0.0, axis)
+        edges = np.arange(psf.shape[axis] + 1) - 0.5
+        new_edges = centre + step * (np.arange(2 * radius + 2) - radius - 0.5)
+        psf = np.diff(CubicSpline(edges, flux, axis)(new_edges), axis=axis)
+    return psf
+
+
+def fwhm_px(psf: Array) -> Array:
+    """Full width at half maximum along each axis, pixels, of a PSF without background.
+
+    Measured on the line through the brightest voxel, where a cubic spline through it crosses half of its maximum;
+    infinite where it does not within the array.
+    """
+    return np.array([_half_width(line) for line, _ in lines_through_peak(psf)])
+
+
+def lines_through_peak(psf: Array) -> list[tuple[Array, int]]:
+    """For each axis the values on the line through the brightest voxel, and the voxel's place on it."""
+    peak = [int(place) for place in np.unravel_index(np.argmax(psf), psf.shape)]
+
+    def line(axis: int) -> Array:
+        return psf[tuple(slice(None) if a == axis else place for a, place in enumerate(peak))]
+
+    return [(line(axis), place) for axis, place in enumerate(peak)]
+
+
+def _half_width(line: Array) -> float:
+    per_px = 100
+    x = np.linspace(0, line.size - 1, per_px * (line.size - 1) + 1)
+    fine = CubicSpline(np.arange(line.size), line)(x)
+    top = int(np.argmax(fine))
+    below = np.flatnonzero(fine < fine[top] / 2)
+    left, right = below[below < top], below[below > top]
+    return float(right[0] - left[-1]) / per_px if left.size and right.size else np.inf
+
+
+def without_background(psf: NDArray[np.generic]) -> Array:
+    """The PSF less the median of the faces of its array."""
+    values = psf.astype(np.float64)
+    return values - np.median(_rim(values))
+
+
+def _rim(psf: Array) -> Array:
+    inner = np.zeros(psf.shape, bool)
+    inner[(slice(1, -1),) * psf.ndim] = True
+    return psf[~inner]
+
+
+def centroid(psf: Array) -> Array:
+    """Centre of mass of the peak's upper half: far pixels, however noisy, have no say."""
+    smooth = ndi.gaussian_filter(psf, 0.7)
+    peak = np.unravel_index(np.argmax(smooth), psf.shape)
+    labels, _ = ndi.label(smooth > 0.5 * smooth.max())
+    core = np.where(labels == labels[peak], smooth - 0.5 * smooth.max(), 0)
+    return np.asarray(ndi.center_of_mass(core))
+
+
+def _checked(psf: NDArray[np.generic], name: str) -> Array:
     if psf.ndim not in (2, 3) or psf.size == 0:
         raise InputError(f"{name} has shape {psf.shape}; a PSF is YX or ZYX")
     if psf.dtype.kind not in "uif":
         raise InputError(f"{name} has dtype {psf.dtype}; a PSF is real numbers")
-    y, x = psf.shape[-2:]
-    if min(y, x) < 3:
-        raise InputError(f"{name} is {y}x{x}; a PSF needs at least 3x3 pixels")
-    if (y % 2 == 0 or x % 2 == 0) and not centre:
-        odd = f"{y - 1 + y % 2}x{x - 1 + x % 2}"
-        raise InputError(
-            f"{name} is {y}x{x}; a PSF needs an odd size so that it has a centre pixel: crop it to {odd}, "
-            "or pass --centre-psf"
-        )
     values = psf.astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{name} contains NaN or infinity: repair the file")
@@ -147,50 +174,87 @@ def _checked(psf: NDArray[np.generic], name: str, centre: bool) -> NDArray[np.fl
         raise InputError(
             f"{name} goes down to {values.min():g}; light is not negative: subtract no more than its floor"
         )
-    if values.max() <= values.min():
-        raise InputError(f"{name} is constant ({values.max():g}); a PSF has a peak")
     return values
 
 
-def _focal_plane(psf: NDArray[np.float64]) -> NDArray[np.float64]:
+def _check_size(psf: Array, name: str, centre: bool) -> None:
+    size = _by(psf.shape)
+    if min(psf.shape) < 3:
+        raise InputError(f"{name} is {size}; a PSF needs at least {_by((3,) * psf.ndim)} pixels")
+    if any(n % 2 == 0 for n in psf.shape) and not centre:
+        odd = _by(tuple(n - 1 + n % 2 for n in psf.shape))
+        raise InputError(
+            f"{name} is {size}; a PSF needs an odd size so that it has a centre pixel: crop it to {odd}, "
+            "or pass --centre-psf"
+        )
+    if psf.max() <= psf.min():
+        raise InputError(f"{name} is constant ({psf.max():g}); a PSF has a peak")
+
+
+def _check_sampling(psf: Array, voxel_um: Array, new_voxel_um: Array, name: str) -> None:
+    width = fwhm_px(psf)
+    for axis, px, old, new in zip("ZYX"[-psf.ndim :], width, voxel_um, new_voxel_um, strict=True):
+        if px < NYQUIST_FWHM_PX and new < 0.99 * old:
+            raise InputError(
+                f"{name} has a FWHM of {px:.2f} px along {axis}; one that is to be brought from {old:g} to {new:g} µm "
+                f"needs {NYQUIST_FWHM_PX:g} (Nyquist): measure or generate it with steps of at most "
+                f"{px * old / NYQUIST_FWHM_PX:.3g} µm"
+            )
+    if psf.ndim == 3 and width[0] * voxel_um[0] < 0.8 * (lateral := (width * voxel_um)[1:].min()):
+        raise InputError(
+            f"{name} with voxels of {_by(voxel_um)} µm (ZxYxX) would be {width[0] * voxel_um[0]:.3g} µm deep and "
+            f"{lateral:.3g} µm wide, and no objective makes that; the volume has voxels of {_by(new_voxel_um)} µm: "
+            "correct the PSF's z step"
+        )
+
+
+def _per_axis(voxel_um: float | tuple[float, ...]) -> Array:
+    """From p to (p, p) for Y, X; from (z, p) to (z, p, p)."""
+    *z, pixel_size = np.atleast_1d(voxel_um)
+    return np.array([*z, pixel_size, pixel_size])
+
+
+def _focal_plane(psf: Array) -> Array:
     if psf.ndim == 2:
         return psf
     smooth = ndi.gaussian_filter(psf, (0, 1, 1))
     return psf[int(np.argmax(smooth.max(axis=(1, 2))))]
 
 
-def _rim(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    inner = np.zeros(plane.shape, bool)
-    inner[1:-1, 1:-1] = True
-    return plane[~inner]
+def _crop_to_energy(psf: Array) -> Array:
+    """Crop to the circle's square, and to the slices, that hold KEPT_ENERGY of what rises above the noise."""
+    y, x = (np.arange(n) - n // 2 for n in psf.shape[-2:])
+    psf = _cropped(psf, np.hypot(y[:, None], x).round().astype(int), (psf.ndim - 2, psf.ndim - 1))
+    if psf.ndim == 3:
+        psf = _cropped(psf, np.abs(np.arange(psf.shape[0]) - psf.shape[0] // 2)[:, None, None], (0,))
+    return psf
 
 
-def _centroid(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centre of mass of the peak's upper half: far pixels, however noisy, have no say."""
-    smooth = ndi.gaussian_filter(plane, 0.7)
-    peak = np.unravel_index(np.argmax(smooth), plane.shape)
-    labels, _ = ndi.label(smooth > 0.5 * smooth.max())
-    core = np.where(labels == labels[peak], smooth - 0.5 * smooth.max(), 0)
-    return np.asarray(ndi.center_of_mass(core))
-
-
-def _crop_to_energy(psf: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Crop to the circle's square that holds KEPT_ENERGY of what rises above the noise of the rim."""
-    centre = psf.shape[0] // 2
-    y, x = np.indices(psf.shape) - centre
-    ring = np.hypot(y, x).round().astype(int)
-    count = np.bincount(ring.ravel())[: centre + 1]
-    energy = np.bincount(ring.ravel(), psf.ravel())[: centre + 1]
-    rim = _rim(psf)
-    noise = 1.48 * np.median(np.abs(rim - np.median(rim)))
+def _cropped(psf: Array, distance: NDArray[np.integer], axes: tuple[int, ...]) -> Array:
+    """Crop `axes` to the `distance` from the middle (whole voxels, broadcast) that holds KEPT_ENERGY."""
+    middle = psf.shape[axes[0]] // 2
+    ring = np.broadcast_to(distance, psf.shape).ravel()
+    count = np.bincount(ring)[: middle + 1]
+    energy = np.bincount(ring, psf.ravel())[: middle + 1]
+    edge = _rim(psf)
+    noise = 1.48 * np.median(np.abs(edge - np.median(edge)))
     lost = energy < 3 * noise * np.sqrt(count)  # rings that noise explains
     lost[:2] = False
     lost[:-1] &= lost[1:]  # one alone may be a dark ring of the Airy pattern
-    end = int(np.argmax(lost)) if lost.any() else centre + 1
+    end = int(np.argmax(lost)) if lost.any() else middle + 1
     share = np.cumsum(energy[:end]) / energy[:end].sum()
     radius = max(1, int(np.argmax(share >= KEPT_ENERGY)))
-    return psf[centre - radius : centre + radius + 1, centre - radius : centre + radius + 1]
+    kept = slice(middle - radius, middle + radius + 1)
+    return psf[tuple(kept if axis in axes else slice(None) for axis in range(psf.ndim))]
 
 
-def _unit_sum(psf: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unit_sum(psf: Array) -> Array:
     return psf / psf.sum()
+
+
+def _by(values: float | tuple[float, ...] | Array) -> str:
+    return "x".join(f"{value:g}" for value in np.atleast_1d(values))
+
+
+def _position(point: Array) -> str:
+    return ", ".join(f"{axis} {value:.1f}" for axis, value in zip("zyx"[-point.size :], point, strict=True))

@@ -1,0 +1,115 @@
+"""`zsd psf` as people see it: the files that it writes, the last line, what is wrong in one line."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from tests.test_beads import GOOD, field
+from tests.test_otf import OPTICS, radial_otf, steps_of, write_mrc
+from zsd_runtime.images import Image, read_image, write_image
+from zsd_train.psf import prepare_psf
+from zsd_train.psf_cli import app
+
+WATER = ("--na", 1.1, "--wavelength", 525, "--refractive-index", 1.33)
+
+
+def zsd(*arguments):
+    return CliRunner().invoke(app, ["psf", *map(str, arguments)])
+
+
+def generate(path, *options):
+    result = zsd("generate", path, *WATER, "--pixel-size", 0.05, *options)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def test_help_knows_the_verbs():
+    text = zsd("--help").stdout
+    assert all(verb in text for verb in ("generate", "from-otf", "from-beads", "show"))
+    for verb in ("generate", "from-otf", "from-beads", "show"):
+        assert "Usage: " in zsd(verb, "--help").stdout
+
+
+def test_generated_files_say_their_voxels_and_are_ready_for_use(tmp_path):
+    assert generate(tmp_path / "flat.tif").startswith("OK 65x65, FWHM Y 2")
+    flat = read_image(tmp_path / "flat.tif")
+    assert (flat.axes, flat.data.shape, flat.z_step_um) == ("YX", (65, 65), None)
+    options = ("--z-step", 0.15, "--size", "21x33x33", "--kind", "light-sheet", "--sheet-thickness", 1)
+    assert "FWHM Z 6" in generate(tmp_path / "deep.tif", *options)
+    deep = read_image(tmp_path / "deep.tif")
+    assert (deep.axes, deep.data.shape) == ("ZYX", (21, 33, 33))
+    assert deep.data.sum() == pytest.approx(1)
+    assert (deep.z_step_um, *deep.pixel_size_um) == pytest.approx((0.15, 0.05, 0.05))
+    assert prepare_psf(deep.data, (0.15, 0.05), (0.3, 0.05)).ndim == 3
+
+
+def test_from_otf(tmp_path):
+    psf = OPTICS.psf((65, 65), (0.05,))
+    otf = write_mrc(tmp_path / "otf.mrc", radial_otf(psf)[None], steps_of(psf, (0.05,)), ">")
+    result = zsd("from-otf", otf, tmp_path / "psf.tif", "--pixel-size", 0.04)
+    assert result.exit_code == 0, result.stderr
+    image = read_image(tmp_path / "psf.tif")
+    assert image.pixel_size_um == pytest.approx((0.04, 0.04))
+    assert np.unravel_index(image.data.argmax(), image.data.shape) == tuple(n // 2 for n in image.data.shape)
+
+
+def test_from_beads_and_a_picture(tmp_path):
+    write_image(tmp_path / "beads.tif", Image(field(GOOD), "ZYX", (0.06, 0.06), 0.2))
+    result = zsd("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--bead-size", 100)
+    assert result.exit_code == 0, result.stderr
+    average, note, last = result.stdout.splitlines()
+    assert average.startswith("4 beads averaged, rejected: 0 too near")
+    assert "which is little" in note
+    assert last.startswith("OK ")
+    assert zsd("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--quiet").stdout.count("\n") == 1
+    shown = zsd("show", tmp_path / "psf.tif", tmp_path / "psf.png")
+    assert shown.stdout.split(";")[0][3:] in last
+    picture = iio.imread(tmp_path / "psf.png")
+    assert picture.shape[2] == 3
+    assert picture.std() > 20
+
+
+def test_a_flat_psf_has_a_smaller_picture(tmp_path):
+    generate(tmp_path / "flat.tif")
+    generate(tmp_path / "deep.tif", "--z-step", 0.15)
+    for name in ("flat", "deep"):
+        assert zsd("show", tmp_path / f"{name}.tif", tmp_path / f"{name}.png").exit_code == 0
+    assert iio.imread(tmp_path / "flat.png").shape[1] < iio.imread(tmp_path / "deep.png").shape[1]
+
+
+def _bad(folder):
+    plain, flat, oblong, full = (folder / f"{name}.tif" for name in ("plain", "flat", "oblong", "full"))
+    tifffile.imwrite(plain, np.ones((5, 9, 9), np.float32), imagej=True, metadata={"axes": "ZYX"})
+    write_image(flat, Image(np.ones((9, 9), np.float32), "YX", (0.1, 0.1)))
+    write_image(oblong, Image(np.ones((9, 9), np.float32), "YX", (0.1, 0.2)))
+    write_image(full, Image(np.ones((2, 5, 9, 9), np.float32), "CZYX", (0.1, 0.1), 0.2))
+    out = folder / "never.tif"
+    make = ("generate", out, *WATER)
+    return {
+        "coarse": ((*make, "--pixel-size", 0.2), "coarser than Nyquist's λ/(4 NA) = 0.1193 µm"),
+        "model": ((*make, "--pixel-size", 0.05, "--model", "gaussian"), "scalar or vectorial"),
+        "size": ((*make, "--pixel-size", 0.05, "--size", "64x64"), "must be odd"),
+        "no pixel size": (("show", plain, out), "does not say its pixel size: give it with --pixel-size"),
+        "no z step": (
+            ("from-beads", plain, out, "--pixel-size", 0.1),
+            "does not say its z step: give it with --z-step",
+        ),
+        "other size": (("show", flat, out, "--pixel-size", 0.2), "0.1 µm, --pixel-size says 0.2"),
+        "oblong": (("show", oblong, out), "0.1 x 0.2 µm"),
+        "channels": (("show", full, out), "axes CZYX"),
+        "constant": (("show", flat, out), "no peak"),
+        "no beads": (("from-beads", flat, out), "no usable bead"),
+        "no file": (("from-otf", folder / "none.mrc", out), "does not exist"),
+        "not mrc": (("from-otf", flat, out), "is not MRC"),
+    }
+
+
+def test_bad_input_is_one_line_exit_2_and_nothing_written(tmp_path):
+    for name, (arguments, message) in _bad(tmp_path).items():
+        result = zsd(*arguments)
+        assert result.exit_code == 2, (name, result.output)
+        assert message in result.stderr, (name, result.stderr)
+        assert result.stderr.startswith("error: "), name
+        assert not (tmp_path / "never.tif").exists(), name
