@@ -9,6 +9,7 @@ VERBS = {
     "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
     "evaluate": ("zsd_train.cli", "PSNR, SSIM and NRMSE against a truth"),
     "export": ("zsd_export.cli", "from a training run to a model package"),
+    "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
     "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
     "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
