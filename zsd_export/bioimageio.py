@@ -25,7 +25,7 @@ from zsd_runtime.normalize import Linear, ScaleRange
 from zsd_runtime.package import read_package
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage
-from zsd_train.pictures import GAP, enlarged, montage
+from zsd_train.pictures import GAP, continued, enlarged, montage
 
 COVER_HEIGHT = 256
 CITATIONS = [
@@ -41,7 +41,7 @@ Counts = NDArray[Any]  # float32 or uint16
 
 @dataclass(frozen=True)
 class Intensities:
-    """What is done to counts before the graph and to what it gives after it; `units` of the results; `text` on both."""
+    """What is done to counts before the graph, and after it; the `units` of the results; for people, a `text`."""
 
     before: Linear | ScaleRange
     after: Linear
@@ -51,7 +51,7 @@ class Intensities:
 
 # As published: each image by itself.
 PER_IMAGE = Intensities(
-    ScaleRange(), Linear(), "share of the image's range above its minimum",
+    ScaleRange(), Linear(), "shares of the image's range, above its minimum",
     "each image from its minimum (0) to its maximum (1), as published; the results are shares of that range",
 )  # fmt: skip
 
@@ -116,13 +116,15 @@ def write(package: Path, contents: Contents, onnx: bytes, test: Counts) -> None:
     onnx : bytes
         The graph.
     test : ndarray
-        ([Z,] Y, X) counts, on the pooling grid, whose results the package keeps for others to compare with.
+        ([Z,] Y, X) counts, on the pooling grid, whose results the package keeps for others to compare with; continued
+        by reflection where it is smaller than the smallest input.
 
     Raises
     ------
     InputError
         When the place cannot be written to.
     """
+    test = continued(test, [max(n, least) for n, least in zip(test.shape, contents.smallest, strict=True)])
     outputs = _predicted(onnx, test, contents)
     with written_whole(package) as temporary:
         folder = temporary.with_suffix(".folder") if package.suffix == ".zip" else temporary
@@ -271,7 +273,7 @@ def _readme(c: Contents) -> str:
     return f"""# {c.name}
 
 A dual-stage network (ZS-DeconvNet {_dimensions(c)}): `denoised` on the image's own grid, `deconvolved` on a grid
-{c.network.upsample} times as fine in Y and X; {c.intensities.units}. {c.origin}
+{c.network.upsample} times as fine in Y and X, both in {c.intensities.units}. {c.origin}
 
 - Pixel size of the training images: {size}
 - Intensities: {c.intensities.text}

@@ -26,7 +26,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
 
-SIDES = {"yx": (128, 128), "zyx": (8, 64, 64)}  # of the image that parity and halo are measured on
+SIDES = {"yx": (256, 256), "zyx": (16, 64, 64)}  # of the image that everything is measured on, about
 SMALLEST = 14  # convolutions, of an RCAN3D of one block
 
 Layers = dict[str, list[NDArray[np.float32]]]  # kernel and bias of each, in the order in which they run; or none
@@ -135,7 +135,7 @@ def import_keras(
         bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
         provenance={"keras_weights": weights.name, "keras_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
     )
-    write(package, contents, onnx, _scene(contents.smallest))
+    write(package, contents, onnx, image)
     return package
 
 
@@ -243,7 +243,7 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
 
 
-def _scene(shape: Shape | list[int]) -> NDArray[np.uint16]:
+def _scene(shape: list[int]) -> NDArray[np.uint16]:
     """Blurred points of light under shot noise, in counts: something to restore, along any number of axes."""
     rng = np.random.default_rng(0)
     light = ndi.gaussian_filter((rng.random(shape) < 0.01).astype(np.float32), 1.5)

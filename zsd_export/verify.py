@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_runtime.tiling import reflected, round_up
+from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage
+from zsd_train.pictures import continued
 
 LARGEST_DIFFERENCE = 1e-4  # of the range, between ONNX Runtime and torch
 HALO_ERROR = 3e-4  # of the range, that tiles may leave at the rim of their cores
-# What a halo is measured on, by its number of axes: the axes that tiles are cut along, and the size of the image. In 2D
-# that is more than the deepest field of the networks; in 3D what the head's memory leaves: about 2 GB.
+# What a halo is measured on, by the number of axes: those that tiles are cut along together, and the size of the image.
+# Along them it is more than the deepest field of the networks; a volume that is so along all three fits in no memory.
 HALO_IMAGES: dict[int, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
     2: [((0, 1), (768, 768))],
-    3: [((0,), (128, 48, 48)), ((1, 2), (6, 320, 320))],
+    3: [((0,), (128, 48, 48)), ((1,), (4, 768, 96)), ((2,), (4, 96, 768))],
 }
 
 Array = NDArray[np.float32]
@@ -70,7 +71,7 @@ def halo_of(network: DualStage, onnx: bytes, image: Array) -> Halo:
 
 
 def measure_halo(onnx: bytes, image: Array, step: tuple[int, ...], scales: list[tuple[int, ...]]) -> Halo:
-    """Find how far a tile's border reaches into the outputs, along slices and within them.
+    """Find how far a tile's border reaches into the outputs; of volumes, along each axis by itself.
 
     The outputs of a whole image, the normalised `image` ([z,] y, x) continued by reflection, are compared with those
     of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest multiple of `step`
@@ -79,10 +80,8 @@ def measure_halo(onnx: bytes, image: Array, step: tuple[int, ...], scales: list[
     engine = OnnxRuntime(onnx)
     pixels, errors = [0] * image.ndim, []
     for axes, shape in HALO_IMAGES[image.ndim]:
-        lines = [
-            reflected(np.arange(round_up(n, s)), size) for n, s, size in zip(shape, step, image.shape, strict=True)
-        ]
-        reach, error = _reach(engine, image[np.ix_(*lines)], axes, step[axes[0]], scales)
+        large = continued(image, [round_up(n, s) for n, s in zip(shape, step, strict=True)])
+        reach, error = _reach(engine, large, axes, step[axes[0]], scales)
         for axis in axes:
             pixels[axis] = reach
         errors.append(error)

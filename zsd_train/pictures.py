@@ -1,9 +1,12 @@
 """Pictures to look at, never to measure on: each panel has its own grey levels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zsd_runtime.tiling import reflected
 
 GAP = 4  # white pixels between panels
 
@@ -28,3 +31,9 @@ def middle(image: NDArray[Any], side: int, step: int | tuple[int, ...]) -> NDArr
     sizes = [min(n, side) // s * s for n, s in zip(image.shape, steps, strict=True)]
     starts = [(n - size) // 2 for n, size in zip(image.shape, sizes, strict=True)]
     return np.ascontiguousarray(image[tuple(slice(n, n + size) for n, size in zip(starts, sizes, strict=True))])
+
+
+def continued(image: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """An image of `shape` from the first pixel on, mirrored at the edges where it has no more."""
+    lines = [reflected(np.arange(n), size) for n, size in zip(shape, image.shape, strict=True)]
+    return image[np.ix_(*lines)]

@@ -51,20 +51,22 @@ class ChannelAttention(nn.Module):
 
     Published is the mean over all that the network is given (`window` None). The same voxel then comes out differently
     in another tile, and a halo does not help. A mean over a window around each voxel depends on nothing beyond it: the
-    result is the same in every tiling, once the halo has grown by half the window for every block. It is computed axis
-    by axis, so that it costs one addition a channel for each slice, row and column of the window, about 1 % of the
-    block's two convolutions, and three more tensors of memory.
+    result is the same in every tiling, once the halo has grown by half the window for every block: that is what it
+    costs. Computed axis by axis, on the few channels in the middle, it takes 2 % more time and no more memory.
     """
 
     def __init__(self, width: int, squeezed: int, window: Window | None) -> None:
         super().__init__()
-        self.mean = nn.Sequential(*_means(window)) if window else nn.AdaptiveAvgPool3d(1)
         self.weigh = nn.Sequential(
-            nn.Conv3d(width, squeezed, 1), nn.ReLU(inplace=True), nn.Conv3d(squeezed, width, 1), nn.Sigmoid()
+            nn.Conv3d(width, squeezed, 1),  # commutes with the mean, which then has few channels to go over
+            *(_means(window) if window else [nn.AdaptiveAvgPool3d(1)]),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(squeezed, width, 1),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return x * self.weigh(self.mean(x))
+        return x * self.weigh(x)
 
 
 def _means(window: Window) -> list[nn.Module]:
