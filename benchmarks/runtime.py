@@ -93,7 +93,7 @@ def networks_alone(preset: str, onnx: bytes, int8: bytes, network: DualStageUNet
     ):  # fmt: skip
         try:
             packaged = "int8" if graph is int8 else "fp32"
-            engine = open_engine(described(preset, graph, network.step, 0, packaged), "cpu", name, precision)
+            engine = open_engine(described(preset, graph, network.step[0], 0, packaged), "cpu", name, precision)
         except EngineMissing as error:
             print(f"not run: {name} {precision}: {error}", file=sys.stderr)
             continue
@@ -114,7 +114,7 @@ def predictions(preset: str, onnx: bytes, network: DualStageUNet, halo: int, sid
     runs: Runs = {"plain InferenceSession": plain}
     models = {}
     for name, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
-        description = described(preset, onnx, network.step, halo)
+        description = described(preset, onnx, network.step[0], halo)
         models[name, precision] = Model(description, open_engine(description, "cpu", name, precision))
         runs[f"predict, {name} {precision}"] = lambda m=models[name, precision]: m.predict(image, memory=MEMORY)
     try:
@@ -203,10 +203,12 @@ def main() -> None:
     for preset in ("reference", "compact"):
         network = network_of(preset)
         onnx = to_onnx(network)
-        halo = measure_halo(onnx, np.random.default_rng(0).random((768, 768), np.float32), network.step, 2).pixels
+        halo = measure_halo(
+            onnx, np.random.default_rng(0).random((768, 768), np.float32), network.step, network.scales
+        ).pixels[0]
         entry = results.setdefault(preset, {})
         if arguments.large:
-            entry["tiling"] = tiling_overhead(preset, onnx, network.step, halo, 4096)
+            entry["tiling"] = tiling_overhead(preset, onnx, network.step[0], halo, 4096)
             print(preset, entry["tiling"], flush=True)
             continue
         entry["network 512"] = networks_alone(preset, onnx, quantized(onnx, calibration), network)

@@ -39,7 +39,7 @@ def test_the_description(package, run_folder):
     assert step["kwargs"]["gain"] == pytest.approx(1 / run.scale)
     fine = rdf["outputs"][1]["axes"][-1]
     assert fine["scale"] == 0.5
-    assert fine["halo"] == 2 * rdf["config"]["zsd"]["halo"]
+    assert fine["halo"] == 2 * rdf["config"]["zsd"]["halo"][1]
     assert 0 < rdf["config"]["zsd"]["halo_error"] <= 3e-4
     cover = iio.imread(package / "cover.png")
     assert cover.shape[1] == 2 * cover.shape[0]
@@ -90,8 +90,8 @@ def test_the_halo_of_a_known_field():
             return type(super().forward(x))(once, torch.nn.functional.conv2d(once, torch.ones(1, 1, 3, 3), padding=1))
 
     network = Two(2, 1, 2, 2, upsample=1)
-    halo = measure_halo(to_onnx(network), np.random.default_rng(0).random((64, 64), np.float32), 1, 1)
-    assert (halo.pixels, halo.error) == (2, pytest.approx(0, abs=1e-6))
+    halo = measure_halo(to_onnx(network), np.random.default_rng(0).random((64, 64), np.float32), (1, 1), [(1, 1)] * 2)
+    assert (halo.pixels, halo.error) == ((2, 2), pytest.approx(0, abs=1e-6))
 
 
 def test_an_existing_package_is_not_overwritten(package, run_folder):
@@ -113,4 +113,4 @@ def test_the_memory_of_a_prediction_is_measured(package):
 
 def test_a_graph_whose_memory_cannot_be_measured_is_told():
     with pytest.raises(RuntimeError, match=r"cannot be measured: .*cannot load the model"):
-        bytes_per_voxel(b"no graph", 2)
+        bytes_per_voxel(b"no graph", [(1, 1), (2, 2)])

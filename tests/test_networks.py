@@ -1,16 +1,25 @@
+import numpy as np
 import pytest
 import torch
 
+from zsd_export.to_onnx import to_onnx
+from zsd_export.verify import parity
 from zsd_train.config import PRESETS
-from zsd_train.networks.dual_stage import DualStageUNet, parameter_count
+from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet, parameter_count
 
 
 @pytest.mark.parametrize(
-    ("shape", "parameters"),
-    [((32, 4, 3, 128), 13_109_010), ((32, 2, 2, 128), 823_410)],  # the published network; reference/networks.json
+    ("network", "parameters"),  # the published networks, and reference/networks.json
+    [
+        (DualStageUNet(32, 4, 3, 128), 13_109_010),
+        (DualStageUNet(32, 2, 2, 128), 823_410),
+        (DualStageUNet(32, 1, 2, 64, axes="zyx"), 557_394),
+        (DualStageRCAN(), 2_003_490),
+        (DualStageRCAN(64, 1, 64), 672_138),
+    ],
 )
-def test_published_parameter_counts(shape, parameters):
-    assert parameter_count(DualStageUNet(*shape)) == parameters
+def test_published_parameter_counts(network, parameters):
+    assert parameter_count(network) == parameters
 
 
 def test_the_reference_preset_is_the_published_network():
@@ -18,8 +27,54 @@ def test_the_reference_preset_is_the_published_network():
     assert (network.width, network.depth, network.convs, network.head) == (32, 4, 3, 128)
 
 
+def small(upsample=2, window=(3, 5, 5)):
+    return {
+        "unet": DualStageUNet(4, 3, 2, 8, upsample),
+        "unet3d": DualStageUNet(4, 2, 2, 8, upsample, axes="zyx"),
+        "rcan3d": DualStageRCAN(6, 2, 8, upsample, squeezed=2, window=window),
+        "rcan3d, global": DualStageRCAN(6, 2, 8, upsample, squeezed=2, window=None),
+    }
+
+
 @pytest.mark.parametrize("upsample", [1, 2])
-def test_output_shapes(upsample):
-    denoised, deconvolved = DualStageUNet(4, 3, 2, 8, upsample)(torch.zeros(2, 1, 16, 24))
-    assert denoised.shape == (2, 1, 16, 24)
-    assert deconvolved.shape == (2, 1, 16 * upsample, 24 * upsample)
+@pytest.mark.parametrize("name", small())
+def test_output_shapes(name, upsample):
+    network = small(upsample)[name]
+    depth = (5,) if network.axes == "zyx" else ()
+    denoised, deconvolved = network(torch.zeros(2, 1, *depth, 16, 24))
+    assert denoised.shape == (2, 1, *depth, 16, 24)
+    assert deconvolved.shape == (2, 1, *depth, 16 * upsample, 24 * upsample)
+    assert [denoised.shape[2:], deconvolved.shape[2:]] == [
+        tuple(n * k for n, k in zip((*depth, 16, 24), scale, strict=True)) for scale in network.scales
+    ]
+
+
+@pytest.mark.parametrize("name", small())
+@pytest.mark.parametrize("depth", [1, 7])
+def test_the_graph_computes_what_the_network_does_at_any_size(name, depth):
+    torch.manual_seed(0)
+    network = small()[name].eval()
+    for last in (network.to_denoised, network.to_deconvolved):
+        torch.nn.init.normal_(last.weight)  # not the flat image that training starts from
+    shape = (depth, 40, 24)[-len(network.axes) :]
+    outputs = parity(network, to_onnx(network), np.random.default_rng(0).random(shape, np.float32))
+    assert [o.shape[2:] for o in outputs] == [
+        tuple(n * k for n, k in zip(shape, scale, strict=True)) for scale in network.scales
+    ]
+
+
+def test_attention_over_a_window_is_the_same_in_every_tile_and_over_all_it_is_not():
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 6, 40, 96)
+    image[..., 64:] *= 5
+    tile, reach = 64, 2 * (1 + 2 * 2 + 2) + 4 * (5 // 2)  # pixels: of convolutions in a row, and 4 windows
+    differences = {}
+    for name in ("rcan3d", "rcan3d, global"):
+        network = small(upsample=1)[name].eval()
+        with torch.inference_mode():
+            whole, part = network(image).deconvolved[..., :tile], network(image[..., :tile]).deconvolved
+        error = (whole - part).abs() / whole.std()
+        differences[name] = error.amax((0, 1, 2, 3))
+    assert differences["rcan3d"][: tile - reach].max() < 1e-5
+    assert differences["rcan3d"][tile - reach :].max() > 1e-3
+    assert differences["rcan3d, global"][: tile - reach].max() > 1e-3

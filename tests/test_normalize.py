@@ -47,6 +47,7 @@ def test_statistics_of_blocks_are_those_of_the_image(name):
     expected = np.percentile(image, (0.5, 3, 50, 99.8))
     exact = image.dtype.itemsize <= 2
     np.testing.assert_allclose(found, expected, rtol=1e-12 if exact else 2e-3, atol=0 if exact else 2e-3)
+    assert percentiles(blocks, (0, 100)) == [image.min(), image.max()]
     line = ZeroMeanUnitVariance().fit(blocks)
     np.testing.assert_allclose(line(image).mean(), 0, atol=1e-3)
     if name != "flat":

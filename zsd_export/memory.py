@@ -11,21 +11,23 @@ from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.memory import peak_memory
 
-side, upsample = map(int, sys.argv[1:])
+shape, *scales = (tuple(map(int, text.split("x"))) for text in sys.argv[1:])
 engine = OnnxRuntime(sys.stdin.buffer.read())
-tile = numpy.zeros((1, 1, side, side), engine.input_dtype)
+tile = numpy.zeros((1, 1, *shape), engine.input_dtype)
 before = psutil.Process().memory_info().rss
 with peak_memory(interval_s=0.001) as peak:
     for _ in range(3):
-        run_once(engine, tile, [(1, 1), (upsample, upsample)])
+        run_once(engine, tile, scales)
 print((peak[0] - before) / tile.size)
 """
-SIDE = 256  # pixels of the tile; what does not grow with it is small against what does
+# The tile, by its number of axes; what does not grow with it is small against what does.
+TILES = {2: (256, 256), 3: (16, 64, 64)}
 
 
-def bytes_per_voxel(onnx: bytes, upsample: int) -> float:
+def bytes_per_voxel(onnx: bytes, scales: list[tuple[int, ...]]) -> float:
     """Peak memory (bytes) of a prediction by ONNX Runtime on the CPU, for each input voxel of a tile."""
-    command = [sys.executable, "-c", _PROGRAM, str(SIDE), str(upsample)]
+    shapes = [TILES[len(scales[0])], *scales]
+    command = [sys.executable, "-c", _PROGRAM, *("x".join(map(str, shape)) for shape in shapes)]
     result = subprocess.run(command, input=onnx, capture_output=True, check=False)
     if result.returncode:
         raise RuntimeError(f"the memory of a prediction cannot be measured: {result.stderr.decode().splitlines()[-1]}")

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from zsd_export.verify import VerificationError, scales_of
+from zsd_export.verify import VerificationError
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_train.losses import otf_of, reblurred
@@ -75,7 +75,7 @@ def loss_db(run: Run, image: Array, exact: bytes, reduced: bytes, precision: str
         When an output loses more than its precision may cost.
     """
     engines = [OnnxRuntime(onnx) for onnx in (exact, reduced)]
-    scales = scales_of(run.network.upsample)
+    scales = run.network.scales
     deconvolved = run_once(engines[0], image[None, None], scales)[1]
     otf = otf_of(torch.tensor(run.psf, dtype=torch.float32), deconvolved.shape[-2:])
     denoised = reblurred(torch.from_numpy(deconvolved), otf, run.network.upsample, margin=0).numpy()

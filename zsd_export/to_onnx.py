@@ -11,19 +11,22 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from zsd_train.networks.dual_stage import DualStageUNet, Restored
+from zsd_train.networks.dual_stage import DualStage, Restored
 
 OPSET, IR_VERSION = 17, 8
 OUTPUTS = list(Restored._fields)
 
 
-def to_onnx(network: DualStageUNet, *, half: bool = False) -> bytes:
-    """The serialised graph; input "noisy" (n, 1, y, x), outputs "denoised" and "deconvolved", float32.
+def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
+    """The serialised graph; input "noisy" (n, 1, [z,] y, x), outputs "denoised" and "deconvolved", float32.
 
     `half`: weights and all between the ends are float16.
     """
-    example = torch.zeros(1, 1, 2 * network.step, 3 * network.step)
-    dynamic = {name: {0: "n", 2: f"{name}_y", 3: f"{name}_x"} for name in ["noisy", *OUTPUTS]}
+    example = torch.zeros(1, 1, *(n * step for n, step in enumerate(network.step, start=2)))
+    dynamic = {
+        name: {0: "n"} | {i: f"{name}_{axis}" for i, axis in enumerate(network.axes, start=2)}
+        for name in ["noisy", *OUTPUTS]
+    }
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The legacy exporter says that it will go; the new one writes IR 10 and drifts from the opset asked for.
@@ -54,7 +57,7 @@ def _unshare(graph: onnx.GraphProto) -> None:
 class _Half(nn.Module):
     """The network in float16 with float32 at both ends."""
 
-    def __init__(self, network: DualStageUNet) -> None:
+    def __init__(self, network: DualStage) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().eval().half()
 

@@ -1,6 +1,7 @@
 """What a package promises, measured before it is written: parity with torch, and the halo with its error."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -8,10 +9,18 @@ from numpy.typing import NDArray
 
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_runtime.tiling import round_up
+from zsd_train.networks.dual_stage import DualStage
+from zsd_train.pictures import continued
 
 LARGEST_DIFFERENCE = 1e-4  # of the range, between ONNX Runtime and torch
 HALO_ERROR = 3e-4  # of the range, that tiles may leave at the rim of their cores
+# What a halo is measured on, by the number of axes: those that tiles are cut along together, and the size of the image.
+# Along them it is more than the deepest field of the networks; a volume that is so along all three fits in no memory.
+HALO_IMAGES: dict[int, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    2: [((0, 1), (768, 768))],
+    3: [((0,), (128, 48, 48)), ((1,), (4, 768, 96)), ((2,), (4, 96, 768))],
+}
 
 Array = NDArray[np.float32]
 
@@ -22,14 +31,18 @@ class VerificationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Halo:
-    """`pixels` (input) that a tile's border spoils, and the largest `error` (share of the range) further inside."""
+    """`pixels` (input) that a tile's border spoils, axis by axis, and the largest `error` further inside.
 
-    pixels: int
-    error: float
+    The error is a share of the range; None where the halo is that of the convolutions alone, and the outputs depend on
+    the whole tile.
+    """
+
+    pixels: tuple[int, ...]
+    error: float | None
 
 
-def parity(network: DualStageUNet, onnx: bytes, image: Array) -> list[Array]:
-    """Outputs of the ONNX for a normalised `image` (y, x), checked against torch.
+def parity(network: DualStage, onnx: bytes, image: Array) -> list[Array]:
+    """Outputs of the ONNX for a normalised `image` ([z,] y, x), checked against torch.
 
     Raises
     ------
@@ -40,7 +53,7 @@ def parity(network: DualStageUNet, onnx: bytes, image: Array) -> list[Array]:
     with torch.inference_mode():
         expected = [t.numpy() for t in network(torch.from_numpy(batch))]
     engine = OnnxRuntime(onnx)
-    actual = run_once(engine, batch, scales_of(network.upsample))
+    actual = run_once(engine, batch, network.scales)
     engine.close()
     for name, a, b in zip(engine.output_names, actual, expected, strict=True):
         difference = relative_difference(a, b)
@@ -52,37 +65,28 @@ def parity(network: DualStageUNet, onnx: bytes, image: Array) -> list[Array]:
     return actual
 
 
-def measure_halo(onnx: bytes, image: Array, step: int, upsample: int) -> Halo:
-    """Find how far a tile's border reaches into its outputs.
+def halo_of(network: DualStage, onnx: bytes, image: Array) -> Halo:
+    """How far a tile's border reaches into the outputs: measured, unless it reaches everywhere."""
+    return Halo(network.halo, None) if network.halo else measure_halo(onnx, image, network.step, network.scales)
 
-    The outputs of the whole `image` (normalised, y, x) are compared with those of a tile cut from its middle, by the
-    distance from the tile's border. The halo is the smallest multiple of `step` beyond which no output differs by
-    more than 3e-4 of its range: every tile of any tiling is such a cut.
+
+def measure_halo(onnx: bytes, image: Array, step: tuple[int, ...], scales: list[tuple[int, ...]]) -> Halo:
+    """Find how far a tile's border reaches into the outputs; of volumes, along each axis by itself.
+
+    The outputs of a whole image, the normalised `image` ([z,] y, x) continued by reflection, are compared with those
+    of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest multiple of `step`
+    beyond which no output differs by more than 3e-4 of its range: every tile of any tiling is such a cut.
     """
     engine = OnnxRuntime(onnx)
-    whole = run_once(engine, image[None, None], scales_of(upsample))
-    height, width = image.shape
-    # Two cuts with other surroundings; they start on the pooling grid, as all tiles do.
-    profiles = []
-    for share in (0.25, 0.125):
-        y, x = (round(n * share / step) * step for n in image.shape)
-        inner = (slice(y, height - y), slice(x, width - x))
-        tile = run_once(engine, image[inner][None, None], scales_of(upsample))
-        for full, part in zip(whole, tile, strict=True):
-            k = full.shape[-1] // width
-            cut = full[0, 0][y * k : (height - y) * k, x * k : (width - x) * k]
-            profiles.append(_largest_by_depth(np.abs(part[0, 0] - cut) / max(float(np.ptp(full)), 1e-12), k))
+    pixels, errors = [0] * image.ndim, []
+    for axes, shape in HALO_IMAGES[image.ndim]:
+        large = continued(image, [round_up(n, s) for n, s in zip(shape, step, strict=True)])
+        reach, error = _reach(engine, large, axes, step[axes[0]], scales)
+        for axis in axes:
+            pixels[axis] = reach
+        errors.append(error)
     engine.close()
-    depth = min(map(len, profiles))
-    # The largest error at this depth or deeper, over all outputs and cuts.
-    worst = np.maximum.accumulate(np.max([p[:depth] for p in profiles], axis=0)[::-1])[::-1]
-    pixels = next((p for p in range(0, depth, step) if worst[p] <= HALO_ERROR), (depth - 1) // step * step)
-    return Halo(pixels, float(worst[pixels]))
-
-
-def scales_of(upsample: int) -> list[tuple[int, ...]]:
-    """How much finer each output is than the input, as `run_once` takes it."""
-    return [(1, 1), (upsample, upsample)]
+    return Halo(tuple(pixels), max(errors))
 
 
 def relative_difference(a: Array, b: Array) -> float:
@@ -90,10 +94,37 @@ def relative_difference(a: Array, b: Array) -> float:
     return float(np.abs(a - b).max() / max(float(np.ptp(b)), 1e-12))
 
 
-def _largest_by_depth(error: Array, scale: int) -> Array:
-    """Largest value at each distance (input pixels) from the border of `error`, sampled `scale` times as fine."""
-    y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) // scale for n in error.shape)
-    depth = np.minimum(y[:, None], x[None, :])
+def _reach(
+    engine: OnnxRuntime, image: Array, axes: tuple[int, ...], step: int, scales: list[tuple[int, ...]]
+) -> tuple[int, float]:
+    """The halo along `axes`, and the error that it leaves."""
+    whole = run_once(engine, image[None, None], scales)
+    # Two cuts with other surroundings; they start on the pooling grid, as all tiles do.
+    profiles = []
+    for share in (0.25, 0.125):
+        start = [round(n * share / step) * step if i in axes else 0 for i, n in enumerate(image.shape)]
+        tile = run_once(engine, image[_inside(start, image.shape, (1,) * image.ndim)][None, None], scales)
+        for full, part, scale in zip(whole, tile, scales, strict=True):
+            cut = full[0, 0][_inside(start, image.shape, scale)]
+            error = np.abs(part[0, 0] - cut) / max(float(np.ptp(full)), 1e-12)
+            profiles.append(_largest_by_depth(error, axes, scale))
+    depth = min(map(len, profiles))
+    # The largest error at this depth or deeper, over all outputs and cuts.
+    worst = np.maximum.accumulate(np.max([p[:depth] for p in profiles], axis=0)[::-1])[::-1]
+    pixels = next((p for p in range(step, depth, step) if worst[p] <= HALO_ERROR), (depth - 1) // step * step)
+    return pixels, float(worst[pixels])
+
+
+def _inside(start: list[int], shape: tuple[int, ...], scale: tuple[int, ...]) -> tuple[slice, ...]:
+    """An image of `shape` without `start` input pixels on each side, on a grid `scale` times as fine."""
+    return tuple(slice(a * k, (n - a) * k) for a, n, k in zip(start, shape, scale, strict=True))
+
+
+def _largest_by_depth(error: Array, axes: tuple[int, ...], scale: tuple[int, ...]) -> Array:
+    """Largest value at each distance (input pixels) along `axes` from the border of `error` (`scale` as fine)."""
+    lines = [np.minimum(np.arange(n), np.arange(n)[::-1]) // scale[i] for i, n in enumerate(error.shape) if i in axes]
+    depth = reduce(np.minimum.outer, lines)
+    largest = error.max(axis=tuple(i for i in range(error.ndim) if i not in axes))
     result = np.zeros(int(depth.max()) + 1, error.dtype)
-    np.maximum.at(result, depth.ravel(), error.ravel())
+    np.maximum.at(result, depth.ravel(), largest.ravel())
     return result

@@ -1,9 +1,12 @@
 """Pictures to look at, never to measure on: each panel has its own grey levels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zsd_runtime.tiling import reflected
 
 GAP = 4  # white pixels between panels
 
@@ -22,8 +25,15 @@ def enlarged(image: NDArray[Any], factor: int) -> NDArray[Any]:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def middle(image: NDArray[Any], side: int, step: int) -> NDArray[Any]:
-    """The middle of (Y, X), at most `side` pixels and a multiple of `step` on each side; contiguous."""
-    sizes = [min(n, side) // step * step for n in image.shape]
-    y, x = ((n - size) // 2 for n, size in zip(image.shape, sizes, strict=True))
-    return np.ascontiguousarray(image[y : y + sizes[0], x : x + sizes[1]])
+def middle(image: NDArray[Any], side: int, step: int | tuple[int, ...]) -> NDArray[Any]:
+    """The middle of an image, at most `side` pixels and a multiple of `step` along each axis; contiguous."""
+    steps = np.broadcast_to(step, image.ndim)
+    sizes = [min(n, side) // s * s for n, s in zip(image.shape, steps, strict=True)]
+    starts = [(n - size) // 2 for n, size in zip(image.shape, sizes, strict=True)]
+    return np.ascontiguousarray(image[tuple(slice(n, n + size) for n, size in zip(starts, sizes, strict=True))])
+
+
+def continued(image: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """An image of `shape` from the first pixel on, mirrored at the edges where it has no more."""
+    lines = [reflected(np.arange(n), size) for n, size in zip(shape, image.shape, strict=True)]
+    return image[np.ix_(*lines)]

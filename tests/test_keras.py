@@ -1,0 +1,249 @@
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from tests.conftest import SHARED, needs_shared
+from tests.test_imports import PROGRAM
+from zsd_export.keras import import_keras, network_of, read_weights
+from zsd_runtime import InputError, load_model
+from zsd_runtime.engines import run_once
+from zsd_runtime.engines.onnxruntime import OnnxRuntime
+from zsd_runtime.normalize import Linear, ScaleRange
+from zsd_runtime.package import read_package
+from zsd_runtime.tiling import EDGE
+from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
+
+REFERENCE = SHARED / "reference"
+NAMES = ("unet2d_up0", "unet2d_up1", "rcan3d_up0", "rcan3d_up1", "rcan3d_sim_compact_up1", "unet3d_up1")
+NETWORKS = {
+    "one level": lambda: DualStageUNet(4, 1, 2, 6, 1, slope=0),
+    "three levels": lambda: DualStageUNet(4, 3, 3, 6, 2, slope=0),
+    "3D U-Net": lambda: DualStageUNet(4, 2, 2, 6, 2, axes="zyx", slope=0),
+    "RCAN3D": lambda: DualStageRCAN(6, 4, 6, 1, squeezed=2, window=None),
+    "RCAN3D_SIM": lambda: DualStageRCAN(6, 3, 8, 2, squeezed=2, window=None, clipped=True),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Numbers of the published code (shared/reference/README.md), in our axes."""
+
+    image: np.ndarray
+    denoised: np.ndarray
+    deconvolved: np.ndarray
+
+
+def published(name: str) -> Published:
+    arrays = np.load(REFERENCE / f"{name}.npz")
+    order = {4: (0, 3, 1, 2), 5: (0, 4, 3, 1, 2)}  # NYXC, NYXZC
+    return Published(*(
+        np.ascontiguousarray(arrays[key].transpose(order[arrays[key].ndim]))
+        for key in ("input", "denoised", "deconvolved")
+    ))  # fmt: skip
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest, as a share of the range; `found` without the margins that `expected` lacks."""
+    margins = [(n - m) // 2 for n, m in zip(found.shape, expected.shape, strict=True)]
+    found = found[tuple(slice(m, n - m) for m, n in zip(margins, found.shape, strict=True))]
+    return float(np.abs(found - expected).max() / np.ptp(expected))
+
+
+def random_weights(make) -> DualStage:
+    """A network whose every bias counts, and whose outputs are neither flat nor without zeros."""
+    torch.manual_seed(0)
+    network = make()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.normal_(module.bias, std=0.1)
+    for last in (network.to_denoised, network.to_deconvolved):
+        nn.init.normal_(last.weight, std=0.2)
+        nn.init.constant_(last.bias, 0.3)
+    return network.eval()
+
+
+def write_keras(path, network: DualStage, *, weightless: bool = True, group: str = "/"):
+    """The file that Keras 2 writes for such a network."""
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+    levels = len(getattr(network.denoise, "down", ()))
+    extra = ["input_1", *["up_sampling"] * 2 * levels, *["up_sampling"] * (network.upsample - 1)]
+    extra += ["re_lu"] * isinstance(network.between, nn.ReLU) + ["leaky_re_lu"] * isinstance(network, DualStageRCAN)
+    names = [f"conv_{i}" for i in range(len(convolutions))]
+    with h5py.File(path, "w") as file:
+        root = file.require_group(group)
+        for name, convolution in zip(names, convolutions, strict=True):
+            kernel, bias = convolution.weight.detach().numpy(), convolution.bias.detach().numpy()
+            order = (2, 3, 1, 0) if kernel.ndim == 4 else (3, 4, 2, 1, 0)  # to (Y, X, [Z,] in, out)
+            layer = root.create_group(name)
+            layer[f"{name}/kernel:0"], layer[f"{name}/bias:0"] = kernel.transpose(order), bias
+            layer.attrs["weight_names"] = [f"{name}/kernel:0", f"{name}/bias:0"]
+        if weightless:
+            names += [f"{name}_{i}" for i, name in enumerate(extra)]
+            for name in names[len(convolutions) :]:
+                root.create_group(name).attrs["weight_names"] = []
+        root.attrs["layer_names"] = [name.encode() for name in names]
+    return path
+
+
+@needs_shared("reference")
+@pytest.mark.parametrize("name", NAMES)
+def test_published_weights_give_the_published_numbers(name):
+    network = network_of(read_weights(REFERENCE / f"{name}.h5"))
+    expected = published(name)
+    facts = json.loads((REFERENCE / "networks.json").read_text())[name]
+    assert network.upsample == 1 + facts["upsample_flag"]
+    with torch.inference_mode():
+        denoised, deconvolved = (t.numpy() for t in network(torch.from_numpy(expected.image)))
+    assert difference(denoised, expected.denoised) < 1e-5
+    assert difference(deconvolved, expected.deconvolved) < 1e-5
+
+
+@needs_shared("reference")
+@pytest.mark.parametrize("name", ["unet2d_up1", "rcan3d_up0"])
+def test_published_weights_give_the_published_numbers_from_the_package(name, tmp_path):
+    expected = published(name)
+    description = read_package(import_keras(REFERENCE / f"{name}.h5", tmp_path / "model"))
+    engine = OnnxRuntime(description.weights)
+    for i in range(len(expected.image)):
+        part = slice(i, i + 1)
+        denoised, deconvolved = run_once(engine, expected.image[part], [o.scale for o in description.outputs])
+        assert difference(denoised, expected.denoised[part]) < 1e-5
+        assert difference(deconvolved, expected.deconvolved[part]) < 1e-5
+
+
+@pytest.mark.parametrize("group", ["/", "model_weights"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_network_is_recognised(name, group, tmp_path):
+    network = random_weights(NETWORKS[name])
+    found = network_of(read_weights(write_keras(tmp_path / "weights.h5", network, group=group)))
+    assert (type(found), found.axes, found.upsample) == (type(network), network.axes, network.upsample)
+    noisy = torch.rand(1, 1, *(3 * n + n % 2 for n in (8,) * len(network.axes))) - 0.3
+    with torch.inference_mode():
+        for a, b in zip(found(noisy), network(noisy), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_upsampling_is_asked_for_where_the_file_does_not_say(tmp_path):
+    layers = read_weights(write_keras(tmp_path / "w.h5", random_weights(NETWORKS["three levels"]), weightless=False))
+    with pytest.raises(InputError, match="--upsample or --no-upsample"):
+        network_of(layers)
+    assert [network_of(layers, upsample).upsample for upsample in (True, False)] == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["three levels", "RCAN3D_SIM"])
+def test_an_imported_package_predicts_as_published(name, tmp_path):
+    network = random_weights(NETWORKS[name])
+    package = import_keras(write_keras(tmp_path / "a b.h5", network), tmp_path / "model.zip")
+    description = read_package(package)
+    assert (description.name, description.axes) == ("zsd a b", network.axes)
+    assert description.preprocessing == ScaleRange()
+    assert [(o.scale, o.postprocessing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
+    image = np.random.default_rng(0).poisson(50, (5, 40, 48)[-len(network.axes) :]).astype(np.uint16)
+    edge = np.pad(image, EDGE, mode="reflect")  # what the runtime adds
+    with torch.inference_mode():
+        normalised = (edge - np.float32(image.min())) / np.float32(np.ptp(image))
+        expected = [t[0, 0].numpy() for t in network(torch.from_numpy(normalised[None, None]))]
+    with load_model(package, engine="onnxruntime") as model:
+        result = model.predict(image)
+    for found, wanted, scale in zip((result.denoised, result.deconvolved), expected, network.scales, strict=True):
+        inside = tuple(slice(EDGE * k, n - EDGE * k) for n, k in zip(wanted.shape, scale, strict=True))
+        assert difference(found, wanted[inside]) < 1e-5
+
+
+def test_a_fixed_line_keeps_counts(tmp_path):
+    weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
+    package = import_keras(weights, tmp_path / "model", name="line", offset=100, scale=50, upsample=False)
+    description = read_package(package)
+    assert description.preprocessing == Linear(0.02, -2)
+    assert [o.postprocessing for o in description.outputs] == [Linear(50)] * 2
+
+
+def test_the_halo_is_stated_where_a_global_mean_prevents_measuring(tmp_path):
+    package = import_keras(write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["RCAN3D"])), tmp_path / "model")
+    assert read_package(package).halo == (22, 22, 22)  # one convolution, 4 blocks of two, two more; twice
+    rdf = yaml.safe_load((package / "rdf.yaml").read_text())
+    assert "halo_error" not in rdf["config"]["zsd"]
+    assert "depend, slowly, on the tiles" in (package / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["one level", "RCAN3D", "3D U-Net"])
+def test_bioimageio_accepts_and_reproduces_it(name, tmp_path):
+    package = import_keras(write_keras(tmp_path / "w.h5", random_weights(NETWORKS[name])), tmp_path / "model")
+    program = "import sys; from bioimageio.core import test_model as t; s = t(sys.argv[1]); print(s.status, s.details)"
+    result = subprocess.run(
+        [sys.executable, "-c", program, package / "rdf.yaml"], capture_output=True, text=True, check=False
+    )
+    assert result.stdout.startswith("passed"), result.stdout + result.stderr
+
+
+def _bad(folder):
+    good = write_keras(folder / "good.h5", random_weights(NETWORKS["RCAN3D"]))
+    (folder / "text.h5").write_text("not HDF5")
+    (folder / "short.h5").write_bytes(good.read_bytes()[:-3000])
+    (folder / "there").mkdir()
+    with h5py.File(folder / "data.h5", "w") as file:
+        file["image"] = np.zeros((3, 3))
+    for name, change in {
+        "other": lambda file: _replace(file, "conv_4", np.zeros((3, 3, 3, 6, 5), np.float32)),
+        "norm": lambda file: _replace(file, "conv_4", np.zeros(6, np.float32)),
+        "nan": lambda file: file["conv_4/conv_4/bias:0"].__setitem__(0, np.nan),
+        "few": lambda file: file.attrs.__setitem__("layer_names", [b"conv_0", b"conv_1"]),
+        "lacks": lambda file: file.__delitem__("conv_4/conv_4/bias:0"),
+    }.items():
+        (folder / f"{name}.h5").write_bytes(good.read_bytes())
+        with h5py.File(folder / f"{name}.h5", "a") as file:
+            change(file)
+    return {
+        "missing": ("none.h5", {}, "no such file"),
+        "text": ("text.h5", {}, "not an HDF5 file"),
+        "truncated": ("short.h5", {}, "damaged or cut short .*truncated"),
+        "no Keras": ("data.h5", {}, "not Keras weights"),
+        "other network": ("other.h5", {}, r"conv_4 .*\(3, 3, 3, 6, 5\); in RCAN3D of 4 blocks.*\(1, 1, 1, 2, 6\)"),
+        "other layer": ("norm.h5", {}, "conv_4 has weights of shapes .* a kernel and a bias each"),
+        "diverged": ("nan.h5", {}, "conv_4 holds NaN"),
+        "few": ("few.h5", {}, "2 convolutions, fewer"),
+        "a layer lost": ("lacks.h5", {}, "damaged"),
+        "half a line": ("good.h5", {"offset": 3}, "give both"),
+        "scale": ("good.h5", {"offset": 3, "scale": 0}, "above 0"),
+    }  # fmt: skip
+
+
+def _replace(file, name, kernel):
+    del file[f"{name}/{name}/kernel:0"]
+    file[f"{name}/{name}/kernel:0"] = kernel
+
+
+def test_bad_input_is_told_and_nothing_is_written(tmp_path):
+    for name, (file, options, message) in _bad(tmp_path).items():
+        with pytest.raises(InputError, match=message) as error:
+            import_keras(tmp_path / file, tmp_path / "never", **options)
+        assert "\n" not in str(error.value), name
+        assert not (tmp_path / "never").exists(), name
+    with pytest.raises(InputError, match="exists already"):
+        import_keras(tmp_path / "good.h5", tmp_path / "there")
+
+
+def test_the_command(tmp_path):
+    weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
+
+    def zsd(*arguments, blocked=()):
+        command = [sys.executable, "-c", PROGRAM % (blocked,), "import-keras", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    result = zsd(weights, tmp_path / "model.zip", "--quiet")
+    assert (result.returncode, result.stdout[:3], result.stderr) == (0, "OK ", "")
+    result = zsd(weights, tmp_path / "model.zip")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "exists already" in result.stderr
+    result = zsd(weights, tmp_path / "never", blocked=("h5py",))
+    assert result.returncode == 2
+    assert "needs h5py: pip install 'zsd[export]'" in result.stderr

@@ -1,0 +1,250 @@
+"""`zsd import-keras`: weights of the published ZS-DeconvNet (Keras, .h5) as a package; TensorFlow is not needed.
+
+The weights carry no architecture. The shapes of the kernels tell it all the same, but for what has no weights: the
+upsampling, and a ReLU between the stages. Both stand in the list of layers that Keras writes beside the weights.
+"""
+
+import hashlib
+from itertools import takewhile, zip_longest
+from pathlib import Path
+from typing import Annotated
+
+import h5py
+import numpy as np
+import scipy.ndimage as ndi
+import torch
+import typer
+from numpy.typing import NDArray
+from torch import nn
+
+from zsd_export.bioimageio import PER_IMAGE, Contents, check_new, linear, name_after, write
+from zsd_export.memory import bytes_per_voxel
+from zsd_export.to_onnx import to_onnx
+from zsd_export.verify import LARGEST_DIFFERENCE, halo_of, parity
+from zsd_runtime.cli import Quiet, told
+from zsd_runtime.errors import InputError
+from zsd_runtime.tiling import round_up
+from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
+
+SIDES = {"yx": (256, 256), "zyx": (16, 64, 64)}  # of the image that everything is measured on, about
+SMALLEST = 14  # convolutions, of an RCAN3D of one block
+
+Layers = dict[str, list[NDArray[np.float32]]]  # kernel and bias of each, in the order in which they run; or none
+Shape = tuple[int, ...]
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keeps the verb a verb."""
+
+
+@app.command("import-keras")
+def _import_keras(
+    weights: Annotated[Path, typer.Argument(help="Keras weights (.h5): 2D U-Net, RCAN3D, RCAN3D_SIM or Unet3D.")],
+    package: Annotated[Path, typer.Argument(help="New folder, or new file ending in .zip.")],
+    upsample: Annotated[
+        bool | None,
+        typer.Option(help="Is the deconvolved grid twice as fine? As the file's list of layers says, if not given."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; the file's if not given.")] = None,
+    offset: Annotated[
+        float | None, typer.Option(help="Camera offset, counts: with --scale, one line for every image; flux is kept.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Counts above the offset that the network sees as 1, as in its training.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model package from trained weights of the published ZS-DeconvNet.
+
+    Every image is normalised by its minimum and maximum, as published, unless --offset and --scale are given; results
+    are then camera counts above the offset.
+    """
+    with told(quiet):
+        import_keras(weights, package, upsample=upsample, name=name, offset=offset, scale=scale)
+        print(f"OK {package} written from {weights}")
+
+
+def import_keras(
+    weights: str | Path,
+    package: str | Path,
+    *,
+    upsample: bool | None = None,
+    name: str | None = None,
+    offset: float | None = None,
+    scale: float | None = None,
+) -> Path:
+    """Write a model package (BioImage.IO 0.5) from trained weights of the published ZS-DeconvNet.
+
+    Parameters
+    ----------
+    weights : path
+        What Keras 2 wrote with ``model.save_weights("….h5")`` or ``model.save("….h5")``.
+    package : path
+        A new folder, or a new file ending in .zip.
+    upsample : bool
+        Whether the deconvolved grid is twice as fine; as the file's list of layers says if not given.
+    name : str
+        Of the model; "zsd" and the file's name if not given.
+    offset, scale : float
+        Counts; the network then sees ``(counts - offset) / scale``, and gives counts above the offset. Without, each
+        image goes from its minimum (0) to its maximum (1), as published, and results are shares of that range; they
+        are not stretched to their percentiles, as the published code does before it saves them.
+
+    Returns
+    -------
+    Path
+        `package`.
+
+    Raises
+    ------
+    InputError
+        When the file is not readable, its weights belong to another network, or the package exists.
+    VerificationError
+        When the ONNX differs from torch; nothing is written then.
+    """
+    weights, package = Path(weights), Path(package)
+    check_new(package)
+    if offset is None or scale is None:
+        if offset is not scale:
+            raise InputError(f"offset {offset} and scale {scale} belong together: give both, or neither")
+        intensities = PER_IMAGE
+    elif not scale > 0:
+        raise InputError(f"scale {scale:g} must be above 0 counts")
+    else:
+        intensities = linear(offset, scale)
+    try:
+        network = network_of(read_weights(weights), upsample)
+    except InputError as error:
+        raise InputError(f"{weights}: {error}") from None
+    onnx = to_onnx(network)
+    image = _scene([round_up(n, s) for n, s in zip(SIDES[network.axes], network.step, strict=True)])
+    normalised = (image - image.min()) / np.float32(np.ptp(image))
+    parity(network, onnx, normalised)
+    contents = Contents(
+        name=name or name_after(weights.stem),
+        summary=f"Zero-shot denoising and deconvolution (ZS-DeconvNet {len(network.axes)}D), imported from Keras.",
+        origin=f"Its weights were imported from {weights.name}; their licence is for whoever trained them to say.",
+        validation="How good the weights are is not known here. ONNX Runtime and torch agree on what they compute to "
+        f"{LARGEST_DIFFERENCE:g} of the range.",
+        network=network,
+        intensities=intensities,
+        halo=halo_of(network, onnx, normalised),
+        bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
+        provenance={"keras_weights": weights.name, "keras_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+    )
+    write(package, contents, onnx, image)
+    return package
+
+
+def read_weights(path: Path) -> Layers:
+    """All layers of a Keras 2 file, in the order in which the network runs them.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, not HDF5, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file: give Keras weights, a file ending in .h5")
+    if not h5py.is_hdf5(path):
+        raise InputError("it is not an HDF5 file: give Keras weights, as model.save_weights('….h5') writes them")
+    try:
+        with h5py.File(path) as file:
+            root = file.get("model_weights", file)  # model.save puts them there
+            if "layer_names" not in root.attrs:
+                raise InputError(
+                    "it is HDF5 but not Keras weights (no layer_names): save them with Keras 2, "
+                    "model.save_weights('….h5')"
+                )
+            return {
+                layer: [np.asarray(root[layer][name], np.float32) for name in _names(root[layer], "weight_names")]
+                for layer in _names(root, "layer_names")
+            }
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"it is damaged or cut short ({error}): copy it again") from None
+
+
+def network_of(layers: Layers, upsample: bool | None = None) -> DualStage:
+    """The network that the weights belong to, with them, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        When they fit none, or `upsample` is needed to tell.
+    """
+    weights = {name: arrays for name, arrays in layers.items() if arrays}
+    for name, arrays in weights.items():
+        if [a.ndim for a in arrays] not in ([4, 1], [5, 1]):
+            raise InputError(
+                f"layer {name} has weights of shapes {[a.shape for a in arrays]}; the networks of ZS-DeconvNet "
+                "consist of convolutions, a kernel and a bias each: give weights of one of them"
+            )
+        if not all(np.isfinite(a).all() for a in arrays):
+            raise InputError(f"layer {name} holds NaN or infinity: its training diverged; take an earlier file")
+    shapes = {name: kernel.shape for name, (kernel, _) in weights.items()}
+    if len(shapes) < SMALLEST:
+        raise InputError(f"it holds {len(shapes)} convolutions, fewer than any network of ZS-DeconvNet")
+    factor = 2 if _upsamples(layers, upsample) else 1
+    clipped = any(name.startswith("re_lu") for name in layers)  # RCAN3D_SIM: between the stages
+    with torch.device("meta"):  # shapes without memory, of which another network's might ask any amount
+        network, title = _recognised(list(shapes.values()), factor, clipped)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+    expected = [_keras_shape(convolution) for convolution in convolutions]
+    for name, found, wanted in zip_longest(shapes, shapes.values(), expected):
+        if found != wanted:
+            raise InputError(
+                f"layer {name} has a kernel of shape {found}; in {title}, the nearest network of ZS-DeconvNet, that is "
+                f"{wanted}: give weights of one of its networks"
+            )
+    for convolution, (kernel, bias) in zip(convolutions, weights.values(), strict=True):
+        convolution.weight = nn.Parameter(torch.from_numpy(np.moveaxis(_zyx(kernel), (-1, -2), (0, 1)).copy()))
+        convolution.bias = nn.Parameter(torch.from_numpy(bias))
+    return network.eval()
+
+
+def _recognised(shapes: list[Shape], factor: int, clipped: bool) -> tuple[DualStage, str]:
+    """The network whose kernels come nearest to `shapes` ([Y, X, [Z,] in, out]), and what it is called."""
+    width, head = max(2, shapes[0][-1]), shapes[-2][-1]
+    squeezed = [shape[-1] for shape in shapes if shape[:-2] == (1, 1, 1)]  # channel attention
+    if squeezed:
+        blocks = max(1, round(len(squeezed) / 4))  # two kernels a block, two stages
+        network = DualStageRCAN(width, blocks, head, factor, squeezed=squeezed[0], window=None, clipped=clipped)
+        return network, f"RCAN3D of {blocks} blocks"
+    convs = max(2, sum(1 for _ in takewhile(lambda shape: shape[-1] == width, shapes)))
+    depth = min(max(1, (len(shapes) - 8) // (4 * convs)), 6)  # 2 · (2 · depth · convs + 3) + 2 kernels
+    axes = "yx" if len(shapes[0]) == 4 else "zyx"
+    title = f"a {len(axes)}D U-Net of {depth} levels of {convs} convolutions"
+    return DualStageUNet(width, depth, convs, head, factor, axes=axes, slope=0), title
+
+
+def _upsamples(layers: Layers, told: bool | None) -> bool:
+    """Whether there is one more upsampling than those of the U-Nets, which come in pairs: one for each stage."""
+    if told is not None:
+        return told
+    if all(layers.values()):
+        raise InputError("its list of layers lacks those without weights: say --upsample or --no-upsample")
+    return sum(name.startswith("up_sampling") for name in layers) % 2 == 1
+
+
+def _keras_shape(convolution: nn.Conv2d | nn.Conv3d) -> Shape:
+    outside, inside, *size = convolution.weight.shape
+    return (*size, inside, outside)
+
+
+def _zyx(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """From (Y, X, Z, in, out), as the published code has it, to (Z, Y, X, in, out); 2D stays."""
+    return np.moveaxis(kernel, 2, 0) if kernel.ndim == 5 else kernel
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
+
+
+def _scene(shape: list[int]) -> NDArray[np.uint16]:
+    """Blurred points of light under shot noise, in counts: something to restore, along any number of axes."""
+    rng = np.random.default_rng(0)
+    light = ndi.gaussian_filter((rng.random(shape) < 0.01).astype(np.float32), 1.5)
+    return (rng.poisson(50 * light / light.max()) + 100).astype(np.uint16)
