@@ -211,7 +211,7 @@ def _bad(folder):
         "diverged": ("nan.h5", {}, "conv_4 holds NaN"),
         "few": ("few.h5", {}, "2 convolutions, fewer"),
         "a layer lost": ("lacks.h5", {}, "damaged"),
-        "half a line": ("good.h5", {"offset": 3}, "give both"),
+        "half a line": ("good.h5", {"offset": 3}, "give both or neither"),
         "scale": ("good.h5", {"offset": 3, "scale": 0}, "above 0"),
     }  # fmt: skip
 

@@ -109,7 +109,7 @@ def import_keras(
     check_new(package)
     if offset is None or scale is None:
         if offset is not scale:
-            raise InputError(f"offset {offset} and scale {scale} belong together: give both, or neither")
+            raise InputError(f"offset is {offset}, scale is {scale}: they are one line, give both or neither")
         intensities = PER_IMAGE
     elif not scale > 0:
         raise InputError(f"scale {scale:g} must be above 0 counts")
