@@ -23,6 +23,32 @@ def test_clean_is_the_blurred_truth():
     assert s.clean.max() == pytest.approx(100 + 2 * 50)
 
 
+def test_a_volume_is_blurred_along_z_too():
+    def volume(shape):
+        return simulate(
+            shape,
+            photons=50,
+            camera=Camera(100, 2, 1),
+            na=1.1,
+            refractive_index=1.33,
+            pixel_size_um=0.1,
+            z_step_um=0.3,
+            seed=2,
+        )
+
+    s = volume((40, 64, 64))
+    assert (s.noisy.shape, s.truth.shape, s.z_step_um) == ((40, 64, 64), (40, 128, 128), 0.3)
+    assert s.psf.shape == (15, 65, 65)
+    assert s.clean.max() == pytest.approx(100 + 2 * 50)
+    inside = (slice(8, -8), slice(17, -17), slice(17, -17))
+    blurred = mean_pool(fftconvolve(s.truth.astype(np.float64), s.psf, mode="same"))[inside]
+    clean = s.clean.astype(np.float64)[inside] - 100
+    # Not the same: the truth is a mean over the planes that a slice stands for, and each of them was blurred by itself.
+    assert blurred.mean() == pytest.approx(clean.mean(), rel=0.02)
+    assert np.corrcoef(blurred.ravel(), clean.ravel())[0, 1] > 0.99
+    assert volume((8, 24, 32)).noisy.tobytes() == volume((8, 24, 32)).noisy.tobytes()
+
+
 def test_the_camera_makes_the_noise_that_it_says():
     camera, rng = Camera(offset=200, gain=2.5, read_noise=4), np.random.default_rng(0)
     counts = camera.expose(np.full((400, 400), 20.0), rng).astype(np.float64)
@@ -40,6 +66,8 @@ def test_the_camera_makes_the_noise_that_it_says():
         (lambda: Camera(offset=70000), "offset"),
         (lambda: simulate((8, 64)), "16 to 16384"),
         (lambda: simulate((64, 64), photons=0), "photons"),
+        (lambda: simulate((3, 3, 64, 64)), "YxX or ZxYxX"),
+        (lambda: simulate((8, 64, 64), z_step_um=0), "z step 0"),
         (lambda: simulate((64, 64), na=2.0), "refractive index"),
     ],
 )

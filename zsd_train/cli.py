@@ -14,6 +14,8 @@ from zsd_runtime.cli import Quiet, numbers, progress_bar, told
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Image, read_image, write_image
 
+SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the files.")]
 
@@ -21,7 +23,8 @@ Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of T
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif and psf.tif.")],
-    size: Annotated[str, typer.Option(help="YxX, raw pixels.")] = "512x512",
+    kind: Annotated[str, typer.Option(help="2d, an image, or 3d, a volume.")] = "2d",
+    size: Annotated[str | None, typer.Option(help="[Zx]YxX, raw pixels; 512x512, or 64x256x256, if not given.")] = None,
     photons: Annotated[float, typer.Option(help="Photo-electrons in the brightest raw pixel.")] = 30.0,
     gain: Annotated[float, typer.Option(help="Counts per photo-electron.")] = 1.0,
     offset: Annotated[float, typer.Option(help="Camera offset, counts.")] = 100.0,
@@ -30,6 +33,7 @@ def simulate(
     wavelength: Annotated[float, typer.Option(help="Emission wavelength, nm.")] = 525.0,
     refractive_index: Annotated[float, typer.Option(help="Of immersion and sample.")] = 1.515,
     pixel_size: Annotated[float, typer.Option(help="Raw pixel, µm.")] = 0.0626,
+    z_step: Annotated[float, typer.Option(help="Distance of a volume's slices, µm.")] = 0.3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -41,11 +45,14 @@ def simulate(
         from zsd_train.simulate import UPSAMPLE, Camera
         from zsd_train.simulate import simulate as make
 
-        shape = numbers(size, "--size")
-        assert shape is not None
+        if kind not in SIMULATED:
+            raise InputError(f"--kind {kind} must be {' or '.join(SIMULATED)}")
+        shape = numbers(size, "--size") or SIMULATED[kind]
+        if len(shape) != len(SIMULATED[kind]):
+            raise InputError(f"--size {size} has {len(shape)} numbers; --kind {kind} has {len(SIMULATED[kind])}")
         result = make(
-            shape, photons=photons, camera=Camera(offset, gain, read_noise), na=na,  # type: ignore[arg-type]
-            wavelength_nm=wavelength, refractive_index=refractive_index, pixel_size_um=pixel_size, seed=seed,
+            shape, photons=photons, camera=Camera(offset, gain, read_noise), na=na, wavelength_nm=wavelength,
+            refractive_index=refractive_index, pixel_size_um=pixel_size, z_step_um=z_step, seed=seed,
         )  # fmt: skip
         fine = pixel_size / UPSAMPLE
         for name, data, pixel in (
@@ -54,8 +61,8 @@ def simulate(
             ("truth", result.truth, fine),
             ("psf", result.psf.astype(np.float32), fine),
         ):
-            write_image(out / f"{name}.tif", Image(data, "YX", (pixel, pixel)))
-        print(f"OK simulated {size} in {out}")
+            write_image(out / f"{name}.tif", Image(data, "ZYX"[-data.ndim :], (pixel, pixel), result.z_step_um))
+        print(f"OK simulated {'x'.join(map(str, shape))} in {out}")
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """A physical simulator with ground truth: structures, optics, camera. float64 inside, uint16 out."""
 
+import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -8,10 +10,13 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
 from zsd_runtime.errors import InputError
-from zsd_train.psf import widefield_psf
+from zsd_train.optics import Optics, widefield_psf
 
 Array = NDArray[np.float64]
-UPSAMPLE = 2  # the truth lives on a grid twice as fine as the camera's
+UPSAMPLE = 2  # the truth lives on a grid twice as fine as the camera's, in Y and X
+PLANE_UM = 0.1  # structures of a volume are drawn on planes no further apart; the camera sees some of them in focus
+DEFOCUS_UM = 2.0  # light from further away is spread too thin to count
+PSF_RADIUS = 32  # fine pixels
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class Camera:
 class Simulation:
     """What `simulate` returns.
 
-    noisy : uint16 (Y, X), camera counts · clean : float32 (Y, X), its expectation, offset included ·
-    truth : float32 (2Y, 2X), counts above the offset before the optics · psf : float64 on the truth's grid ·
-    pixel_size_um : of the raw grid.
+    noisy : uint16 ([Z,] Y, X), camera counts · clean : float32 ([Z,] Y, X), its expectation, offset included ·
+    truth : float32 ([Z,] 2Y, 2X), counts above the offset before the optics · psf : float64 on the truth's grid ·
+    pixel_size_um : of the raw grid · z_step_um : of a volume.
     """
 
     noisy: NDArray[np.uint16]
@@ -54,10 +59,11 @@ class Simulation:
     truth: NDArray[np.float32]
     psf: Array
     pixel_size_um: float
+    z_step_um: float | None = None
 
 
 def simulate(
-    shape: tuple[int, int] = (512, 512),
+    shape: tuple[int, ...] = (512, 512),
     *,
     photons: float = 30.0,
     camera: Camera | None = None,
@@ -65,46 +71,100 @@ def simulate(
     wavelength_nm: float = 525.0,
     refractive_index: float = 1.515,
     pixel_size_um: float = 0.0626,
+    z_step_um: float = 0.3,
     seed: int = 0,
 ) -> Simulation:
-    """Simulate a fluorescence image with its truth.
+    """Simulate a fluorescence image (Y, X) or volume (Z, Y, X) with its truth.
 
     Filaments, vesicles and a diffuse background are drawn on a grid twice as fine as the camera's, blurred by a
-    diffraction PSF, averaged onto the camera's pixels and exposed. `photons` is the largest expected number of
-    photo-electrons in a raw pixel. The same arguments give the same bytes.
+    diffraction PSF, averaged onto the camera's pixels and exposed. In a volume the filaments climb, and every slice
+    holds the defocused light of the others. `photons` is the largest expected number of photo-electrons in a raw
+    pixel. The same arguments give the same bytes.
 
     Raises
     ------
     InputError
         When a value is outside what physics or memory allows.
     """
-    if len(shape) != 2 or min(shape) < 16 or max(shape) > 16384:
-        raise InputError(f"size {'x'.join(map(str, shape))} must be YxX with 16 to 16384 pixels a side")
+    if len(shape) not in (2, 3) or min(shape[-2:]) < 16 or max(shape) > 16384 or shape[0] < 1:
+        raise InputError(f"size {'x'.join(map(str, shape))} must be YxX or ZxYxX with 16 to 16384 pixels in Y and X")
+    if not 0 < z_step_um <= 10:
+        raise InputError(f"z step {z_step_um} µm must be above 0 and at most 10")
     if not 0 < photons <= 1e6:
         raise InputError(f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak")
     camera = camera or Camera()
     rng = np.random.default_rng(seed)
-    psf = widefield_psf(na, wavelength_nm, pixel_size_um / UPSAMPLE, refractive_index)
-    pad = psf.shape[0] // 2 + psf.shape[0] % 2  # light from beyond the field reaches into it
-    field = (UPSAMPLE * shape[0] + 2 * pad, UPSAMPLE * shape[1] + 2 * pad)
-    structure = _filaments(field, rng) + _vesicles(field, rng) + _diffuse(field, rng)
-    blurred = fftconvolve(structure, psf, mode="same")[pad:-pad, pad:-pad]
+    fine_um = pixel_size_um / UPSAMPLE
+    if len(shape) == 2:
+        psf = optics = widefield_psf(na, wavelength_nm, fine_um, refractive_index, PSF_RADIUS)
+        planes = 1
+    else:
+        planes = 2 * math.ceil((z_step_um / PLANE_UM - 1) / 2) + 1  # odd: one of them is in focus
+        theory = Optics(na, wavelength_nm, refractive_index)
+        optics, psf = (
+            theory.psf((2 * round(DEFOCUS_UM / dz) + 1, *[2 * PSF_RADIUS + 1] * 2), (dz, fine_um))
+            for dz in (z_step_um / planes, z_step_um)
+        )
+    pad = [n // 2 + n % 2 for n in optics.shape]  # light from beyond the field reaches into it
+    inside = tuple(slice(p, -p) for p in pad)
+    fine = (*(planes * n for n in shape[:-2]), *(UPSAMPLE * n for n in shape[-2:]))
+    field = tuple(n + 2 * p for n, p in zip(fine, pad, strict=True))
+    if len(shape) == 2:
+        structure = _filaments(field, rng) + _vesicles(field, rng) + _diffuse(field, rng)
+    else:
+        structure = _volume(field, z_step_um / planes / fine_um, rng)
+    blurred = fftconvolve(structure, optics, mode="same")[inside]
+    structure = structure[inside]
+    if len(shape) == 3:
+        blurred = blurred[planes // 2 :: planes]
+        structure = structure.reshape(shape[0], planes, *fine[1:]).mean(axis=1)
     raw = np.clip(mean_pool(blurred), 0, None)
     electrons = raw * (photons / raw.max())
-    truth = structure[pad:-pad, pad:-pad] * (camera.gain * photons / raw.max())
+    truth = structure * (camera.gain * photons / raw.max())
     return Simulation(
         noisy=camera.expose(electrons, rng),
         clean=(camera.offset + camera.gain * electrons).astype(np.float32),
         truth=truth.astype(np.float32),
         psf=psf,
         pixel_size_um=pixel_size_um,
+        z_step_um=z_step_um if len(shape) == 3 else None,
     )
 
 
 def mean_pool(fine: Array) -> Array:
-    """Average 2 × 2 pixels (2Y, 2X) -> (Y, X): what a raw pixel sees of the fine grid, mean conserved."""
-    y, x = fine.shape
-    return fine.reshape(y // 2, 2, x // 2, 2).mean(axis=(1, 3))
+    """Average 2 × 2 pixels (..., 2Y, 2X) -> (..., Y, X): what a raw pixel sees of the fine grid, mean conserved."""
+    y, x = fine.shape[-2:]
+    return fine.reshape(*fine.shape[:-2], y // 2, 2, x // 2, 2).mean(axis=(-3, -1))
+
+
+def _volume(shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -> Array:
+    """The same structures in 3D (Z, Y, X); planes lie `plane_px` fine pixels apart."""
+    volume = np.zeros(shape)
+    depth_px = shape[0] * plane_px
+    amount = shape[1] * shape[2] * depth_px
+    for _ in range(max(3, round(amount / 3e5))):
+        length = int(rng.uniform(0.5, 1.5) * max(shape[1:]) / 0.5)
+        turns = ndi.gaussian_filter1d(np.cumsum(rng.normal(0, 0.012, length)) + rng.uniform(0, 2 * np.pi), 20)
+        climbs = ndi.gaussian_filter1d(np.cumsum(rng.normal(0, 0.003, length)) + rng.normal(0, 0.06), 20)
+        steps = np.array([np.sin(climbs) / plane_px, np.cos(climbs) * np.sin(turns), np.cos(climbs) * np.cos(turns)])
+        path = (rng.uniform(-0.1, 1.1, 3) * shape)[:, None] + 0.5 * np.cumsum(steps, axis=1)
+        _splat(volume, path, np.full(length, 0.5 * rng.uniform(0.6, 1.0)))
+    volume = ndi.gaussian_filter(volume, (0.8 / plane_px, 0.8, 0.8))
+    for _ in range(max(3, round(amount / 8e5))):
+        centre, radius = rng.uniform(0, 1, 3) * shape, rng.uniform(2, 5)
+        reach = np.array([radius / plane_px, radius, radius]) + 2
+        low, high = (
+            np.maximum(np.floor(centre - reach), 0).astype(int),
+            np.minimum(centre + reach + 1, shape).astype(int),
+        )
+        z, y, x = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        far = np.sqrt((plane_px * (z - centre[0])) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2)
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        volume[box] += rng.uniform(0.02, 0.06) * np.clip(radius - far + 0.5, 0, 1)  # its surface antialiased
+    coarse = [max(4, -(-n // c)) for n, c in zip(shape, (16 / plane_px, 16, 16), strict=True)]
+    haze = ndi.gaussian_filter(rng.normal(0, 1, [int(n) for n in coarse]), 2.5, mode="wrap")
+    haze = 0.0005 * np.clip(haze / haze.std() + 0.8, 0, None)
+    return volume + ndi.zoom(haze, [n / m for n, m in zip(shape, haze.shape, strict=True)], order=1)
 
 
 def _filaments(shape: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -143,12 +203,13 @@ def _diffuse(shape: tuple[int, int], rng: np.random.Generator) -> Array:
 
 
 def _splat(image: Array, path: Array, weight: Array) -> None:
-    """Add points (2, N) to `image` with bilinear weights."""
+    """Add points (axes, N) to `image` with linear weights."""
     corner = np.floor(path).astype(int)
     part = path - corner
-    for dy in (0, 1):
-        for dx in (0, 1):
-            y, x = corner[0] + dy, corner[1] + dx
-            inside = (y >= 0) & (y < image.shape[0]) & (x >= 0) & (x < image.shape[1])
-            share = (part[0] if dy else 1 - part[0]) * (part[1] if dx else 1 - part[1]) * weight
-            np.add.at(image, (y[inside], x[inside]), share[inside])
+    size = np.array(image.shape)[:, None]
+    for corners in product((0, 1), repeat=image.ndim):
+        up = np.array(corners)[:, None]
+        place = corner + up
+        inside = ((place >= 0) & (place < size)).all(axis=0)
+        share = np.where(up, part, 1 - part).prod(axis=0) * weight
+        np.add.at(image, tuple(place[:, inside]), share[inside])
