@@ -19,7 +19,7 @@ from zsd_export.to_onnx import OPSET, OUTPUTS
 from zsd_export.verify import Halo
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.normalize import Linear, ScaleRange
 from zsd_runtime.package import read_package
@@ -279,8 +279,8 @@ A dual-stage network (ZS-DeconvNet {_dimensions(c)}): `denoised` on the image's 
 - Intensities: {c.intensities.text}
 - Tensors: {c.input_type} in, {c.output_type} out, {"camera counts" if c.input_type == "uint16" else "normalised"}
 - Precision: {c.precision}{cost}
-- Sizes must be multiples of {_text(c.network.step)} (zsd pads by itself)
-- Halo: {_text(c.halo.pixels)} input pixels; {halo}
+- Sizes must be multiples of {size_text(c.network.step)} (zsd pads by itself)
+- Halo: {size_text(c.halo.pixels)} input pixels; {halo}
 
 Run it: `zsd predict PACKAGE IMAGE --out DIR`.
 
@@ -292,7 +292,3 @@ Run it: `zsd predict PACKAGE IMAGE --out DIR`.
 
 def _dimensions(c: Contents) -> str:
     return f"{len(c.network.axes)}D"
-
-
-def _text(lengths: tuple[int, ...]) -> str:
-    return "x".join(map(str, lengths))

@@ -5,14 +5,9 @@ from typing import Annotated
 
 import typer
 
-from zsd_runtime.cli import Quiet, told
+from zsd_runtime.cli import Quiet, command_line, told
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@app.callback()
-def _verbs() -> None:
-    """Keeps the verb a verb."""
+app = command_line()
 
 
 @app.command()

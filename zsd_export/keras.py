@@ -21,7 +21,7 @@ from zsd_export.bioimageio import PER_IMAGE, Contents, check_new, linear, name_a
 from zsd_export.memory import bytes_per_voxel
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import LARGEST_DIFFERENCE, halo_of, parity
-from zsd_runtime.cli import Quiet, told
+from zsd_runtime.cli import Quiet, command_line, told
 from zsd_runtime.errors import InputError
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
@@ -32,12 +32,7 @@ SMALLEST = 14  # convolutions, of an RCAN3D of one block
 Layers = dict[str, list[NDArray[np.float32]]]  # kernel and bias of each, in the order in which they run; or none
 Shape = tuple[int, ...]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@app.callback()
-def _verbs() -> None:
-    """Keeps the verb a verb."""
+app = command_line()
 
 
 @app.command("import-keras")

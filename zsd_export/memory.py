@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from zsd_runtime.errors import size_text
+
 # Three runs: ONNX Runtime may plan the memory of a shape anew when it has seen it.
 _PROGRAM = """
 import sys
@@ -27,7 +29,7 @@ TILES = {2: (256, 256), 3: (16, 64, 64)}
 def bytes_per_voxel(onnx: bytes, scales: list[tuple[int, ...]]) -> float:
     """Peak memory (bytes) of a prediction by ONNX Runtime on the CPU, for each input voxel of a tile."""
     shapes = [TILES[len(scales[0])], *scales]
-    command = [sys.executable, "-c", _PROGRAM, *("x".join(map(str, shape)) for shape in shapes)]
+    command = [sys.executable, "-c", _PROGRAM, *(size_text(shape) for shape in shapes)]
     result = subprocess.run(command, input=onnx, capture_output=True, check=False)
     if result.returncode:
         raise RuntimeError(f"the memory of a prediction cannot be measured: {result.stderr.decode().splitlines()[-1]}")

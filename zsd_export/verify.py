@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zsd_runtime.engines import run_once
+from zsd_runtime.engines import relative_difference, run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage
@@ -87,11 +87,6 @@ def measure_halo(onnx: bytes, image: Array, step: tuple[int, ...], scales: list[
         errors.append(error)
     engine.close()
     return Halo(tuple(pixels), max(errors))
-
-
-def relative_difference(a: Array, b: Array) -> float:
-    """Largest absolute difference as a share of b's range."""
-    return float(np.abs(a - b).max() / max(float(np.ptp(b)), 1e-12))
 
 
 def _reach(

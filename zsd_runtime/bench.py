@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.engines import relative_difference
 from zsd_runtime.engines.select import CANDIDATES, PRECISIONS, reaches
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import load_model
 from zsd_runtime.normalize import Linear
@@ -73,7 +74,7 @@ def bench(
     for size in sizes:
         if len(size) != len(description.axes):
             raise InputError(
-                f"size {_text(size)} must have {len(description.axes)} numbers, for {description.axes.upper()}"
+                f"size {size_text(size)} must have {len(description.axes)} numbers, for {description.axes.upper()}"
             )
     combinations = [
         (name, where, wanted)
@@ -102,10 +103,12 @@ def bench(
                 with np.load(result) as outputs:
                     values = [outputs[name] for name in outputs.files]
                 first = first or values
-                yield Row(**json.loads(child.stdout.splitlines()[-1]), difference=max(map(_difference, values, first)))
+                yield Row(
+                    **json.loads(child.stdout.splitlines()[-1]), difference=max(map(relative_difference, values, first))
+                )
 
 
-def test_image(description: ModelDescription, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def _synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray[np.uint16]:
     """Counts in the range that the model was trained on: structures of all sizes, with noise."""
     random = np.random.default_rng(0)
     grids = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
@@ -122,7 +125,7 @@ def test_image(description: ModelDescription, shape: tuple[int, ...]) -> NDArray
 
 def _measure(package: str, engine: str, device: str, precision: str, size: list[int], result: str) -> dict[str, Any]:
     """One combination, in this process."""
-    image = test_image(read_package(package), tuple(size))
+    image = _synthetic(read_package(package), tuple(size))
     with peak_memory() as peak:
         started = time.perf_counter()
         with load_model(package, device, engine=engine, precision=precision) as model:
@@ -137,18 +140,10 @@ def _measure(package: str, engine: str, device: str, precision: str, size: list[
     np.savez(result, denoised=prediction.denoised, deconvolved=prediction.deconvolved)
     median = float(np.median(times))
     return {
-        "engine": used.name, "device": used.device, "precision": used.precision, "size": _text(size),
+        "engine": used.name, "device": used.device, "precision": used.precision, "size": size_text(size),
         "median_ms": 1e3 * median, "p99_ms": 1e3 * float(np.percentile(times, 99)),
         "megapixels_per_s": prod(size) / median / 1e6, "first_result_s": first, "peak_memory_mb": peak[0] / 1e6,
     }  # fmt: skip
-
-
-def _difference(values: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    return float(np.abs(values - reference).max() / max(float(np.ptp(reference)), 1e-12))
-
-
-def _text(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))
 
 
 def _main() -> None:

@@ -5,20 +5,15 @@ from typing import Annotated
 
 import typer
 
-from zsd_runtime.cli import Quiet, numbers, told
+from zsd_runtime.cli import Quiet, command_line, numbers, told
 from zsd_runtime.engines import EngineMissing, cache
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import ModelDescription, read_package
 from zsd_runtime.tiling import LONGEST_SIDE, plan
 
 TILE_PIXELS = 640**2
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@app.callback()
-def _verbs() -> None:
-    """Keeps the verb a verb."""
+app = command_line()
 
 
 @app.command()
@@ -42,7 +37,7 @@ def build_engine(
         description = read_package(package)
         profile = tile_profile(description, numbers(tile, "--tile"), numbers(largest, "--largest"))
         path = write_engine(description, profile, out or cache.engines_folder(package))
-        print(f"OK {path} written, for tiles up to {_text(profile[2][2:])}")
+        print(f"OK {path} written, for tiles up to {size_text(profile[2][2:])}")
 
 
 def tile_profile(
@@ -60,9 +55,9 @@ def tile_profile(
     largest = largest or (tuple(2 * n for n in tile[:-2]) + (LONGEST_SIDE,) * 2)
     for option, shape in (("--tile", tile), ("--largest", largest)):
         if len(shape) != axes:
-            raise InputError(f"{option} {_text(shape)} must have {axes} numbers, for {description.axes.upper()}")
+            raise InputError(f"{option} {size_text(shape)} must have {axes} numbers, for {description.axes.upper()}")
     if any(big < n for big, n in zip(largest, tile, strict=True)):
-        raise InputError(f"--largest {_text(largest)} is smaller than --tile {_text(tile)}: give at least that")
+        raise InputError(f"--largest {size_text(largest)} is smaller than --tile {size_text(tile)}: give at least that")
     # What tiling makes of these: multiples of the step, and for an image of one pixel no less than its halo.
     images_and_tiles = (((1,) * axes, tile), (tile, tile), (largest, largest))
     smallest, usual, most = (
@@ -92,7 +87,3 @@ def write_engine(description: ModelDescription, profile: cache.Profile, folder: 
         ) from None
     network = Network(trt, description.weights)
     return cache.write(folder, network.facts(cuda), profile, network.build(profile))
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

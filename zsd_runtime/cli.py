@@ -15,16 +15,20 @@ import typer
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import create_image, open_image, stem
 from zsd_runtime.model import Model, load_model
+from zsd_runtime.package import OUTPUTS
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 FORMATS = ("auto", "tiff", "zarr")
-OUTPUTS = ("denoised", "deconvolved")
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but a last line, OK … or ERROR ….")]
 
 
-@app.callback()
-def _verbs() -> None:
-    """A callback keeps typer from making a single verb the whole command."""
+def command_line() -> typer.Typer:
+    """Verbs to come; what all command lines of zsd have in common."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.callback()(lambda: None)  # without it typer makes a single verb the whole command
+    return app
+
+
+app = command_line()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zsd_runtime.engines import Array, Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.engines.select import open_engine
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import check_array, check_shape
 from zsd_runtime.memory import free_memory, release
 from zsd_runtime.normalize import Linear
@@ -131,7 +131,7 @@ class Model:
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
         if tile is not None and len(tile) != len(d.axes):
-            raise InputError(f"tile {'x'.join(map(str, tile))} must have {len(d.axes)} numbers, for {d.axes.upper()}")
+            raise InputError(f"tile {size_text(tile)} must have {len(d.axes)} numbers, for {d.axes.upper()}")
         grid = self._grid(targets)
         # Chosen once: the first run takes memory that it keeps, and another tile would have to be prepared.
         key = (shape, grid, memory)
@@ -147,7 +147,7 @@ class Model:
                 return
             except OutOfMemory as error:
                 tile = plan(shape, self._smaller(planned, error), d.halo, d.step, grid=grid).tile
-                notice(f"{error}: going on with tiles of {'x'.join(map(str, tile))}")
+                notice(f"{error}: going on with tiles of {size_text(tile)}")
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for an image, or a stack, of `shape`."""
@@ -173,6 +173,8 @@ class Model:
                 if index not in lines:
                     lines[index] = d.preprocessing.fit(_blocks(image, planned))
                 values = tile.read(image)
+            except MemoryError:
+                raise
             except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
                 raise InputError(f"the image cannot be read ({error}): copy it again") from error
             if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -235,7 +237,7 @@ class Model:
         smallest = [2 * round_up(h, s) + s for h, s in zip(d.halo, d.step, strict=True)]
         room = [t - s for t, s in zip(planned.tile, smallest, strict=True)]
         if max(room) <= 0:
-            size = "x".join(map(str, planned.tile))
+            size = size_text(planned.tile)
             raise OutOfMemory(f"{error}, the smallest that its halo allows ({size}): use another --device") from None
         axis = room.index(max(room))
         tile = list(planned.tile)

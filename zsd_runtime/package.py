@@ -13,6 +13,7 @@ from zsd_runtime.normalize import Linear, Normalisation, from_description
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml")
 LARGEST_MEMBER = 4 << 30  # bytes; a zip may claim anything
 OPSETS = range(7, 24)
+OUTPUTS = ["denoised", "deconvolved"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _describe(rdf: dict[str, Any], read: Any) -> ModelDescription:
     if onnx["opset_version"] not in OPSETS:
         raise InputError(f"its ONNX opset is {onnx['opset_version']}; {OPSETS.start} to {OPSETS[-1]} are known")
     outputs = tuple(_output(tensor, source["id"], axes) for tensor in rdf["outputs"])
-    if [o.name for o in outputs] != ["denoised", "deconvolved"]:
+    if [o.name for o in outputs] != OUTPUTS:
         raise InputError(f"its outputs are {[o.name for o in outputs]}; zsd models give denoised and deconvolved")
     zsd = (rdf.get("config") or {}).get("zsd") or {}
     return ModelDescription(

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_train.psf import centroid, fwhm_px, prepare_psf, resampled, without_background
 
 Array = NDArray[np.float64]
@@ -67,7 +67,7 @@ def average_beads(
     if stack.ndim not in (2, 3) or stack.dtype.kind not in "uif" or not np.isfinite(stack).all():
         raise InputError(f"{name} is {stack.dtype} of shape {stack.shape}: beads are YX or ZYX, real and finite")
     if size is not None and (len(size) != stack.ndim or any(n % 2 == 0 or n < 3 for n in size)):
-        raise InputError(f"size {'x'.join(map(str, size))} must be {stack.ndim} odd numbers of at least 3, for {name}")
+        raise InputError(f"size {size_text(size)} must be {stack.ndim} odd numbers of at least 3, for {name}")
     signal = stack.astype(np.float64)
     signal -= np.median(signal)
     width = _bead_width(signal)

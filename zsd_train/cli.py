@@ -10,13 +10,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_runtime.cli import Quiet, numbers, progress_bar, told
-from zsd_runtime.errors import InputError
+from zsd_runtime.cli import Quiet, command_line, numbers, progress_bar, told
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, read_image, write_image
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_line()
 Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the files.")]
 
 
@@ -62,7 +62,7 @@ def simulate(
             ("psf", result.psf.astype(np.float32), fine),
         ):
             write_image(out / f"{name}.tif", Image(data, "ZYX"[-data.ndim :], (pixel, pixel), result.z_step_um))
-        print(f"OK simulated {'x'.join(map(str, shape))} in {out}")
+        print(f"OK simulated {size_text(shape)} in {out}")
 
 
 @app.command()

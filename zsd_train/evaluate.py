@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[np.float64]
 
@@ -37,8 +37,8 @@ def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:
     """
     if image.shape != truth.shape:
         raise InputError(
-            f"the image is {_by(image.shape)} and the truth {_by(truth.shape)}: they must be on the same grid "
-            "(compare denoised with clean.tif, deconvolved with truth.tif)"
+            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}: they must be on the "
+            "same grid (compare denoised with clean.tif, deconvolved with truth.tif)"
         )
     x, t = image.astype(np.float64), truth.astype(np.float64)
     span = float(np.ptp(t))
@@ -98,7 +98,3 @@ def richardson_lucy(signal: Array, psf: Array, upsample: int, iterations: int): 
     for _ in range(iterations):
         estimate = estimate * np.clip(transpose(observed / np.maximum(forward(estimate), 1e-9)), 0, None) / weight
         yield estimate[cut, cut]
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

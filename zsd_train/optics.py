@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[np.float64]
 Model = Literal["scalar", "vectorial"]
@@ -177,7 +177,7 @@ def _check_voxel(voxel_um: tuple[float, ...]) -> None:
 
 def _check_grid(optics: Optics, shape: tuple[int, ...], voxel_um: tuple[float, ...]) -> None:
     _check_voxel(voxel_um)
-    size = "x".join(map(str, shape))
+    size = size_text(shape)
     if len(shape) != len(voxel_um) + 1:
         raise InputError(f"size {size} must be YxX without a z step, ZxYxX with one")
     if shape[-1] != shape[-2] or min(shape[-2:]) < 3 or any(n % 2 == 0 for n in shape) or np.prod(shape) > 2**28:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_train.psf import prepare_psf
 
 HEADER_BYTES = 1024
@@ -102,7 +102,7 @@ def psf_from_otf(
     if axes == 2 and z_step_um is not None:
         raise InputError(f"{name} is 2D and has no z step: leave --z-step {z_step_um:g} out")
     if size is not None and (len(size) != axes or any(n % 2 == 0 for n in size)):
-        raise InputError(f"size {'x'.join(map(str, size))} must be {axes} odd numbers: {name} is {axes}D")
+        raise InputError(f"size {size_text(size)} must be {axes} odd numbers: {name} is {axes}D")
     *own_z, own = otf.voxel_um
     pixel_size, own = _sampling(pixel_size_um, own, PIXEL_UM, "--pixel-size", name)
     side = min(2 * kr - 1, LARGEST_PX)

@@ -7,13 +7,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_runtime.cli import Quiet, numbers, told
-from zsd_runtime.errors import InputError
+from zsd_runtime.cli import Quiet, command_line, numbers, told
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, read_image, write_image
 from zsd_train.cli import agreed
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_line()
 verbs = typer.Typer(
     no_args_is_help=True, help="Make point spread functions: from theory, transfer functions or beads; look at them."
 )
@@ -143,4 +143,4 @@ def _write(out: Path, psf: NDArray[np.float64], voxel_um: tuple[float, ...]) -> 
     *z_step, pixel_size = voxel_um
     axes = "ZYX"[-psf.ndim :]
     write_image(out, Image(psf.astype(np.float32), axes, (pixel_size, pixel_size), z_step[0] if z_step else None))
-    print(f"OK {'x'.join(map(str, psf.shape))}, {fwhm_text(psf, voxel_um)}; {out}")
+    print(f"OK {size_text(psf.shape)}, {fwhm_text(psf, voxel_um)}; {out}")

@@ -9,7 +9,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_train.optics import Optics, widefield_psf
 
 Array = NDArray[np.float64]
@@ -87,7 +87,7 @@ def simulate(
         When a value is outside what physics or memory allows.
     """
     if len(shape) not in (2, 3) or min(shape[-2:]) < 16 or max(shape) > 16384 or shape[0] < 1:
-        raise InputError(f"size {'x'.join(map(str, shape))} must be YxX or ZxYxX with 16 to 16384 pixels in Y and X")
+        raise InputError(f"size {size_text(shape)} must be YxX or ZxYxX with 16 to 16384 pixels in Y and X")
     if not 0 < z_step_um <= 10:
         raise InputError(f"z step {z_step_um} µm must be above 0 and at most 10")
     if not 0 < photons <= 1e6:

@@ -38,6 +38,7 @@ from torch import Tensor
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write, written_whole
 from zsd_runtime.images import Image, write_image
+from zsd_runtime.tiling import round_up
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.losses import OTF, crop, data_term, hessian, otf_of, reblurred, total_variation
 from zsd_train.networks.dual_stage import DualStageUNet, Restored
@@ -146,7 +147,7 @@ def train(
     noise = _noise(frames, config)
     offset, scale = noise.offset, _scale(frames, noise.offset)
     upsample, step_px = config.network.upsample, 2**config.network.depth
-    margin = _round_up(math.ceil(psf.shape[0] // 2 / upsample), step_px // 2)
+    margin = round_up(math.ceil(psf.shape[0] // 2 / upsample), step_px // 2)
 
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
@@ -581,7 +582,3 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

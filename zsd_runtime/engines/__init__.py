@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[Any]
 
@@ -79,7 +79,7 @@ def failures(engine: str, shape: tuple[int, ...]) -> Iterator[None]:
     except (InputError, OutOfMemory):
         raise
     except Exception as error:  # the libraries' exceptions share no base class
-        size, reason = "x".join(map(str, shape[2:])), str(error).strip().split("\n")[0]
+        size, reason = size_text(shape[2:]), str(error).strip().split("\n")[0]
         if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _NO_MEMORY):
             raise OutOfMemory(f"{engine} has no memory for a tile of {size}") from None
         raise RuntimeError(f"{engine} failed on a tile of {size} ({reason}): try another --engine") from None
@@ -92,3 +92,8 @@ def run_once(engine: Engine, batch: Array, scales: list[tuple[int, ...]]) -> lis
     outputs = [engine.empty(s, dtype) for s, dtype in zip(shapes, engine.output_dtypes, strict=True)]
     engine.run(np.ascontiguousarray(batch, engine.input_dtype), outputs)
     return outputs
+
+
+def relative_difference(a: Array, b: Array) -> float:
+    """Largest absolute difference as a share of b's range."""
+    return float(np.abs(a - b).max() / max(float(np.ptp(b)), 1e-12))

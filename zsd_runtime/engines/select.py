@@ -87,7 +87,11 @@ def _try(engine: Engine, description: ModelDescription) -> None:
     """Run the smallest tile that there is."""
     axes = len(description.axes)
     shape = (1, 1, *plan((1,) * axes, (1,) * axes, (0,) * axes, description.step).tile)
-    run_once(engine, np.zeros(shape), [output.scale for output in description.outputs])
+    try:
+        run_once(engine, np.zeros(shape), [output.scale for output in description.outputs])
+    except BaseException:
+        engine.close()
+        raise
 
 
 def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from zsd_runtime.engines import Array, EngineMissing, OutOfMemory, cache
 from zsd_runtime.engines.cache import Profile
 from zsd_runtime.engines.cuda import Cuda
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 
 
 def library() -> Any:
@@ -107,7 +107,7 @@ class Network:
         # No timing cache: RTX asks the GPU for one.
         built = self._builder.build_serialized_network(self._network, config)
         if built is None:
-            raise self.failure(f"cannot build an engine for {_text(profile[1])}")
+            raise self.failure(f"cannot build an engine for {size_text(profile[1])}")
         return bytes(built)
 
     def failure(self, what: str) -> RuntimeError:
@@ -170,7 +170,8 @@ class TensorRT:
                 given = tuple(self._context.get_tensor_shape(name))
                 if given != shape:
                     raise InputError(
-                        f"the network's {name!r} is {_text(given)}, the package says {_text(shape)}: export it again"
+                        f"the network's {name!r} is {size_text(given)}, the package says {size_text(shape)}: "
+                        "export it again"
                     )
                 self._buffers.append(self._cuda.allocate(math.prod(shape) * dtype.itemsize))
                 self._context.set_tensor_address(name, self._buffers[-1])
@@ -215,7 +216,7 @@ class TensorRT:
             content = self._network.build((shape,) * 3)
             engine = self._runtime.deserialize_cuda_engine(content)
             if engine is None:
-                raise self._network.failure(f"cannot load the engine that it built for {_text(shape)}")
+                raise self._network.failure(f"cannot load the engine that it built for {size_text(shape)}")
         except OutOfMemory:
             raise
         except RuntimeError as error:
@@ -245,7 +246,7 @@ class TensorRT:
             config.set_runtime_cache(self._kernels)
         context = engine.create_execution_context(config)
         if context is None or not context.set_input_shape(self._network.input, shape):
-            raise self._network.failure(f"cannot run batches of {_text(shape)}")
+            raise self._network.failure(f"cannot run batches of {size_text(shape)}")
         nbytes = max(context.update_device_memory_size_for_shapes(), 256)  # none at all it does not take
         context.set_device_memory(self._cuda.allocate(nbytes), nbytes)
         return context
@@ -283,7 +284,3 @@ def _log(trt: Any) -> Any:
 def _machine(cuda: Cuda) -> dict[str, Any]:
     major, minor = cuda.capability
     return {"gpu": f"{cuda.gpu} (sm_{major}{minor})", "driver": cuda.driver}
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

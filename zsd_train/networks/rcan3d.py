@@ -52,7 +52,7 @@ class ChannelAttention(nn.Module):
     Published is the mean over all that the network is given (`window` None). The same voxel then comes out differently
     in another tile, and a halo does not help. A mean over a window around each voxel depends on nothing beyond it: the
     result is the same in every tiling, once the halo has grown by half the window for every block: that is what it
-    costs. Computed axis by axis, on the few channels in the middle, it takes a few per cent more time, no more memory.
+    costs. It is computed axis by axis, on the few channels in the middle, which keeps it cheap.
     """
 
     def __init__(self, width: int, squeezed: int, window: Window | None) -> None:
