@@ -3,6 +3,7 @@
 import math
 import re
 from contextlib import suppress
+from functools import cache as cache_forever
 from hashlib import sha256
 from importlib import import_module
 from itertools import chain
@@ -50,6 +51,7 @@ class Network:
         self.trt, self.rtx = trt, trt.__name__ == "tensorrt_rtx"
         self.title = f"{'TensorRT-RTX' if self.rtx else 'TensorRT'} {trt.__version__}"
         self.log = _log(trt)
+        self.log.errors.clear()
         self._model = sha256(onnx).hexdigest()
         self._builder = trt.Builder(self.log)
         self._network = self._builder.create_network()
@@ -266,8 +268,12 @@ class TensorRT:
             raise self._network.failure("failed to run")
 
 
+@cache_forever
 def _log(trt: Any) -> Any:
-    """A logger that keeps the errors for our own messages; the library's would print them."""
+    """The one logger, which keeps errors for our own messages; the library's would print them.
+
+    The library remembers the first logger that it was given, and must never see it go.
+    """
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
