@@ -10,7 +10,7 @@ import scipy.ndimage as ndi
 from zsd_runtime.images import read_image
 from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
 from zsd_train.pictures import GAP, enlarged, middle, montage
-from zsd_train.train import load_run
+from zsd_train.run import load_run
 
 SIDE = 160  # raw pixels of the detail shown
 
@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     print(f"{'':34}PSNR dB   SSIM")
     for name, scores in (
         ("noisy image", evaluate(noisy, clean)),
-        (f"best Gaussian filter (σ {sigma:.1f} px)", gaussian),
+        (f"best Gaussian filter (σ {sigma[0]:.1f} px)", gaussian),
         ("denoised", evaluate(denoised, clean)),
         (f"best Richardson-Lucy ({iterations} iterations)", lucy),
         ("deconvolved", evaluate(deconvolved, truth)),

@@ -29,12 +29,13 @@ from zsd_export import export
 from zsd_runtime import Prediction, load_model
 from zsd_train import TrainConfig, train
 from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.networks.dual_stage import build
 from zsd_train.noise import estimate_noise
 from zsd_train.pictures import enlarged, montage
 from zsd_train.psf import gaussian_psf, prepare_psf, widefield_psf
+from zsd_train.run import Run
 from zsd_train.simulate import Camera, simulate
-from zsd_train.train import Progress, Run
+from zsd_train.train import Progress
 
 training = importlib.import_module("zsd_train.train")  # the package's own name `train` is the function
 RESULTS = Path(__file__).parent / "results"
@@ -66,7 +67,7 @@ def simulated(minutes: float, seeds: int) -> None:
             result, run = restore(s.noisy, psf, TrainConfig(minutes=minutes, seed=seed))
             above = noisy.mean() - run.offset
             rows.append({
-                "gain": gain, "seed": seed, "gaussian": gaussian.psnr, "lucy": lucy.psnr, "sigma": sigma,
+                "gain": gain, "seed": seed, "gaussian": gaussian.psnr, "lucy": lucy.psnr, "sigma": sigma[0],
                 "iterations": iterations, "denoised": evaluate(result.denoised, s.clean).psnr,
                 "deconvolved": evaluate(result.deconvolved, s.truth).psnr,
                 "flux_denoised": float(result.denoised.mean() / above),
@@ -95,7 +96,7 @@ def fmd(folder: Path, minutes: float, recorruption: Literal["poisson", "gaussian
         psf = gaussian_psf(2 * FMD_PSF_SIGMA)
         sigma, gaussian = best_gaussian(noisy.astype(np.float64), truth)
         row: dict[str, Any] = {
-            "image": path.stem, "raw": evaluate(noisy, truth).psnr, "gaussian": gaussian.psnr, "sigma": sigma
+            "image": path.stem, "raw": evaluate(noisy, truth).psnr, "gaussian": gaussian.psnr, "sigma": sigma[0]
         }  # fmt: skip
         for factor in (1, 4):
             seen: list[float] = []
@@ -183,7 +184,7 @@ def watch(folder: Path, noisy: Any, truth: Any, seen: list[float]) -> Any:
         if not state.exists():
             return
         weights = load_file(state)
-        network = DualStageUNet(**TrainConfig().network.model_dump())
+        network = build(TrainConfig().network, "yx")
         prefix = "averaged."
         network.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
         with torch.inference_mode():  # the scale does not matter to the score, only to the network

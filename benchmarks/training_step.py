@@ -17,10 +17,11 @@ import torch
 from torch.nn import functional
 
 from zsd_train.config import TrainConfig
-from zsd_train.losses import crop, data_term, downsample, hessian, otf_of
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.frames import Frame
+from zsd_train.losses import Reblur, crop, data_term, downsample, hessian
+from zsd_train.networks.dual_stage import build
 from zsd_train.noise import estimate_noise
-from zsd_train.pairs import Sampler, dihedral
+from zsd_train.pairs import Sampler
 from zsd_train.psf import prepare_psf, widefield_psf
 from zsd_train.simulate import simulate
 from zsd_train.train import losses
@@ -33,27 +34,26 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
     image = simulate((512, 512)).noisy.astype(np.float64)
     fine = 0.0626 / 2
     psf = prepare_psf(widefield_psf(1.4, 525, fine), fine, fine)
-    margin = 16
+    margin = (16, 16)
     sampler = Sampler(
-        [image], estimate_noise([image]), offset=100, scale=15, patch=config.patch, margin=margin,
-        recorruption="gaussian" if plain else "poisson",
+        [Frame.of(image, 0.0, np.random.default_rng(0))], estimate_noise([image]), offset=100, scale=15,
+        patch=(config.patch, config.patch), margin=margin, scheme="gaussian" if plain else "poisson",
     )  # fmt: skip
     torch.manual_seed(0)
-    network = DualStageUNet(**config.network.model_dump())
+    network = build(config.network, config.axes)
     kernel = torch.tensor(psf, dtype=torch.float32)
     if plain:
         optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, foreach=False)
     else:
         network = network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
-        size = 2 * sampler.size
-        otfs = torch.stack([otf_of(dihedral(kernel, k), (size, size)) for k in range(8)])[:, None]
+        reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
     where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
 
     def run() -> None:
         pairs = sampler.draw(config.batch, where, grain)
         if plain:
-            denoised, deconvolved = network(pairs.recorrupted)
+            denoised, deconvolved = network(pairs.noisy)
             blurred = functional.conv2d(deconvolved, kernel.flip(0, 1)[None, None], padding="same")
             terms = [
                 data_term(crop(image, margin), pairs.target, squared=True, weight=pairs.weight)
@@ -62,9 +62,9 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
             loss = 0.5 * terms[0] + 0.5 * (terms[1] + config.hessian_weight * hessian(deconvolved))
         else:
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                restored = network(pairs.recorrupted.contiguous(memory_format=torch.channels_last))
+                restored = network(pairs.noisy.contiguous(memory_format=torch.channels_last))
             restored = type(restored)(*(t.float() for t in restored))
-            loss, _, _ = losses(restored, pairs, otfs, config, margin)
+            loss, _, _ = losses(restored, pairs, None, reblur, config)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

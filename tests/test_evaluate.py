@@ -36,7 +36,7 @@ def test_baselines_improve_and_stop_at_their_best():
     noisy, clean, truth = (a.astype(np.float64) for a in (s.noisy, s.clean, s.truth))
     sigma, gaussian = best_gaussian(noisy, clean)
     assert gaussian.psnr > evaluate(noisy, clean).psnr + 1
-    assert gaussian.psnr >= evaluate(ndi.gaussian_filter(noisy, sigma + 0.2), clean).psnr
+    assert gaussian.psnr >= evaluate(ndi.gaussian_filter(noisy, sigma[0] + 0.2), clean).psnr
     iterations, lucy = best_richardson_lucy(noisy, 100, s.psf, truth)
     assert iterations > 1
     assert lucy.psnr > evaluate(np.kron(noisy, np.ones((2, 2))), truth).psnr + 1

@@ -3,14 +3,16 @@ import pytest
 import torch
 from scipy.signal import fftconvolve
 
-from zsd_train.losses import blur, otf_of
+from zsd_train.frames import Frame
+from zsd_train.losses import blur, dihedral, otf_of
 from zsd_train.noise import NoiseModel, known_noise
-from zsd_train.pairs import Sampler, dihedral, split_photons
+from zsd_train.pairs import Sampler, split_photons
 
 
 def sampler(image, noise, **options):
-    settings = {"offset": 0.0, "scale": 1.0, "patch": 32, "margin": 8, "holdout": 0.0} | options
-    return Sampler([image], noise, **settings)
+    settings = {"offset": 0.0, "scale": 1.0, "patch": (32, 32), "margin": (8, 8)} | options
+    frame = Frame.of(image, settings.pop("holdout", 0.0), np.random.default_rng(0))
+    return Sampler([frame], noise, **settings)
 
 
 @pytest.mark.parametrize("scheme", ["poisson", "gaussian"])
@@ -19,10 +21,10 @@ def test_both_copies_keep_the_mean_and_their_noise_is_uncorrelated(scheme, gain,
     rng, offset = np.random.default_rng(0), 50.0
     counts = offset + gain * rng.poisson(electrons, (400, 400)) + rng.normal(0, read_noise, (400, 400))
     noise = known_noise(offset, gain, read_noise)
-    source = sampler(counts, noise, offset=offset, scale=10.0, recorruption=scheme, alpha=(1.0, 1.0), patch=352)
+    source = sampler(counts, noise, offset=offset, scale=10.0, scheme=scheme, alpha=(1.0, 1.0), patch=(352, 352))
     pairs = source.draw(1, torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
-    middle = slice(source.margin, -source.margin)
-    first = pairs.recorrupted[0, 0, middle, middle].double() * 10
+    middle = slice(source.margin[0], -source.margin[0])
+    first = pairs.noisy[0, 0, middle, middle].double() * 10
     second = pairs.target[0, 0].double() * 10
     variance = gain**2 * electrons + read_noise**2
     precision = 5 * np.sqrt(2 * variance / first.numel())
@@ -56,7 +58,7 @@ def test_numbers_below_zero_do_not_raise_the_mean_of_the_target():
 
 def test_without_a_gain_recorruption_is_gaussian():
     image = np.random.default_rng(0).normal(100, 3, (64, 64))
-    assert not sampler(image, NoiseModel(0.0, 9.0, 9.0, 100.0)).poisson
+    assert sampler(image, NoiseModel(0.0, 9.0, 9.0, 100.0)).scheme == "gaussian"
 
 
 @pytest.mark.parametrize("k", range(8))
@@ -79,16 +81,15 @@ def test_held_out_pixels_are_never_targets():
     source = sampler(image, known_noise(90, 1, 2), holdout=0.1)
     frame = source.frames[0]
     held = np.zeros(image.shape, bool)
-    for y, x in frame.held_out:
+    for y, x in frame.tiles():
         held[y : y + 32, x : x + 32] = True
     assert 0.05 < held.mean() < 0.15
-    inside = slice(source.border, -source.border)
-    np.testing.assert_array_equal(frame.weight[inside, inside].numpy() == 0, held)
+    np.testing.assert_array_equal(frame.weight((0, 0), image.shape) == 0, held)
     frozen = source.held_out(7)
     again = source.held_out(7)
     assert frozen is not None
     assert again is not None
-    assert torch.equal(frozen.recorrupted, again.recorrupted)
+    assert torch.equal(frozen.noisy, again.noisy)
     assert frozen.weight.sum() == held.sum()
 
 
@@ -97,4 +98,4 @@ def test_every_draw_has_fresh_noise():
     source = sampler(image, known_noise(90, 1, 2))
     where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
     first, second = source.draw(4, where, grain), source.draw(4, where, grain)
-    assert not torch.equal(first.recorrupted, second.recorrupted)
+    assert not torch.equal(first.noisy, second.noisy)

@@ -18,7 +18,7 @@ from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.package import read_package
 from zsd_train import load_run
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.networks.dual_stage import DualStageUNet, build
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_loss_is_measured_for_each_output(run_folder, image):
 
 
 def test_too_great_a_loss_writes_nothing(run_folder, tmp_path, monkeypatch):
-    other = to_onnx(DualStageUNet(**load_run(run_folder).config.network.model_dump()))
+    other = to_onnx(build(load_run(run_folder).config.network, "yx"))
     module = importlib.import_module("zsd_export.export")
     monkeypatch.setattr(module, "quantized", lambda onnx, image: other)
     with pytest.raises(VerificationError, match="nothing was written; export with --precision fp16"):

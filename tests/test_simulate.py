@@ -3,7 +3,8 @@ import pytest
 from scipy.signal import fftconvolve
 
 from zsd_runtime import InputError
-from zsd_train.simulate import Camera, mean_pool, simulate
+from zsd_train.pictures import binned
+from zsd_train.simulate import Camera, simulate
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -18,7 +19,7 @@ def test_clean_is_the_blurred_truth():
     assert s.noisy.dtype == np.uint16
     assert s.truth.shape == (192, 192)
     rim = s.psf.shape[0] // 2 + 1
-    blurred = mean_pool(fftconvolve(s.truth.astype(np.float64), s.psf, mode="same")) + 100
+    blurred = binned(fftconvolve(s.truth.astype(np.float64), s.psf, mode="same"), 2) + 100
     np.testing.assert_allclose(blurred[rim:-rim, rim:-rim], s.clean[rim:-rim, rim:-rim], rtol=1e-4)
     assert s.clean.max() == pytest.approx(100 + 2 * 50)
 
@@ -41,7 +42,7 @@ def test_a_volume_is_blurred_along_z_too():
     assert s.psf.shape == (15, 65, 65)
     assert s.clean.max() == pytest.approx(100 + 2 * 50)
     inside = (slice(8, -8), slice(17, -17), slice(17, -17))
-    blurred = mean_pool(fftconvolve(s.truth.astype(np.float64), s.psf, mode="same"))[inside]
+    blurred = binned(fftconvolve(s.truth.astype(np.float64), s.psf, mode="same"), 2)[inside]
     clean = s.clean.astype(np.float64)[inside] - 100
     # Not the same: the truth is a mean over the planes that a slice stands for, and each of them was blurred by itself.
     assert blurred.mean() == pytest.approx(clean.mean(), rel=0.02)

@@ -12,10 +12,11 @@ from tests.conftest import TINY
 from zsd_runtime import InputError
 from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import NetworkConfig, make_config
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.networks.dual_stage import build
 from zsd_train.psf import gaussian_psf
 from zsd_train.simulate import Camera, simulate
-from zsd_train.train import TURNED, Interrupted, _State
+from zsd_train.state import State
+from zsd_train.train import TURNED, Interrupted
 
 PSF = gaussian_psf(2.0)
 
@@ -108,8 +109,8 @@ def test_no_network_dies(seed, tmp_path):
 
 
 def test_the_best_weights_are_kept_and_a_turn_is_told_from_a_wobble():
-    network = DualStageUNet(**TINY.model_dump())
-    state = _State(network, torch.optim.Adam(network.parameters()), torch.Generator(), torch.Generator())
+    network = build(TINY, "yx")
+    state = State(network, torch.optim.Adam(network.parameters()), torch.Generator(), torch.Generator())
     targets = 1 + torch.rand(20)  # the tiles' own noise, the same in every validation
     for step, error in enumerate([0.5, 0.3, 0.1]):
         state.step = step

@@ -15,7 +15,7 @@ from zsd_export.verify import halo_of, parity
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear
 from zsd_train.pictures import middle
-from zsd_train.train import load_run
+from zsd_train.run import load_run
 
 TEST_SIDE = 256  # pixels of the test tensors
 

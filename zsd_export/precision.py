@@ -24,9 +24,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from zsd_export.verify import VerificationError
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_train.losses import otf_of, reblurred
+from zsd_train.losses import Reblur
 from zsd_train.noise import NoiseModel
-from zsd_train.train import Run
+from zsd_train.run import Run
 
 LARGEST_LOSS_DB = {"fp16": 0.1, "int8": 0.2}  # of PSNR, for each output
 REMEDY = {"fp16": "export with --precision fp32", "int8": "export with --precision fp16"}
@@ -77,8 +77,9 @@ def loss_db(run: Run, image: Array, exact: bytes, reduced: bytes, precision: str
     engines = [OnnxRuntime(onnx) for onnx in (exact, reduced)]
     scales = run.network.scales
     deconvolved = run_once(engines[0], image[None, None], scales)[1]
-    otf = otf_of(torch.tensor(run.psf, dtype=torch.float32), deconvolved.shape[-2:])
-    denoised = reblurred(torch.from_numpy(deconvolved), otf, run.network.upsample, margin=0).numpy()
+    psf = torch.tensor(run.psf, dtype=torch.float32)
+    reblur = Reblur(psf, image.shape, (0,) * image.ndim, run.network.upsample, symmetries=1)
+    denoised = reblur(torch.from_numpy(deconvolved), torch.tensor([0])).numpy()
     noise = NoiseModel(**run.measured["noise"])
     sigma = np.sqrt(noise.variance(denoised * run.scale + run.offset)) / run.scale
     rng = np.random.default_rng(0)

@@ -2,9 +2,9 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from zsd_runtime.cli import Quiet, command_line, numbers, progress_bar, told
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import Image, read_image, write_image
+from zsd_runtime.images import Image, check_array, open_image, read_image, write_image
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
+GENERATED_REACH_UM = 2.0  # of a PSF along Z: light from further away is spread too thin to count
 
 app = command_line()
 Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the files.")]
@@ -78,10 +79,10 @@ def noise(
     darkest part; where nothing in the image is dark it includes background, and the read noise its shot noise.
     """
     with told(quiet):
+        from zsd_train.frames import planes
         from zsd_train.noise import correlated_noise, estimate_noise
 
-        planes, _ = _read_planes(images, axes)
-        model = estimate_noise([plane.astype(np.float64) for plane in planes])
+        model = estimate_noise(planes(_open_images(images, axes)[0]))
         if as_json:
             print(json.dumps(asdict(model) | {"read_noise": model.read_noise}, indent=1))
             return
@@ -96,19 +97,27 @@ def noise(
 
 @app.command()
 def train(
-    images: Annotated[list[Path], typer.Argument(help="Noisy images of one kind; T planes are more images.")],
+    images: Annotated[list[Path], typer.Argument(help="Noisy images of one kind; T are more images, Z makes volumes.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
-    psf: Annotated[Path | None, typer.Option(help="PSF as TIFF: 2D, or 3D (its focal plane is taken).")] = None,
+    psf: Annotated[Path | None, typer.Option(help="PSF as TIFF: 3D for volumes; of planes the focal plane.")] = None,
     psf_pixel_size: Annotated[float | None, typer.Option(help="Of the PSF, µm; from the file if it says.")] = None,
+    psf_z_step: Annotated[float | None, typer.Option(help="Of a 3D PSF, µm; from the file if it says.")] = None,
     centre_psf: Annotated[bool, typer.Option("--centre-psf", help="Accept an even-sized or off-centre PSF.")] = False,
-    psf_sigma: Annotated[float | None, typer.Option(help="Gaussian PSF instead: its σ in raw pixels.")] = None,
+    psf_sigma: Annotated[
+        str | None, typer.Option(help="Gaussian PSF instead: its σ in raw pixels, for volumes ZxYX, e.g. 1.5x1.1.")
+    ] = None,
     na: Annotated[float | None, typer.Option("--na", help="Generate the PSF instead: numerical aperture.")] = None,
     wavelength: Annotated[float | None, typer.Option(help="… emission wavelength, nm.")] = None,
     refractive_index: Annotated[float, typer.Option(help="… of immersion and sample.")] = 1.515,
     pixel_size: Annotated[float | None, typer.Option(help="Raw pixel, µm; from the image if it says.")] = None,
+    z_step: Annotated[float | None, typer.Option(help="Distance of slices, µm; from the image if it says.")] = None,
     preset: Annotated[str | None, typer.Option(help="compact (default) or reference (published widths).")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with any key of TrainConfig.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time budget; 4 if no budget is given.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="auto, recorrupt, or odd-even (slices of volumes): how pairs are made.")
+    ] = None,
+    slices: Annotated[int | None, typer.Option(help="Of a volume that a patch holds.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget; if none is given 4, for volumes 15.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps instead: repeatable.")] = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, counts; estimated if not given.")] = None,
     gain: Annotated[float | None, typer.Option(help="Counts per photo-electron; estimated if not given.")] = None,
@@ -126,16 +135,20 @@ def train(
         from zsd_train.train import train as run
 
         options = {
-            "preset": preset, "minutes": minutes, "steps": steps, "offset": offset, "gain": gain,
-            "read_noise": read_noise, "seed": seed, "device": device,
+            "preset": preset, "scheme": scheme, "slices": slices, "minutes": minutes, "steps": steps, "offset": offset,
+            "gain": gain, "read_noise": read_noise, "seed": seed, "device": device,
         }  # fmt: skip
         given = {key: value for key, value in options.items() if value is not None}
-        chosen = make_config(**((read_config(config) if config else {}) | given))
-        planes, found = _read_planes(images, axes)
-        pixel_size = agreed(pixel_size, found, "--pixel-size", str(images[0]))
+        opened, image_voxel = _open_images(images, axes)
+        image_axes = "zyx"[-opened[0].ndim :]
+        chosen = make_config(**({"axes": image_axes} | (read_config(config) if config else {}) | given))
+        voxel = VoxelSize(
+            agreed(pixel_size, image_voxel.pixel_um, "--pixel-size", str(images[0])),
+            agreed(z_step, image_voxel.z_step_um, "--z-step", str(images[0])) if image_axes == "zyx" else None,
+        )
         kernel = _psf(
-            psf, psf_pixel_size, centre_psf, psf_sigma, na, wavelength, refractive_index, pixel_size,
-            chosen.network.upsample,
+            psf, VoxelSize(psf_pixel_size, psf_z_step), centre_psf, psf_sigma, na, wavelength, refractive_index,
+            voxel, image_axes, chosen.network.upsample,
         )  # fmt: skip
         with progress_bar("training", quiet) as bar:
 
@@ -145,7 +158,10 @@ def train(
                 bar(p.fraction, f"{numbers}  {p.message}", bool(p.message))
 
             try:
-                result = run(planes, kernel, chosen, out, pixel_size_um=pixel_size, resume=resume, report=report)
+                result = run(
+                    opened, kernel, chosen, out, pixel_size_um=voxel.pixel_um, z_step_um=voxel.z_step_um, resume=resume,
+                    report=report,
+                )  # fmt: skip
             except Interrupted as error:
                 print(f"{'ERROR ' * quiet}{error}")
                 raise typer.Exit(1) from None
@@ -171,47 +187,76 @@ def evaluate(
         print(f"OK PSNR {scores.psnr:.2f} dB  SSIM {scores.ssim:.4f}  NRMSE {scores.nrmse:.4f}")
 
 
-def _read_planes(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], float | None]:
-    """All planes (Y, X) of all files, and the pixel size (µm) that the first file states."""
-    images = [read_image(path, axes) for path in paths]
+class VoxelSize(NamedTuple):
+    """Of a grid, µm; None where it is not known."""
+
+    pixel_um: float | None
+    z_step_um: float | None
+
+
+def _open_images(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], VoxelSize]:
+    """All planes (Y, X), or volumes (Z, Y, X) where there are slices, of all files; mapped where it can be."""
+    images = [open_image(path, axes) for path in paths]
+    depths = {image.data.shape[image.axes.index("Z")] if "Z" in image.axes else 1 for image in images}
+    if 1 in depths and len(depths) > 1:
+        raise InputError(f"{_names(paths)} are planes and volumes: train on one kind, or say with --axes what they are")
+    spatial = "YX" if depths == {1} else "ZYX"
     for path, image in zip(paths, images, strict=True):
-        if "Z" in image.axes and image.data.shape[image.axes.index("Z")] > 1:
-            raise InputError(f"{path} has a Z axis; this version trains on planes: give single slices, or --axes TYX")
-        if "C" in image.axes and image.data.shape[image.axes.index("C")] > 1:
-            raise InputError(
-                f"{path} has {image.data.shape[image.axes.index('C')]} channels: a model is for one channel; split them"
-            )
-    sizes = {image.pixel_size_um for image in images}
-    if len(sizes) > 1:
-        raise InputError(f"the images have different pixel sizes ({sizes}, µm): train a model for each")
-    size = images[0].pixel_size_um
-    if size is not None and abs(size[0] - size[1]) > 1e-3 * size[0]:
-        raise InputError(f"{paths[0]} has pixels of {size[0]:g} x {size[1]:g} µm: resample it to square ones")
-    return [plane for image in images for plane in image.planes("YX")], size[0] if size else None
+        if "C" in image.axes and (channels := image.data.shape[image.axes.index("C")]) > 1:
+            raise InputError(f"{path} has {channels} channels: a model is for one channel; split them")
+    voxels = {_voxel(image, path) for path, image in zip(paths, images, strict=True)}
+    if len(voxels) > 1:
+        raise InputError(f"the images have different voxel sizes ({voxels}, µm): train a model for each")
+    arrays = [array for image in images for array in _arrays(image, spatial)]
+    for array in arrays:
+        check_array(array, _names(paths))
+    return arrays, voxels.pop()
+
+
+def _arrays(image: Image, spatial: str) -> list[NDArray[np.generic]]:
+    """The arrays over `spatial` axes; other axes before them, and a Z of 1, are gone through."""
+    if not isinstance(image.data, np.ndarray):  # decoded chunk by chunk: patches want them all, again and again
+        image = replace(image, data=image.data[tuple(slice(0, n) for n in image.data.shape)])
+    return [array.reshape(array.shape[-len(spatial) :]) for array in image.planes(spatial)]
+
+
+def _voxel(image: Image, path: Path) -> VoxelSize:
+    if image.pixel_size_um is None:
+        return VoxelSize(None, image.z_step_um)
+    y, x = image.pixel_size_um
+    if abs(y - x) > 1e-3 * y:
+        raise InputError(f"{path} has pixels of {y:g} x {x:g} µm: resample it to square ones")
+    return VoxelSize(y, image.z_step_um)
+
+
+def _names(paths: list[Path]) -> str:
+    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
 def agreed(given: float | None, found: float | None, option: str, name: str) -> float | None:
-    """The pixel size that is given, or found in the file; an error if they differ."""
+    """The size that is given, or found in the file; an error if they differ."""
     if given is not None and given <= 0:
         raise InputError(f"{option} {given:g} must be above 0 µm")
     if given and found and abs(given / found - 1) > 0.01:
-        raise InputError(f"{name} says its pixels are {found:g} µm, {option} says {given:g}: correct the wrong one")
+        raise InputError(f"{name} says {found:g} µm, {option} says {given:g}: correct the wrong one")
     return given or found
 
 
 def _psf(
     path: Path | None,
-    psf_pixel_size: float | None,
+    psf_voxel: VoxelSize,
     centre: bool,
-    sigma: float | None,
+    sigma: str | None,
     na: float | None,
     wavelength: float | None,
     refractive_index: float,
-    pixel_size: float | None,
+    voxel: VoxelSize,
+    axes: str,
     upsample: int,
 ) -> NDArray[np.float64]:
     """The PSF on the deconvolved grid from whichever description of it was given."""
     from zsd_train import psf as make
+    from zsd_train.optics import Optics
 
     ways: dict[str, Any] = {"--psf": path, "--psf-sigma": sigma, "--na": na}
     chosen = [option for option, value in ways.items() if value is not None]
@@ -221,21 +266,50 @@ def _psf(
             "give one of --psf FILE, --psf-sigma PIXELS, or --na with --wavelength"
         )
     if sigma is not None:
-        return make.gaussian_psf(sigma * upsample)
-    if pixel_size is None:
+        return _gaussian(sigma, axes, upsample)
+    if voxel.pixel_um is None:
         raise InputError("the image does not say its pixel size: give it with --pixel-size (µm), or use --psf-sigma")
-    fine = pixel_size / upsample
+    fine: tuple[float, ...] = (voxel.pixel_um / upsample,)
+    if axes == "zyx":
+        if voxel.z_step_um is None:
+            raise InputError("the volume does not say its z step: give it with --z-step (µm), or use --psf-sigma")
+        fine = (voxel.z_step_um, *fine)
     if na is not None:
         if wavelength is None:
             raise InputError("--na needs the emission wavelength: add --wavelength (nm)")
-        generated = make.widefield_psf(na, wavelength, fine, refractive_index)
+        if axes == "yx":
+            generated = make.widefield_psf(na, wavelength, fine[0], refractive_index)
+        else:
+            reach = 2 * round(GENERATED_REACH_UM / fine[0]) + 1
+            generated = Optics(na, wavelength, refractive_index).psf((reach, 65, 65), (fine[0], fine[1]))
         return make.prepare_psf(generated, fine, fine, name="the generated PSF")
     assert path is not None
     image = read_image(path)
     if image.axes not in ("YX", "ZYX", "TYX"):
         raise InputError(f"{path} has axes {image.axes}; a PSF is YX or ZYX")
-    found = image.pixel_size_um[0] if image.pixel_size_um else None
-    size = agreed(psf_pixel_size, found, "--psf-pixel-size", str(path))
+    found = _voxel(image, path)
+    size = agreed(psf_voxel.pixel_um, found.pixel_um, "--psf-pixel-size", str(path))
     if size is None:
         raise InputError(f"{path} does not say its pixel size: give it with --psf-pixel-size (µm)")
-    return make.prepare_psf(image.data, size, fine, centre=centre, name=str(path))
+    own: tuple[float, ...] = (size,)
+    if axes == "zyx" and image.data.ndim == 3:
+        step = agreed(psf_voxel.z_step_um, found.z_step_um, "--psf-z-step", str(path))
+        if step is None:
+            raise InputError(f"{path} does not say its z step: give it with --psf-z-step (µm)")
+        own = (step, size)
+    return make.prepare_psf(image.data, own, fine, centre=centre, name=str(path))
+
+
+def _gaussian(sigma: str, axes: str, upsample: int) -> NDArray[np.float64]:
+    from zsd_train.psf import gaussian_psf
+
+    try:
+        sigmas = [float(part) for part in sigma.lower().split("x")]
+    except ValueError:
+        sigmas = []
+    if len(sigmas) != len(axes) - 1:
+        expected = (
+            "one number, for instance 1.2" if axes == "yx" else "two with an x between, ZxYX, for instance 1.5x1.1"
+        )
+        raise InputError(f"--psf-sigma {sigma} must be {expected} (raw pixels)")
+    return gaussian_psf(*sigmas[:-1], sigmas[-1] * upsample)

@@ -3,30 +3,70 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from zsd_runtime.errors import InputError
 
 
 class NetworkConfig(BaseModel):
-    """The shape of a dual-stage U-Net, stored with its weights."""
+    """The shape of a dual-stage U-Net, in 2D and 3D, stored with its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["unet"] = "unet"
     width: int = Field(16, ge=2, description="channels of the first level; each level below has twice as many")
-    depth: int = Field(3, ge=1, le=6, description="number of 2 x 2 poolings")
+    depth: int = Field(3, ge=1, le=6, description="number of 2 x 2 poolings, in Y and X")
     convs: int = Field(2, ge=2, description="convolutions a level")
     head: int = Field(32, ge=1, description="channels of the convolutions on the fine grid")
     upsample: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
 
+    @property
+    def step(self) -> int:
+        """Patches are multiples of it in Y and X."""
+        return 2**self.depth
 
-# compact: a few minutes on a laptop. reference: the published widths (13,109,010 parameters).
-PRESETS: dict[str, dict[str, Any]] = {
-    "compact": {"network": NetworkConfig(), "patch": 64, "learning_rate": 2e-3},
-    "reference": {
-        "network": NetworkConfig(width=32, depth=4, convs=3, head=128), "patch": 128, "learning_rate": 3e-4,
+
+class RCANConfig(BaseModel):
+    """The shape of a dual-stage RCAN3D, stored with its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["rcan"]
+    width: int = Field(64, ge=2, description="channels")
+    blocks: int = Field(4, ge=1, description="residual blocks a stage")
+    head: int = Field(64, ge=1, description="channels of the convolutions before each image")
+    squeezed: int = Field(4, ge=1, description="channels in the middle of the attention")
+    window: tuple[int, int, int] | Literal["global"] = Field(
+        (5, 17, 17),
+        description="slices, rows, columns whose mean is the attention's; as published: global, a whole tile",
+    )
+    upsample: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
+
+    @property
+    def step(self) -> int:
+        """Patches are multiples of it in Y and X."""
+        return 1
+
+
+Network = Annotated[
+    Annotated[NetworkConfig, Tag("unet")] | Annotated[RCANConfig, Tag("rcan")],
+    Discriminator(lambda v: v.get("kind", "unet") if isinstance(v, dict) else getattr(v, "kind", "unet")),
+]
+Axes = Literal["yx", "zyx"]
+
+# compact: minutes on a laptop. reference: the published widths (13,109,010 parameters in 2D, 2,003,490 in 3D).
+PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    ("compact", "yx"): {"network": NetworkConfig(), "patch": 64, "batch": 4, "learning_rate": 2e-3},
+    ("reference", "yx"): {
+        "network": NetworkConfig(width=32, depth=4, convs=3, head=128), "patch": 128, "batch": 4, "learning_rate": 3e-4,
+    },
+    ("compact", "zyx"): {
+        "network": NetworkConfig(depth=2, head=16), "patch": 48, "slices": 16, "batch": 1, "learning_rate": 2e-3,
+    },
+    ("reference", "zyx"): {
+        "network": RCANConfig(kind="rcan"), "patch": 64, "slices": 13, "batch": 3, "learning_rate": 3e-4,
     },
 }  # fmt: skip
 
@@ -37,7 +77,8 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["compact", "reference"] = Field("compact", description="network size and what goes with it")
-    network: NetworkConfig = Field(PRESETS["compact"]["network"], description="filled in by the preset")
+    axes: Axes = Field("yx", description="of the images: planes or volumes; `train` sets it")
+    network: Network = Field(NetworkConfig(), description="filled in by the preset")
     minutes: float | None = Field(None, gt=0, description="budget in minutes (4 when steps is not given either)")
     steps: int | None = Field(None, ge=1, description="budget in optimiser steps; repeatable, unlike minutes")
     seed: int = Field(0, ge=0, description="of weights, patches and noise")
@@ -47,6 +88,11 @@ class TrainConfig(BaseModel):
     offset: float | None = Field(None, description="camera offset, counts; estimated when not given")
     gain: float | None = Field(None, gt=0, description="counts per photo-electron; estimated when not given")
     read_noise: float | None = Field(None, ge=0, description="counts; estimated when not given")
+    scheme: Literal["auto", "recorrupt", "odd-even"] = Field(
+        "auto",
+        description="how pairs are made; odd-even: of a volume's slices; auto: recorrupt, but odd-even for volumes "
+        "whose noise neighbouring pixels share",
+    )
     recorruption: Literal["poisson", "gaussian"] = Field(
         "poisson",
         description="poisson: split the photo-electrons; gaussian: add and subtract noise, as published (eq. 2)",
@@ -55,11 +101,13 @@ class TrainConfig(BaseModel):
 
     loss: Literal["mse", "mae"] = Field("mse", description="of the data terms; the mean absolute error biases flux")
     denoising_weight: float = Field(0.5, gt=0, lt=1, description="µ of eq. 4")
-    hessian_weight: float = Field(0.02, ge=0, description="λ of eq. 6")
+    hessian_weight: float = Field(0.02, ge=0, description="λ of eq. 6 and 9")
+    gap_weight: float = Field(1.0, ge=0, description="γ of eq. 8 and 9, of odd-even pairs")
     tv_weight: float = Field(0.0, ge=0, description="of the total variation of the deconvolved image")
     l1_weight: float = Field(0.0, ge=0, description="of the mean absolute value of the deconvolved image")
 
     patch: int = Field(64, ge=32, description="side of the square that the losses see, raw pixels")
+    slices: int = Field(1, ge=1, description="of a volume that the losses see with it; of each half with odd-even")
     batch: int = Field(4, ge=1, description="patches a step")
     learning_rate: float = Field(2e-3, gt=0, description="of Adam at its highest; falls linearly to 0 over the budget")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="of the weight average that is validated and kept")
@@ -69,11 +117,26 @@ class TrainConfig(BaseModel):
     @classmethod
     def _fill_in_preset(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            preset = PRESETS.get(str(values.get("preset", "compact")), {})
-            if preset and isinstance(values.get("network"), dict):
-                values = {**values, "network": {**preset["network"].model_dump(), **values["network"]}}
+            preset = PRESETS.get((str(values.get("preset", "compact")), str(values.get("axes", "yx"))), {})
+            network = values.get("network")
+            if (
+                preset
+                and isinstance(network, dict)
+                and network.get("kind", preset["network"].kind) == preset["network"].kind
+            ):
+                values = {**values, "network": {**preset["network"].model_dump(), **network}}
             return {**preset, **values}
         return values
+
+    def for_axes(self, axes: Axes) -> "TrainConfig":
+        """The same choices for images of other axes: what came from the preset comes from that of `axes`."""
+        preset = PRESETS[self.preset, self.axes]
+        chosen = {k: v for k in self.model_fields_set if (v := getattr(self, k)) != preset.get(k)}
+        config = TrainConfig(**(chosen | {"axes": axes}))
+        for option, value in (("network kind", config.network.kind), ("scheme", config.scheme)):
+            if axes == "yx" and value in ("rcan", "odd-even"):
+                raise InputError(f"{option} {value} is for volumes and the images are planes: leave it out")
+        return config
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -84,8 +147,8 @@ class TrainConfig(BaseModel):
         known = [v is not None for v in (self.offset, self.gain, self.read_noise)]
         if any(known[1:]) and not all(known):
             raise ValueError("offset, gain and read_noise describe the camera together: give all three, or none")
-        if self.patch % 2**self.network.depth:
-            raise ValueError(f"patch {self.patch} must be a multiple of {2**self.network.depth} (2 ** depth)")
+        if self.patch % self.network.step:
+            raise ValueError(f"patch {self.patch} must be a multiple of {self.network.step} (2 ** depth)")
         return self
 
 
@@ -114,9 +177,13 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _in_words(error: Any) -> str:
-    key = ".".join(map(str, error["loc"]))
+    key = ".".join(part for part in map(str, error["loc"]) if part not in ("unet", "rcan"))
     if error["type"] != "extra_forbidden":
         return f"{key + ' = ' + repr(error['input']) + ': ' if key else ''}{error['msg'].removeprefix('Value error, ')}"
-    known = NetworkConfig.model_fields if key.startswith("network.") else TrainConfig.model_fields
+    known = (
+        [*NetworkConfig.model_fields, *RCANConfig.model_fields]
+        if key.startswith("network.")
+        else [*TrainConfig.model_fields]
+    )
     near = difflib.get_close_matches(key.split(".")[-1], known, n=1, cutoff=0)
     return f"unknown key {key!r} in the configuration: did you mean {near[0]!r}?"

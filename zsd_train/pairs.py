@@ -8,172 +8,146 @@ skewed, and a network learns to tell a bright noise peak of y from a peak of z, 
 n = (y + constant/gain) / gain a number whose variance is its mean (read noise included, as in the shifted-Poisson
 model of Snyder et al. 1995). k ~ Binomial(n, p) and n − k of a Poisson number are independent at any brightness, and
 ŷ ∝ k/p, ỹ ∝ (n − k)/(1 − p) with p = 1/(1 + α²) have the same means and variances as eq. 2 gives.
+
+*Odd and even* slices of a volume (eq. 7) are the two copies as they are: what a camera does to a slice, whatever it is,
+is independent of what it does to the next. But they show different slices, and the network works on stacks with twice
+the distance between slices while it learns.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from zsd_train.losses import crop
+from zsd_train.frames import TILES, Frame, Shape
+from zsd_train.losses import crop, dihedral
 from zsd_train.noise import NoiseModel
-
-HOLDOUT_TILE = 32  # px; large against the noise's correlation, small against the image
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A batch: `recorrupted` (N, 1, P, P) is the network's input, `target` and `weight` (N, 1, p, p) lack the margin.
+    """A batch of N: `noisy` (N, 1, [Z,] Y, X) is the network's input, `target` and `weight` lack the margin.
 
-    `weight` is 1 where a pixel counts. `orientation` (N,) is the symmetry (0..7) that the patch, and so the PSF of
-    its sample, was turned by.
+    weight : 1 where a pixel counts · orientation (N,) : the symmetry (0..7) that the patch, and so the PSF of its
+    sample, was turned by · whole (N, 1, 2Z, Y, X) : the stack that odd and even slices come from · lead (N,) : 1 where
+    `noisy` holds its first, third, … slice, −1 where it holds the others.
     """
 
-    recorrupted: Tensor
+    noisy: Tensor
     target: Tensor
     weight: Tensor
     orientation: Tensor
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """One image on the device, reflected outwards by `Sampler.border`; `brightness` is a patch's, by its corner."""
-
-    image: Tensor
-    sigma: Tensor
-    weight: Tensor
-    brightness: NDArray[np.float64]
-    held_out: list[tuple[int, int]]
+    whole: Tensor | None = None
+    lead: Tensor | None = None
 
 
 class Sampler:
-    """Draws recorrupted pairs from images held in memory, with fresh noise every time.
+    """Draws pairs of patches, with fresh noise every time.
 
     Parameters
     ----------
-    images : list of ndarray
-        (Y, X) camera counts, each at least `patch` on a side.
+    frames : list of Frame
+        Each at least one patch large; with `odd_even`, two patches deep.
     noise : NoiseModel
     offset, scale : float
         The normalisation: networks see ``(counts - offset) / scale``.
-    patch, margin : int
-        Raw pixels that the losses see, and that surround them on each side.
+    patch, margin : tuple of int
+        Pixels, axis by axis, that the losses see, and that surround them on each side.
+    scheme : {"poisson", "gaussian", "odd-even"}
+        How pairs are made.
     """
 
     def __init__(
         self,
-        images: list[NDArray[np.float64]],
+        frames: list[Frame],
         noise: NoiseModel,
         *,
         offset: float,
         scale: float,
-        patch: int,
-        margin: int,
-        recorruption: Literal["poisson", "gaussian"] = "poisson",
+        patch: Shape,
+        margin: Shape,
+        scheme: str = "poisson",
         alpha: tuple[float, float] = (0.5, 1.5),
-        holdout: float = 0.08,
-        seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.patch, self.margin = patch, margin
-        self.size = patch + 2 * margin
-        self.border = self.size
-        self.alpha = alpha
+        self.frames, self.noise, self.offset, self.scale = frames, noise, offset, scale
+        self.patch, self.margin, self.alpha = patch, margin, alpha
+        self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
         self.device = torch.device(device)
         # Below a slope of 0 there are no photo-electrons to split.
-        self.poisson = recorruption == "poisson" and noise.gain > 0
-        if self.poisson:
-            self.unit = noise.gain / scale
-            self.zero = (-noise.constant / noise.gain - offset) / scale
-        rng = np.random.default_rng(seed)
-        self.frames = [self._prepare(image, noise, offset, scale, holdout, rng) for image in images]
-        areas = torch.tensor([float(f.brightness.size) for f in self.frames])
-        self.cumulative_area = (areas / areas.sum()).cumsum(0)
-
-    def _prepare(
-        self,
-        image: NDArray[np.float64],
-        noise: NoiseModel,
-        offset: float,
-        scale: float,
-        holdout: float,
-        rng: np.random.Generator,
-    ) -> _Frame:
-        smooth = ndi.uniform_filter(image, 5)  # H of eq. 3
-        tiles = _held_out_tiles(smooth, holdout, rng)
-        weight = np.ones(image.shape)
-        for y, x in tiles:
-            weight[y : y + HOLDOUT_TILE, x : x + HOLDOUT_TILE] = 0
-
-        def on_device(array: NDArray[np.float64]) -> Tensor:
-            return torch.tensor(np.pad(array, self.border, mode="reflect"), dtype=torch.float32, device=self.device)
-
-        # Brightness of the patch whose first corner is at (y, x): a mean over its square.
-        means = ndi.uniform_filter(smooth, self.patch, origin=-(self.patch // 2))
-        corners = (slice(0, image.shape[0] - self.patch + 1), slice(0, image.shape[1] - self.patch + 1))
-        return _Frame(
-            on_device((image - offset) / scale),
-            on_device(np.sqrt(noise.variance(smooth)) / scale),
-            on_device(weight),
-            means[corners],
-            tiles,
-        )
+        self.scheme = "gaussian" if scheme == "poisson" and not noise.gain > 0 else scheme
+        # How many pixels of the image one of a patch stands for.
+        self.stride = (2, 1, 1) if scheme == "odd-even" else (1,) * len(patch)
+        sizes = torch.tensor([float(frame.image.size) for frame in frames])
+        self.cumulative_size = (sizes / sizes.sum()).cumsum(0)
 
     def draw(self, batch: int, where: torch.Generator, noise: torch.Generator) -> Pairs:
         """A batch of patches; positions come from `where` (on the CPU), noise from `noise` (on the device)."""
-        alphas = torch.empty(batch).uniform_(*self.alpha, generator=where)
+        alphas = torch.empty(batch).uniform_(*self.alpha, generator=where).tolist()
         symmetries = torch.randint(8, (batch,), generator=where)
+        leads = 1 - 2 * torch.randint(2, (batch,), generator=where)
         samples = []
-        for alpha, k in zip(alphas.tolist(), symmetries.tolist(), strict=True):
-            frame = self.frames[int(torch.searchsorted(self.cumulative_area, torch.rand(1, generator=where)))]
-            y, x = self._corner(frame, where)
-            samples.append([dihedral(t, k) for t in self._recorrupt(frame, y, x, alpha, noise)])
-        recorrupted, target, weight = (torch.stack(column)[:, None] for column in zip(*samples, strict=True))
-        return Pairs(recorrupted, crop(target, self.margin), crop(weight, self.margin), symmetries.to(self.device))
+        for alpha, lead in zip(alphas, leads.tolist(), strict=True):
+            frame = self.frames[int(torch.searchsorted(self.cumulative_size, torch.rand(1, generator=where)))]
+            corner = frame.corner(self._on_image(self.patch), where)
+            samples.append(self._pair(frame, corner, alpha, lead, noise))
+        return self._batch(samples, symmetries, leads)
 
     def held_out(self, seed: int, most: int = 64) -> Pairs | None:
         """Frozen pairs of the held-out tiles, each in the middle of its patch, alone in having weight."""
-        chosen = [(f, y, x) for f in self.frames for y, x in f.held_out]
+        chosen = [(frame, tile) for frame in self.frames for tile in frame.tiles()]
         if not chosen:
             return None
         chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
         noise = torch.Generator(self.device).manual_seed(seed)
-        around = (self.patch - HOLDOUT_TILE) // 2
-        alpha = float(np.mean(self.alpha))
-        samples = [self._recorrupt(f, y - around, x - around, alpha, noise) for f, y, x in chosen]
-        recorrupted, target, _ = (torch.stack(column)[:, None] for column in zip(*samples, strict=True))
-        target = crop(target, self.margin)
-        weight = torch.zeros_like(target)
-        middle = slice(around, around + HOLDOUT_TILE)
-        weight[..., middle, middle] = 1
-        orientation = torch.zeros(len(chosen), dtype=torch.long, device=self.device)
-        return Pairs(recorrupted, target, weight, orientation)
+        tile = tuple(n // s for n, s in zip(TILES[len(self.patch)], self.stride, strict=True))
+        around = tuple(max(0, p - n) // 2 for p, n in zip(self.patch, tile, strict=True))
+        middle: Any = (..., *(slice(a, a + n) for a, n in zip(around, tile, strict=True)))
+        samples = []
+        for frame, first in chosen:
+            corner = tuple(a - b for a, b in zip(first, self._on_image(around), strict=True))
+            samples.append(self._pair(frame, corner, float(np.mean(self.alpha)), 1, noise))
+        pairs = self._batch(samples, torch.zeros(len(chosen), dtype=torch.long), torch.ones(len(chosen)))
+        weight = torch.zeros_like(pairs.weight)
+        weight[middle] = 1
+        return replace(pairs, weight=weight)
 
-    def _corner(self, frame: _Frame, where: torch.Generator) -> tuple[int, int]:
-        """Of two random places the brighter: foreground is favoured without a threshold, background still seen."""
-        rows, columns = frame.brightness.shape
-        y = torch.randint(rows, (2,), generator=where).tolist()
-        x = torch.randint(columns, (2,), generator=where).tolist()
-        i = int(np.argmax(frame.brightness[y, x]))
-        return y[i], x[i]
+    def _batch(self, samples: list[list[Tensor]], symmetries: Tensor, leads: Tensor) -> Pairs:
+        turned = [[dihedral(t, int(k)) for t in sample] for sample, k in zip(samples, symmetries, strict=True)]
+        noisy, target, weight, *whole = (torch.stack(column)[:, None] for column in zip(*turned, strict=True))
+        return Pairs(
+            noisy, crop(target, self.margin), crop(weight, self.margin), symmetries.to(self.device),
+            *((whole[0], leads.to(self.device)) if whole else ()),
+        )  # fmt: skip
 
-    def _recorrupt(self, frame: _Frame, y: int, x: int, alpha: float, noise: torch.Generator) -> list[Tensor]:
-        """(recorrupted, target, weight), each (P, P), of the patch whose corner without margin is at (y, x)."""
-        start_y, start_x = y - self.margin + self.border, x - self.margin + self.border
-        window = (slice(start_y, start_y + self.size), slice(start_x, start_x + self.size))
-        image = frame.image[window]
-        if self.poisson:
-            first, second = split_photons((image - self.zero) / self.unit, alpha, noise)
-            pair = [first * self.unit + self.zero, second * self.unit + self.zero]
+    def _pair(self, frame: Frame, corner: Shape, alpha: float, lead: int, noise: torch.Generator) -> list[Tensor]:
+        """[noisy, target, weight, with odd-even whole] of the patch that begins, without its margin, at `corner`."""
+        start = tuple(c - m for c, m in zip(corner, self._on_image(self.margin), strict=True))
+        shape = self._on_image(self.size)
+        counts, weight = frame.window(start, shape), self._tensor(frame.weight(start, shape))
+        image = self._tensor((counts - self.offset) / self.scale)
+        if self.scheme == "odd-even":
+            first, second = (0, 1) if lead > 0 else (1, 0)
+            return [image[first::2], image[second::2], weight[second::2], image]
+        if self.scheme == "poisson":
+            unit = self.noise.gain / self.scale
+            zero = (-self.noise.constant / self.noise.gain - self.offset) / self.scale
+            pair = [electrons * unit + zero for electrons in split_photons((image - zero) / unit, alpha, noise)]
         else:
-            z = frame.sigma[window] * torch.randn(image.shape, generator=noise, device=self.device)
+            smooth = ndi.uniform_filter(counts, 5, axes=(-2, -1))  # H of eq. 3
+            sigma = self._tensor(np.sqrt(self.noise.variance(smooth)) / self.scale)
+            z = sigma * torch.randn(image.shape, generator=noise, device=self.device)
             pair = [image + alpha * z, image - z / alpha]
-        return [*pair, frame.weight[window]]
+        return [*pair, weight]
+
+    def _on_image(self, lengths: Shape) -> Shape:
+        return tuple(n * s for n, s in zip(lengths, self.stride, strict=True))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+        return torch.tensor(array, dtype=torch.float32, device=self.device)
 
 
 def split_photons(electrons: Tensor, alpha: float, noise: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -189,23 +163,3 @@ def split_photons(electrons: Tensor, alpha: float, noise: torch.Generator) -> tu
     taken += torch.where(mode < p, rest * (chance < p), (chance < p * rest).to(rest.dtype))
     # Read noise also makes numbers below 0. There is nothing to split in them, but without them the mean is too high.
     return taken / p, (positive - taken) / (1 - p) + electrons.clamp(max=0)
-
-
-def dihedral(image: Tensor, k: int) -> Tensor:
-    """Symmetry ``k`` (0..7) of the square on the last two axes, exact: turn by 90° k % 4 times, mirror if k > 3."""
-    turned = torch.rot90(image, k % 4, (-2, -1))
-    return turned.flip(-1) if k > 3 else turned
-
-
-def _held_out_tiles(smooth: NDArray[np.float64], share: float, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Corners of tiles, spread over the range of brightness, that make up `share` of the image (or none if small)."""
-    size = HOLDOUT_TILE
-    corners = [
-        (y, x) for y in range(0, smooth.shape[0] - size + 1, size) for x in range(0, smooth.shape[1] - size + 1, size)
-    ]
-    if share == 0 or len(corners) < 8:
-        return []
-    corners.sort(key=lambda c: float(smooth[c[0] : c[0] + size, c[1] : c[1] + size].mean()))
-    count = max(2, round(share * len(corners)))
-    edges = np.linspace(0, len(corners), count + 1).astype(int)
-    return [corners[int(rng.integers(low, high))] for low, high in pairwise(edges)]

@@ -21,14 +21,20 @@ def montage(panels: list[NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def enlarged(image: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Every pixel (Y, X) as a square of `factor` pixels."""
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+    """Every pixel (..., Y, X) as a square of `factor` pixels."""
+    return image.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
-def middle(image: NDArray[Any], side: int, step: int | tuple[int, ...]) -> NDArray[Any]:
+def binned(fine: NDArray[Any], factor: int) -> NDArray[Any]:
+    """The mean over factor × factor pixels, (..., kY, kX) -> (..., Y, X): what a raw pixel sees of the fine grid."""
+    y, x = fine.shape[-2:]
+    return fine.reshape(*fine.shape[:-2], y // factor, factor, x // factor, factor).mean(axis=(-3, -1))  # type: ignore[no-any-return]
+
+
+def middle(image: NDArray[Any], side: int | tuple[int, ...], step: int | tuple[int, ...]) -> NDArray[Any]:
     """The middle of an image, at most `side` pixels and a multiple of `step` along each axis; contiguous."""
-    steps = np.broadcast_to(step, image.ndim)
-    sizes = [min(n, side) // s * s for n, s in zip(image.shape, steps, strict=True)]
+    sides, steps = np.broadcast_to(side, image.ndim), np.broadcast_to(step, image.ndim)
+    sizes = [min(n, most) // s * s for n, most, s in zip(image.shape, sides, steps, strict=True)]
     starts = [(n - size) // 2 for n, size in zip(image.shape, sizes, strict=True)]
     return np.ascontiguousarray(image[tuple(slice(n, n + size) for n, size in zip(starts, sizes, strict=True))])
 

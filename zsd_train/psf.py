@@ -5,6 +5,8 @@ non-negative, and sums to 1, so that blurring conserves flux. Where PSFs come fr
 (measured), `otf` (files of transfer functions).
 """
 
+from functools import reduce
+
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
@@ -21,14 +23,22 @@ KEPT_ENERGY = 0.99  # share of the flux inside the crop; the Airy tail falls so 
 NYQUIST_FWHM_PX = 2.0
 
 
-def gaussian_psf(sigma_px: float) -> Array:
-    """Gaussian PSF of standard deviation `sigma_px` (pixels of the returned grid), cut at 4 σ; (Y, X), sums to 1."""
-    if not 0 < sigma_px < 100:
-        raise InputError(f"PSF sigma {sigma_px} px must be above 0 and below 100 pixels")
+def gaussian_psf(*sigma_px: float) -> Array:
+    """Gaussian PSF, cut at 4 σ; sums to 1.
+
+    `sigma_px` are standard deviations in pixels of the returned grid: one for Y and X gives (Y, X); one for Z and one
+    for Y and X give (Z, Y, X).
+    """
+    for sigma in sigma_px:
+        if not 0 < sigma < 100:
+            raise InputError(f"PSF sigma {sigma} px must be above 0 and below 100 pixels")
+    lines = [_gaussian_line(sigma) for sigma in (*sigma_px, sigma_px[-1])]
+    return _unit_sum(reduce(np.multiply.outer, lines))
+
+
+def _gaussian_line(sigma_px: float) -> Array:
     radius = max(1, int(np.ceil(4 * sigma_px)))
-    x = np.arange(-radius, radius + 1)
-    line = np.exp(-0.5 * (x / sigma_px) ** 2)
-    return _unit_sum(np.outer(line, line))
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_px) ** 2)  # type: ignore[no-any-return]
 
 
 def prepare_psf(
@@ -110,6 +120,14 @@ def resampled(psf: Array, middle: Array, steps: Array, radii: NDArray[np.integer
         new_edges = centre + step * (np.arange(2 * radius + 2) - radius - 0.5)
         psf = np.diff(CubicSpline(edges, flux, axis)(new_edges), axis=axis)
     return psf
+
+
+def with_slices(psf: Array, distance: int) -> Array:
+    """A PSF (Z, Y, X) for a stack of which every `distance`-th slice was taken; odd-sized, sums to 1."""
+    middle = (np.asarray(psf.shape) - 1) / 2
+    radii = np.array(psf.shape) // 2
+    radii[0] = max(1, psf.shape[0] // 2 // distance)
+    return _unit_sum(np.clip(resampled(psf, middle, np.array([distance, 1.0, 1.0]), radii), 0, None))
 
 
 def fwhm_px(psf: Array) -> Array:

@@ -11,6 +11,7 @@ from scipy.signal import fftconvolve
 
 from zsd_runtime.errors import InputError, size_text
 from zsd_train.optics import Optics, widefield_psf
+from zsd_train.pictures import binned
 
 Array = NDArray[np.float64]
 UPSAMPLE = 2  # the truth lives on a grid twice as fine as the camera's, in Y and X
@@ -118,7 +119,7 @@ def simulate(
     if len(shape) == 3:
         blurred = blurred[planes // 2 :: planes]
         structure = structure.reshape(shape[0], planes, *fine[1:]).mean(axis=1)
-    raw = np.clip(mean_pool(blurred), 0, None)
+    raw = np.clip(binned(blurred, UPSAMPLE), 0, None)
     electrons = raw * (photons / raw.max())
     truth = structure * (camera.gain * photons / raw.max())
     return Simulation(
@@ -129,12 +130,6 @@ def simulate(
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um if len(shape) == 3 else None,
     )
-
-
-def mean_pool(fine: Array) -> Array:
-    """Average 2 × 2 pixels (..., 2Y, 2X) -> (..., Y, X): what a raw pixel sees of the fine grid, mean conserved."""
-    y, x = fine.shape[-2:]
-    return fine.reshape(*fine.shape[:-2], y // 2, 2, x // 2, 2).mean(axis=(-3, -1))
 
 
 def _volume(shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -> Array:

@@ -1,21 +1,10 @@
-"""One linear training loop; the run folder that it writes; resuming and loading one.
+"""One linear training loop."""
 
-RUN/config.toml            the choices made, and what was measured on the data
-RUN/weights.safetensors    the averaged weights that validated best
-RUN/state.safetensors      everything else that resuming needs
-RUN/sample.tif             the middle of the first image: export tests and measures the network on it
-RUN/psf.tif metrics.csv preview.png tensorboard/
-"""
-
-import csv
-import hashlib
-import json
 import logging
 import math
 import signal
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,53 +15,37 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import scipy.ndimage as ndi
-import tifffile
-import tomli_w
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import cannot_write, written_whole
-from zsd_runtime.images import Image, write_image
 from zsd_runtime.tiling import round_up
 from zsd_train.config import TrainConfig, make_config
-from zsd_train.losses import OTF, crop, data_term, hessian, otf_of, reblurred, total_variation
-from zsd_train.networks.dual_stage import DualStageUNet, Restored
+from zsd_train.frames import Frame, Shape, planes
+from zsd_train.losses import Reblur, crop, data_term, gap_amended, hessian, total_variation
+from zsd_train.networks.dual_stage import DualStage, Restored, build
 from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
-from zsd_train.pairs import Pairs, Sampler, dihedral
+from zsd_train.pairs import Pairs, Sampler
 from zsd_train.pictures import enlarged, middle, montage
+from zsd_train.psf import with_slices
+from zsd_train.run import Run, config_to_resume, load_run, sha256, write_array, write_config
+from zsd_train.state import Log, State
 
-DEFAULT_MINUTES = 4.0
+DEFAULT_MINUTES = {2: 4.0, 3: 15.0}
 WARM_UP_STEPS = 100  # in which the learning rate rises
-VALIDATIONS = 40  # in a budget
+VALIDATIONS = {2: 40, 3: 20}  # in a budget
+HELD_OUT = {2: 64, 3: 12}  # tiles at most: in 3D each costs as much as a step
 SECONDS_BETWEEN_SAVES = 60.0
 TURNED = 4  # validations in a row that are significantly worse than the best one end the training
-PREVIEW_SIDE = 256  # raw pixels
-SAMPLE_SIDE = 512  # raw pixels of the training data kept with the run
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training's result, as `load_run` reads it from its folder.
-
-    network : with the kept weights, on the CPU, in fp32, evaluation mode · psf : (Y, X) on the deconvolved grid ·
-    sample : (Y, X), counts, some of the training data · offset, scale : networks see ``(counts - offset) / scale`` ·
-    pixel_size_um : of the raw grid, if known · measured : what was found out about the data and the training.
-    """
-
-    folder: Path
-    config: TrainConfig
-    network: DualStageUNet
-    psf: NDArray[np.float64]
-    sample: NDArray[np.float64]
-    offset: float
-    scale: float
-    pixel_size_um: float | None
-    measured: dict[str, Any]
+# Raw pixels of the middle of the data: of the preview, and of what is kept with the run.
+PREVIEW: dict[int, Shape] = {2: (256, 256), 3: (8, 192, 192)}
+SAMPLE: dict[int, Shape] = {2: (512, 512), 3: (32, 256, 256)}
+# In 3D a margin as wide as the PSF, which defocus makes wide, would be most of a patch; `Reblur` makes up for the rest.
+LARGEST_MARGIN = (6, 8, 8)
+LAYOUT = {"yx": torch.channels_last, "zyx": torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
@@ -105,21 +78,23 @@ def train(
     out: str | Path = "run",
     *,
     pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Run:
-    """Train a dual-stage network on noisy images alone (ZS-DeconvNet 2D, Qiao et al. 2024, eq. 2-6).
+    """Train a dual-stage network on noisy images alone (ZS-DeconvNet, Qiao et al. 2024, eq. 2-9).
 
     Parameters
     ----------
     images : list of ndarray
-        (Y, X) camera counts, any real dtype, all of one kind of sample and one camera setting.
+        (Y, X), or volumes (Z, Y, X), also memory-mapped: camera counts, any real dtype, all of one kind of sample and
+        one camera setting.
     psf : ndarray
-        (Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_train.psf`.
+        ([Z,] Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_train.psf`.
     config : TrainConfig
     out : path
         The run folder; must be new unless `resume`.
-    pixel_size_um : float
+    pixel_size_um, z_step_um : float
         Of the raw grid, kept with the run.
     resume : bool
         Go on with an interrupted run of the same images; bit for bit the same as without interruption on the CPU.
@@ -134,62 +109,73 @@ def train(
         After Ctrl-C, once everything is saved.
     """
     out = Path(out)
-    config = config or make_config()
-    frames = [np.asarray(image).astype(np.float64) for image in images]
-    _check(frames, psf, config)
-    data_sha256, psf_sha256 = _sha256(frames), _sha256([psf.astype(np.float32)])
+    images = [np.asanyarray(image) for image in images]  # mapped files stay on the disk
+    config = _for_images(config or make_config(), images, psf)
+    hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
     if resume:
-        config = _config_to_resume(out, config, {"data_sha256": data_sha256, "psf_sha256": psf_sha256})
+        config = config_to_resume(out, config, hashes)
     elif (out / "state.safetensors").exists():
         raise InputError(f"{out} already holds a run: choose another --out, or go on with it with --resume")
 
     # Data: what the camera does to light, and the range that the network sees.
-    noise = _noise(frames, config)
-    offset, scale = noise.offset, _scale(frames, noise.offset)
-    upsample, step_px = config.network.upsample, 2**config.network.depth
-    margin = round_up(math.ceil(psf.shape[0] // 2 / upsample), step_px // 2)
+    shown = planes(images)
+    noise = _noise(shown, config)
+    offset, scale = noise.offset, _scale(shown, noise.offset)
+    if config.scheme == "auto":
+        config = config.model_copy(update={"scheme": _scheme(noise, config)})
+    odd_even = config.scheme == "odd-even"
+    patch, kernel = _patch(config, images, odd_even), with_slices(psf, 2) if odd_even else psf
+    margin = _margin(kernel, config)
 
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
     fabric = Fabric(accelerator=_accelerator(config), devices=1, precision=_precision(config))
-    network = DualStageUNet(**config.network.model_dump())
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(config.network, config.axes).to(memory_format=LAYOUT[config.axes])  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     model, optimizer = fabric.setup(network, optimizer)
+    model.mark_forward_method("denoised")
     device = fabric.device
+    rng = np.random.default_rng(config.seed)
     sampler = Sampler(
-        frames, noise, offset=offset, scale=scale, patch=config.patch, margin=margin, holdout=config.holdout,
-        recorruption=config.recorruption, alpha=config.alpha, seed=config.seed, device=device,
+        [Frame.of(image, config.holdout, rng) for image in images], noise, offset=offset, scale=scale, patch=patch,
+        margin=margin, scheme="odd-even" if odd_even else config.recorruption, alpha=config.alpha, device=device,
     )  # fmt: skip
-    held_out = sampler.held_out(config.seed)
-    otfs = _otfs(psf, sampler.size * upsample, device)
+    held_out = sampler.held_out(config.seed, HELD_OUT[len(patch)])
+    reblur = Reblur(
+        torch.tensor(kernel, dtype=torch.float32, device=device), sampler.size, margin, config.network.upsample
+    )
     where = torch.Generator().manual_seed(config.seed)
     grain = torch.Generator(device).manual_seed(config.seed + 1)
-    state = _State(network, optimizer, where, grain)
+    state = State(network, optimizer, where, grain)
 
-    sample = middle(frames[0], SAMPLE_SIDE, step_px)
+    sample = middle(images[0], SAMPLE[len(patch)], network.step).astype(np.float64)
+    sizes = {"pixel_size_um": pixel_size_um, "z_step_um": z_step_um}
     measured = {
-        "offset": offset, "scale": scale, "noise": asdict(noise), "data_sha256": data_sha256, "psf_sha256": psf_sha256,
-        "images": [list(f.shape) for f in frames], "psf_shape": list(psf.shape),
+        "offset": offset, "scale": scale, "noise": asdict(noise), **hashes, "margin": list(margin),
+        "images": [list(image.shape) for image in images], "psf_shape": list(psf.shape),
         "versions": {name: version(name) for name in ("torch", "numpy", "lightning-fabric")},
-    } | ({"pixel_size_um": pixel_size_um} if pixel_size_um else {})  # fmt: skip
+    } | {name: size for name, size in sizes.items() if size}  # fmt: skip
     with _writing(out):
         if resume:
             state.load(out)
         else:
             out.mkdir(parents=True, exist_ok=True)
-            write_plane(out / "psf.tif", psf, pixel_size_um / upsample if pixel_size_um else None)
-            write_plane(out / "sample.tif", sample, pixel_size_um)
-            _write_config(out, config, measured)
+            fine = pixel_size_um / config.network.upsample if pixel_size_um else None
+            write_array(out / "psf.tif", psf, fine, z_step_um)
+            write_array(out / "sample.tif", sample, pixel_size_um, z_step_um)
+            write_config(out, config, measured)
 
-    minutes = config.minutes or DEFAULT_MINUTES
+    minutes = config.minutes or DEFAULT_MINUTES[len(patch)]
+    validations = VALIDATIONS[len(patch)]
     started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
     stop_reason = ""
     if noise.correlated:
         warning = f"warning: {correlated_noise(noise.correlated)}"
+        if odd_even:
+            warning += "; trained on odd and even slices, whose noise differs"
         report(Progress(state.step, 0, 0, 0, math.nan, math.nan, math.nan, warning))
     loss = denoising = deconvolution = torch.tensor(math.nan)  # until the first step; a finished run makes none
-    with _writing(out), _interruptible() as interrupted, _Log(out, state.step) as log:
+    with _writing(out), _interruptible() as interrupted, Log(out, state.step) as log:
         while not stop_reason:
             seconds = time.monotonic() - started
             fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))
@@ -198,8 +184,8 @@ def train(
 
             if fraction < 1:
                 pairs = sampler.draw(config.batch, where, grain)
-                restored = model(pairs.recorrupted.contiguous(memory_format=torch.channels_last))
-                loss, denoising, deconvolution = losses(restored, pairs, otfs, config, margin)
+                restored = model(pairs.noisy.contiguous(memory_format=LAYOUT[config.axes]))
+                loss, denoising, deconvolution = losses(restored, pairs, _gap(model, pairs, margin), reblur, config)
                 optimizer.zero_grad()
                 fabric.backward(loss)
                 fabric.clip_gradients(model, optimizer, max_norm=1.0)
@@ -210,9 +196,9 @@ def train(
             state.seconds = time.monotonic() - started
             message = ""
             # Counted rather than compared with a share of the budget, which a resumed run may have changed.
-            if math.floor(fraction * VALIDATIONS) != state.validated:
-                state.validated = math.floor(fraction * VALIDATIONS)
-                errors = _validate(state, held_out, otfs, config, margin, fabric)
+            if math.floor(fraction * validations) != state.validated:
+                state.validated = math.floor(fraction * validations)
+                errors = _validate(state, held_out, reblur, config, fabric)
                 message = state.judge(errors)
                 log.write(state, group["lr"], loss, denoising, deconvolution)
                 _write_preview(out, state, sample, offset, scale)
@@ -238,7 +224,7 @@ def train(
                 state.save(out)
     if interrupted.is_set():
         raise Interrupted(f"{stop_reason}, saved in {out}: go on with --resume")
-    _write_config(out, config, measured | {
+    write_config(out, config, measured | {
         "steps": state.step, "kept_step": state.best_step, "seconds": round(state.seconds, 1),
         "held_out_error": float(state.best_errors.mean()) if state.best_errors.numel() else math.nan,
         "stopped": stop_reason,
@@ -247,139 +233,40 @@ def train(
 
 
 def losses(
-    restored: Restored, pairs: Pairs, otfs: OTF, config: TrainConfig, margin: int
+    restored: Restored, pairs: Pairs, gap: Tensor | None, reblur: Reblur, config: TrainConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(L, L_den, data term of L_dec) of eq. 4-6; each sample is blurred by the PSF turned as its patch was."""
-    upsample, squared = config.network.upsample, config.loss == "mse"
-    deconvolved = restored.deconvolved
-    blurred = reblurred(deconvolved, otfs[pairs.orientation], upsample, margin)
-    denoising = data_term(crop(restored.denoised, margin), pairs.target, squared=squared, weight=pairs.weight)
-    deconvolution = data_term(blurred, pairs.target, squared=squared, weight=pairs.weight)
-    regularisation = config.hessian_weight * hessian(deconvolved)
+    """(L, L_den, data terms of L_dec) of eq. 4-6, and with a `gap` of eq. 8 and 9."""
+    squared = config.loss == "mse"
+
+    def data_terms(prediction: Tensor) -> Tensor:
+        term = data_term(prediction, pairs.target, squared=squared, weight=pairs.weight)
+        if gap is None or not config.gap_weight:
+            return term
+        amended = gap_amended(prediction, pairs.target, gap, squared=squared, weight=pairs.weight)
+        return term + config.gap_weight * amended
+
+    denoising = data_terms(crop(restored.denoised, reblur.margin))
+    deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation))
+    regularisation = config.hessian_weight * hessian(restored.deconvolved)
     if config.tv_weight:
-        regularisation = regularisation + config.tv_weight * total_variation(deconvolved)
+        regularisation = regularisation + config.tv_weight * total_variation(restored.deconvolved)
     if config.l1_weight:
-        regularisation = regularisation + config.l1_weight * deconvolved.abs().mean()
+        regularisation = regularisation + config.l1_weight * restored.deconvolved.abs().mean()
     mu = config.denoising_weight
     return mu * denoising + (1 - mu) * (deconvolution + regularisation), denoising, deconvolution
 
 
-def load_run(folder: str | Path) -> Run:
-    """Read a run folder.
-
-    Raises
-    ------
-    InputError
-        When it is not one, or never finished a validation.
-    """
-    folder = Path(folder)
-    if not (folder / "config.toml").exists():
-        raise InputError(f"{folder} is not a run: it has no config.toml; give the --out of `zsd train`")
-    if not (folder / "weights.safetensors").exists():
-        raise InputError(f"{folder} holds no weights: its training was interrupted before the first; --resume it")
-    try:
-        stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-        config, measured = make_config(**stored["config"]), stored["measured"]
-        network = DualStageUNet(**config.network.model_dump())
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
-        psf, sample = (tifffile.imread(folder / name).astype(np.float64) for name in ("psf.tif", "sample.tif"))
-    except (KeyError, OSError, RuntimeError, SafetensorError, tomllib.TOMLDecodeError, tifffile.TiffFileError) as error:
-        raise InputError(f"{folder} is damaged ({error}): train again") from error
-    return Run(
-        folder, config, network.eval(), psf / psf.sum(), sample, measured["offset"], measured["scale"],
-        measured.get("pixel_size_um"), measured,
-    )  # fmt: skip
-
-
-def write_plane(path: Path, plane: NDArray[np.float64], pixel_size_um: float | None) -> None:
-    """Write (Y, X) as a float32 TIFF with its pixel size."""
-    size = (pixel_size_um, pixel_size_um) if pixel_size_um else None
-    write_image(path, Image(plane.astype(np.float32), "YX", size))
-
-
-class _State:
-    """All that changes while training, so that saving and resuming are one list of things."""
-
-    def __init__(
-        self, network: DualStageUNet, optimizer: torch.optim.Optimizer, where: torch.Generator, grain: torch.Generator
-    ) -> None:
-        self.network, self.optimizer = network, optimizer
-        self.generators = {"where": where, "grain": grain}
-        self.step, self.seconds, self.validated = 0, 0.0, -1
-        self.turned, self.best_step = 0, 0
-        self.averaged = _copy(network)
-        self.best = _copy(network)
-        self.best_errors = torch.empty(0)
-        self.latest = math.nan
-
-    def average(self, decay: float) -> None:
-        """Exponential moving average of the weights; the first steps, far from anywhere, are forgotten sooner."""
-        decay = min(decay, self.step / (self.step + 10))
-        with torch.no_grad():
-            current = list(self.network.state_dict().values())
-            torch._foreach_lerp_(list(self.averaged.values()), current, 1 - decay)
-
-    def judge(self, errors: Tensor) -> str:
-        """Keep the averaged weights if the held-out `errors` (one a tile) are the best so far; count if they turned."""
-        self.latest = float(errors.mean())
-        difference = errors - self.best_errors if self.best_errors.numel() == errors.numel() else -errors
-        if not errors.numel() or difference.mean() < 0:  # without held-out tiles the latest weights are kept
-            self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
-            self.best_errors, self.best_step, self.turned = errors, self.step, 0
-            return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
-        # Paired over tiles: the noise of the targets is the same in both and cancels.
-        worse = difference.mean() > 2 * difference.std() / math.sqrt(errors.numel())
-        self.turned = self.turned + 1 if worse else 0
-        return f"held-out error {errors.mean():.5f}, best {self.best_errors.mean():.5f} at step {self.best_step}"
-
-    def save(self, folder: Path) -> None:
-        adam = {
-            f"adam.{name}.{i}": tensor
-            for i, entry in self.optimizer.state_dict()["state"].items()
-            for name, tensor in entry.items()
-        }
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()} | adam
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
-        tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
-        tensors["best_errors"] = self.best_errors
-        numbers = {k: getattr(self, k) for k in ("step", "seconds", "validated", "turned", "best_step")}
-        with written_whole(folder / "weights.safetensors") as temporary:
-            save_file(_plain(self.best), temporary)
-        with written_whole(folder / "state.safetensors") as temporary:
-            save_file(_plain(tensors), temporary, {"numbers": json.dumps(numbers)})
-
-    def load(self, folder: Path) -> None:
-        try:
-            with safe_open(folder / "state.safetensors", "pt") as file:  # type: ignore[no-untyped-call]
-                numbers = json.loads(file.metadata()["numbers"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            best = load_file(folder / "weights.safetensors")
-        except Exception as error:
-            raise InputError(f"{folder} cannot be resumed ({error}): train again into another folder") from error
-        for key, value in numbers.items():
-            setattr(self, key, value)
-        self.network.load_state_dict(_under("network.", tensors))
-        for name, tensor in _under("averaged.", tensors).items():
-            self.averaged[name].copy_(tensor)
-        self.best = {name: tensor.to(self.averaged[name].device) for name, tensor in best.items()}
-        self.best_errors = tensors["best_errors"]
-        entries: dict[int, dict[str, Tensor]] = {}
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for key, tensor in _under("adam.", tensors).items():
-            name, index = key.rsplit(".", 1)
-            parameter = parameters[int(index)]
-            if tensor.shape == parameter.shape:  # fused Adam walks through memory: it needs the parameter's layout
-                tensor = torch.empty_like(parameter).copy_(tensor)
-            entries.setdefault(int(index), {})[name] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
-        for name, generator in self.generators.items():
-            generator.set_state(tensors[f"generator.{name}"])
+@torch.no_grad()
+def _gap(model: Any, pairs: Pairs, margin: Shape) -> Tensor | None:
+    """G of eq. 8: by how much the slices that are compared differ, as far as the first stage can tell today."""
+    if pairs.whole is None or pairs.lead is None:
+        return None
+    whole = model.denoised(pairs.whole.contiguous(memory_format=torch.channels_last_3d)).float()
+    return crop(pairs.lead[:, None, None, None, None] * (whole[:, :, ::2] - whole[:, :, 1::2]), margin)
 
 
 @torch.no_grad()
-def _validate(
-    state: _State, held_out: Pairs | None, otfs: OTF, config: TrainConfig, margin: int, fabric: Fabric
-) -> Tensor:
+def _validate(state: State, held_out: Pairs | None, reblur: Reblur, config: TrainConfig, fabric: Fabric) -> Tensor:
     """Held-out error of the averaged weights, one number a tile: µ·(denoising)² + (1 − µ)·(deconvolution)².
 
     The tiles' noise was never a target, so the expectation is the true error plus a constant, whatever was learnt.
@@ -387,61 +274,30 @@ def _validate(
     if held_out is None:
         return torch.empty(0)
     network = _with_weights(state.network, state.averaged)
-    mu, tiles = config.denoising_weight, []
-    for i in range(0, len(held_out.target), 8):
-        part = slice(i, i + 8)
+    mu, tiles, batch = config.denoising_weight, [], 2 * config.batch
+    for i in range(0, len(held_out.target), batch):
+        part = slice(i, i + batch)
         with fabric.autocast():
-            restored = network(held_out.recorrupted[part].contiguous(memory_format=torch.channels_last))
-        blurred = reblurred(restored.deconvolved.float(), otfs[:1], config.network.upsample, margin)
+            restored = network(held_out.noisy[part].contiguous(memory_format=LAYOUT[config.axes]))
+        blurred = reblur(restored.deconvolved.float(), held_out.orientation[part])
         target, weight = held_out.target[part], held_out.weight[part]
-        for share, image in ((mu, crop(restored.denoised.float(), margin)), (1 - mu, blurred)):
-            tiles.append(share * ((image - target).square() * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))
+        for share, image in ((mu, crop(restored.denoised.float(), reblur.margin)), (1 - mu, blurred)):
+            errors, weights = ((image - target).square() * weight).flatten(1), weight.flatten(1)
+            tiles.append(share * errors.sum(1) / weights.sum(1))
     return (torch.cat(tiles[::2]) + torch.cat(tiles[1::2])).cpu()
 
 
 @torch.no_grad()
-def _write_preview(folder: Path, state: _State, sample: NDArray[np.float64], offset: float, scale: float) -> None:
-    """noisy | denoised | deconvolved of the middle of the sample, on the fine grid."""
-    step, k = state.network.step, state.network.upsample
-    view = middle(sample, PREVIEW_SIDE, step)
+def _write_preview(folder: Path, state: State, sample: NDArray[np.float64], offset: float, scale: float) -> None:
+    """noisy | denoised | deconvolved of the middle of the sample, of volumes its middle slice, on the fine grid."""
+    k = state.network.upsample
+    view = middle(sample, PREVIEW[sample.ndim], state.network.step)
     device = next(iter(state.best.values())).device
     batch = torch.tensor((view[None, None] - offset) / scale, dtype=torch.float32, device=device)
-    denoised, deconvolved = (t[0, 0].float().cpu().numpy() for t in _with_weights(state.network, state.best)(batch))
+    restored = (t[0, 0].float().cpu().numpy() for t in _with_weights(state.network, state.best)(batch))
+    noisy, denoised, deconvolved = (a if a.ndim == 2 else a[len(a) // 2] for a in (view, *restored))
     with written_whole(folder / "preview.png") as temporary:
-        iio.imwrite(temporary, montage([enlarged(view, k), enlarged(denoised, k), deconvolved]), extension=".png")
-
-
-class _Log:
-    """metrics.csv and TensorBoard scalars; both go on where an interrupted run left them."""
-
-    FIELDS = ("step", "seconds", "steps_per_second", "learning_rate", "loss", "denoising", "deconvolution",
-              "held_out_error", "best_held_out_error")  # fmt: skip
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder, self.step = folder, step
-
-    def __enter__(self) -> "_Log":
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.file = (self.folder / "metrics.csv").open("a" if self.step else "w", newline="")
-        self.rows = csv.writer(self.file)
-        if not self.step:
-            self.rows.writerow(self.FIELDS)
-        self.board = SummaryWriter(self.folder / "tensorboard", purge_step=self.step or None)  # type: ignore[no-untyped-call]
-        return self
-
-    def write(self, state: _State, lr: float, loss: Tensor, denoising: Tensor, deconvolution: Tensor) -> None:
-        speed = state.step / max(state.seconds, 1e-9)
-        best = float(state.best_errors.mean()) if state.best_errors.numel() else math.nan
-        numbers = (lr, *(float(x.detach()) for x in (loss, denoising, deconvolution)), state.latest, best)
-        self.rows.writerow([state.step, round(state.seconds, 2), round(speed, 3), *(f"{n:.6g}" for n in numbers)])
-        self.file.flush()
-        for name, number in zip(self.FIELDS[3:], numbers, strict=True):
-            self.board.add_scalar(name, number, state.step)  # type: ignore[no-untyped-call]
-
-    def __exit__(self, *exc: object) -> None:
-        self.file.close()
-        self.board.close()  # type: ignore[no-untyped-call]
+        iio.imwrite(temporary, montage([enlarged(noisy, k), enlarged(denoised, k), deconvolved]), extension=".png")
 
 
 @contextmanager
@@ -471,29 +327,74 @@ def _writing(folder: Path) -> Iterator[None]:
         raise cannot_write(folder, error) from error
 
 
-def _check(frames: list[NDArray[np.float64]], psf: NDArray[np.float64], config: TrainConfig) -> None:
-    if not frames:
+def _for_images(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.float64]) -> TrainConfig:
+    """The configuration for images of their number of axes, once they and the PSF are seen to be fit to train with."""
+    if not images:
         raise InputError("no image to train on: give at least one")
-    for frame in frames:
-        if frame.ndim != 2:
-            raise InputError(f"an image of shape {frame.shape} is not YX: give each plane by itself")
-        size = f"{frame.shape[0]}x{frame.shape[1]}"
-        if min(frame.shape) < config.patch:
+    axes = {2: "yx", 3: "zyx"}.get(psf.ndim)
+    if (
+        axes is None
+        or psf.shape[-1] != psf.shape[-2]
+        or any(n % 2 == 0 for n in psf.shape)
+        or abs(psf.sum() - 1) > 1e-3
+    ):
+        raise InputError(
+            f"the PSF (shape {psf.shape}, sum {psf.sum():.3g}) must be square in Y and X, odd-sized and sum to 1: "
+            "use zsd_train.psf.prepare_psf"
+        )
+    config = config.for_axes(axes)  # type: ignore[arg-type]
+    for image in images:
+        size = size_text(image.shape)
+        if image.ndim != psf.ndim:
+            raise InputError(
+                f"an image of shape {image.shape} is not {axes.upper()} as the PSF is: give planes with a 2D PSF, each "
+                "by itself, or volumes with a 3D one"
+            )
+        if min(image.shape[-2:]) < config.patch:
             raise InputError(
                 f"an image is {size}; training with patch = {config.patch} needs at least "
                 f"{config.patch}x{config.patch}: give a larger image, or a smaller patch (32 at the least)"
             )
-        if not np.isfinite(frame).all():
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise InputError("an image contains NaN or infinity: repair it or leave it out")
-        if np.ptp(frame) == 0:
-            raise InputError(f"an image is constant ({frame.flat[0]:g}): there is nothing to learn from it")
-        if config.network.upsample * min(frame.shape) < max(psf.shape):
-            raise InputError(f"the PSF ({psf.shape[0]} fine pixels) is larger than the image ({size}): crop the PSF")
-    if psf.ndim != 2 or psf.shape[0] != psf.shape[1] or psf.shape[0] % 2 == 0 or abs(psf.sum() - 1) > 1e-3:
+        if image.min() == image.max():
+            raise InputError(f"an image is constant ({image.flat[0]:g}): there is nothing to learn from it")
+        fine = [n * config.network.upsample for n in image.shape[-2:]]
+        if min(fine) < psf.shape[-1] or (image.ndim == 3 and len(image) < psf.shape[0] // 2 + 1):
+            raise InputError(
+                f"the PSF ({size_text(psf.shape)}, fine pixels) is larger than the image ({size}): crop the PSF"
+            )
+    return config
+
+
+def _scheme(noise: NoiseModel, config: TrainConfig) -> str:
+    """Recorruption, unless the noise is not that of single pixels and there are slices to compare instead."""
+    return "odd-even" if noise.correlated and config.axes == "zyx" else "recorrupt"
+
+
+def _patch(config: TrainConfig, images: list[NDArray[Any]], odd_even: bool) -> Shape:
+    """What the losses see: ([slices,] patch, patch)."""
+    if config.axes == "yx":
+        return (config.patch, config.patch)
+    fewest = min(len(image) for image in images)
+    needed = config.slices * (2 if odd_even else 1)
+    if fewest < needed:
+        what = "training on odd and even slices" if odd_even else "training"
         raise InputError(
-            f"the PSF (shape {psf.shape}, sum {psf.sum():.3g}) must be square, odd-sized and sum to 1: "
-            "use zsd_train.psf.prepare_psf"
+            f"a volume has {fewest} slices; {what} with slices = {config.slices} needs at least {needed}: set slices = "
+            f"{fewest * config.slices // needed} with --slices" + (", or use --scheme recorrupt" if odd_even else "")
         )
+    return (config.slices, config.patch, config.patch)
+
+
+def _margin(psf: NDArray[np.float64], config: TrainConfig) -> Shape:
+    """Raw pixels around a patch: what the PSF reaches, rounded so that the whole is on the pooling grid."""
+    radius = math.ceil(psf.shape[-1] // 2 / config.network.upsample)
+    grid = max(1, config.network.step // 2)
+    if psf.ndim == 2:
+        return (round_up(radius, grid),) * 2
+    z, y, x = LARGEST_MARGIN
+    return (min(psf.shape[0] // 2, z), *(round_up(min(radius, most), grid) for most in (y, x)))
 
 
 def _noise(frames: list[NDArray[np.float64]], config: TrainConfig) -> NoiseModel:
@@ -531,54 +432,5 @@ def _precision(config: TrainConfig) -> Any:
     return "bf16-mixed" if fast else "32-true"
 
 
-def _otfs(psf: NDArray[np.float64], size: int, device: torch.device) -> OTF:
-    """Spectra of the PSF in its eight orientations, (8, 1, size, size // 2 + 1)."""
-    kernel = torch.tensor(psf, dtype=torch.float32, device=device)
-    return torch.stack([otf_of(dihedral(kernel, k), (size, size)) for k in range(8)])[:, None]
-
-
-def _sha256(arrays: list[NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) -> TrainConfig:
-    """The stored configuration, with a new budget if one is asked for."""
-    try:
-        stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-        values = stored["config"]
-        changed = [key for key, value in hashes.items() if stored["measured"][key] != value]
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{folder} cannot be resumed: it holds no readable config.toml ({error})") from error
-    if changed:
-        what = "on other images" if "data_sha256" in changed else "with another PSF"
-        raise InputError(f"{folder} was trained {what}: resume with the same, or train into a new folder")
-    if wanted.minutes or wanted.steps:
-        values = {k: v for k, v in values.items() if k not in ("minutes", "steps")}
-        values |= {"minutes": wanted.minutes} if wanted.minutes else {"steps": wanted.steps}
-    return make_config(**values)
-
-
-def _write_config(folder: Path, config: TrainConfig, measured: dict[str, Any]) -> None:
-    with written_whole(folder / "config.toml") as temporary:
-        text = tomli_w.dumps({"config": config.model_dump(exclude_none=True), "measured": measured})
-        temporary.write_text(text, "utf-8")
-
-
-def _with_weights(network: DualStageUNet, weights: dict[str, Tensor]) -> Callable[[Tensor], Restored]:
+def _with_weights(network: DualStage, weights: dict[str, Tensor]) -> Callable[[Tensor], Restored]:
     return lambda x: torch.func.functional_call(network, weights, (x,))  # type: ignore[no-any-return]
-
-
-def _copy(network: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU and contiguous, as safetensors wants them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from zsd_train.config import NetworkConfig, RCANConfig
 from zsd_train.networks.rcan3d import RCAN3D, Window
 from zsd_train.networks.unet import CONV, ConvBlock, UNet, activation, upsampled
 
@@ -82,8 +83,12 @@ class DualStage(nn.Module):
         """How much finer than the input each output is, axis by axis."""
         return [(1,) * len(self.axes), _yx(self.upsample, self.axes)]
 
+    def denoised(self, x: Tensor) -> Tensor:
+        """The first stage alone."""
+        return self.last(self.to_denoised(self.denoised_head(self.denoise(x))))  # type: ignore[no-any-return]
+
     def forward(self, x: Tensor) -> Restored:  # noqa: D102
-        denoised = self.last(self.to_denoised(self.denoised_head(self.denoise(x))))
+        denoised = self.denoised(x)
         features = self.deconvolve(self.between(denoised))
         if self.upsample > 1:
             features = upsampled(features, self.upsample)
@@ -160,6 +165,14 @@ class DualStageRCAN(DualStage):
             axes="zyx", step=(1, 1, 1), upsample=upsample, slope=LEAKY, head_slope=LEAKY, clipped=clipped,
             halo=None if window else (convolutions,) * 3,
         )  # fmt: skip
+
+
+def build(config: NetworkConfig | RCANConfig, axes: str) -> DualStage:
+    """The network that a configuration describes, with random weights."""
+    options = config.model_dump(exclude={"kind"})
+    if config.kind == "unet":
+        return DualStageUNet(**options, axes=axes)
+    return DualStageRCAN(**(options | {"window": None if config.window == "global" else config.window}))
 
 
 def parameter_count(network: nn.Module) -> int:

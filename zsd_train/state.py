@@ -1,0 +1,143 @@
+"""What changes while a network is trained: weights, their average, the best; metrics. Saved, and gone on with."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from zsd_runtime.errors import InputError
+from zsd_runtime.files import written_whole
+from zsd_train.networks.dual_stage import DualStage
+
+
+class State:
+    """All that changes while training, so that saving and resuming are one list of things."""
+
+    def __init__(
+        self, network: DualStage, optimizer: torch.optim.Optimizer, where: torch.Generator, grain: torch.Generator
+    ) -> None:
+        self.network, self.optimizer = network, optimizer
+        self.generators = {"where": where, "grain": grain}
+        self.step, self.seconds, self.validated = 0, 0.0, -1
+        self.turned, self.best_step = 0, 0
+        self.averaged = _copy(network)
+        self.best = _copy(network)
+        self.best_errors = torch.empty(0)
+        self.latest = math.nan
+
+    def average(self, decay: float) -> None:
+        """Exponential moving average of the weights; the first steps, far from anywhere, are forgotten sooner."""
+        decay = min(decay, self.step / (self.step + 10))
+        with torch.no_grad():
+            current = list(self.network.state_dict().values())
+            torch._foreach_lerp_(list(self.averaged.values()), current, 1 - decay)
+
+    def judge(self, errors: Tensor) -> str:
+        """Keep the averaged weights if the held-out `errors` (one a tile) are the best so far; count if they turned."""
+        self.latest = float(errors.mean())
+        difference = errors - self.best_errors if self.best_errors.numel() == errors.numel() else -errors
+        if not errors.numel() or difference.mean() < 0:  # without held-out tiles the latest weights are kept
+            self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
+            self.best_errors, self.best_step, self.turned = errors, self.step, 0
+            return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
+        # Paired over tiles: the noise of the targets is the same in both and cancels.
+        worse = difference.mean() > 2 * difference.std() / math.sqrt(errors.numel())
+        self.turned = self.turned + 1 if worse else 0
+        return f"held-out error {errors.mean():.5f}, best {self.best_errors.mean():.5f} at step {self.best_step}"
+
+    def save(self, folder: Path) -> None:
+        """Write weights.safetensors and state.safetensors."""
+        adam = {
+            f"adam.{name}.{i}": tensor
+            for i, entry in self.optimizer.state_dict()["state"].items()
+            for name, tensor in entry.items()
+        }
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()} | adam
+        tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
+        tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
+        tensors["best_errors"] = self.best_errors
+        numbers = {k: getattr(self, k) for k in ("step", "seconds", "validated", "turned", "best_step")}
+        with written_whole(folder / "weights.safetensors") as temporary:
+            save_file(_plain(self.best), temporary)
+        with written_whole(folder / "state.safetensors") as temporary:
+            save_file(_plain(tensors), temporary, {"numbers": json.dumps(numbers)})
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote."""
+        try:
+            with safe_open(folder / "state.safetensors", "pt") as file:  # type: ignore[no-untyped-call]
+                numbers = json.loads(file.metadata()["numbers"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            best = load_file(folder / "weights.safetensors")
+        except Exception as error:
+            raise InputError(f"{folder} cannot be resumed ({error}): train again into another folder") from error
+        for key, value in numbers.items():
+            setattr(self, key, value)
+        self.network.load_state_dict(_under("network.", tensors))
+        for name, tensor in _under("averaged.", tensors).items():
+            self.averaged[name].copy_(tensor)
+        self.best = {name: tensor.to(self.averaged[name].device) for name, tensor in best.items()}
+        self.best_errors = tensors["best_errors"]
+        entries: dict[int, dict[str, Tensor]] = {}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, tensor in _under("adam.", tensors).items():
+            name, index = key.rsplit(".", 1)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # fused Adam walks through memory: it needs the parameter's layout
+                tensor = torch.empty_like(parameter).copy_(tensor)
+            entries.setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
+        for name, generator in self.generators.items():
+            generator.set_state(tensors[f"generator.{name}"])
+
+
+class Log:
+    """metrics.csv and TensorBoard scalars; both go on where an interrupted run left them."""
+
+    FIELDS = ("step", "seconds", "steps_per_second", "learning_rate", "loss", "denoising", "deconvolution",
+              "held_out_error", "best_held_out_error")  # fmt: skip
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder, self.step = folder, step
+
+    def __enter__(self) -> "Log":
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.file = (self.folder / "metrics.csv").open("a" if self.step else "w", newline="")
+        self.rows = csv.writer(self.file)
+        if not self.step:
+            self.rows.writerow(self.FIELDS)
+        self.board = SummaryWriter(self.folder / "tensorboard", purge_step=self.step or None)  # type: ignore[no-untyped-call]
+        return self
+
+    def write(self, state: State, lr: float, loss: Tensor, denoising: Tensor, deconvolution: Tensor) -> None:
+        """One line, after a validation."""
+        speed = state.step / max(state.seconds, 1e-9)
+        best = float(state.best_errors.mean()) if state.best_errors.numel() else math.nan
+        numbers = (lr, *(float(x.detach()) for x in (loss, denoising, deconvolution)), state.latest, best)
+        self.rows.writerow([state.step, round(state.seconds, 2), round(speed, 3), *(f"{n:.6g}" for n in numbers)])
+        self.file.flush()
+        for name, number in zip(self.FIELDS[3:], numbers, strict=True):
+            self.board.add_scalar(name, number, state.step)  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *exc: object) -> None:
+        self.file.close()
+        self.board.close()  # type: ignore[no-untyped-call]
+
+
+def _copy(network: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU and contiguous, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
