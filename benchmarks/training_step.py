@@ -64,7 +64,7 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 restored = network(pairs.noisy.contiguous(memory_format=torch.channels_last))
             restored = type(restored)(*(t.float() for t in restored))
-            loss, _, _ = losses(restored, pairs, None, reblur, config)
+            loss, _, _ = losses(restored, pairs, None, reblur, None, config)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

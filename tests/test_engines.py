@@ -2,6 +2,7 @@
 
 import builtins
 import importlib.util
+import subprocess
 import sys
 import weakref
 from dataclasses import replace
@@ -34,6 +35,27 @@ def expected(package, image):
 def difference(result, expected):
     pairs = ((result.denoised, expected.denoised), (result.deconvolved, expected.deconvolved))
     return max(float(np.abs(a - b).max() / np.ptp(b)) for a, b in pairs)
+
+
+SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from zsd_runtime.engines.openvino import OpenVINO
+
+onnx = Path(sys.argv[1]).read_bytes()
+first, second = OpenVINO(onnx), OpenVINO(onnx)
+first.close(), second.close()
+del first, second
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@needs_openvino
+def test_a_signal_after_openvino_does_not_end_the_process(package):
+    command = [sys.executable, "-c", SIGNALLED, str(package / "model.onnx")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "handled")
 
 
 @needs_openvino

@@ -17,7 +17,7 @@ from zsd_runtime.normalize import Linear
 from zsd_train.pictures import middle
 from zsd_train.run import load_run
 
-TEST_SIDE = 256  # pixels of the test tensors
+TEST = {2: (256, 256), 3: (16, 96, 96)}  # pixels of the test tensors
 
 
 def export(
@@ -72,9 +72,11 @@ def export(
             f"{trained.sample.max():g}): export with --input float32"
         )
     network = trained.network
+    if precision == "int8" and network.kind != "unet":
+        raise InputError(f"int8 is for U-Nets, and the run's network is {network.kind}: export with --precision fp16")
     normalised = ((trained.sample - trained.offset) / trained.scale).astype(np.float32)
     exact = to_onnx(network)
-    parity(network, exact, middle(normalised, TEST_SIDE, network.step))
+    parity(network, exact, middle(normalised, TEST[normalised.ndim], network.step))
     # Of the exact graph: where an int8 graph rounds, the faintest trace of a border can turn a whole step.
     halo = halo_of(network, exact, normalised)
     onnx, losses = exact, {}
@@ -87,7 +89,7 @@ def export(
         intensities = replace(intensities, before=Linear(), after=Linear())
     contents = Contents(
         name=name or name_after(trained.folder.resolve().name),
-        summary="Zero-shot denoising and deconvolution (ZS-DeconvNet 2D), trained by zsd on noisy images alone.",
+        summary="Zero-shot denoising and deconvolution (ZS-DeconvNet), trained by zsd on noisy images alone.",
         origin=f"It was trained by zsd {version('zsd')} on noisy images alone, without clean data, and is meant for "
         "images of the same sample, camera setting and optics.",
         validation=f"Held-out mean squared error of the training: {trained.measured.get('held_out_error', 'none')}\n"
@@ -106,7 +108,7 @@ def export(
             "measured": trained.measured,
         },
     )
-    write(package, contents, onnx, middle(trained.sample, TEST_SIDE, network.step).astype(input))
+    write(package, contents, onnx, middle(trained.sample, TEST[normalised.ndim], network.step).astype(input))
     return package
 
 

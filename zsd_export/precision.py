@@ -31,7 +31,8 @@ from zsd_train.run import Run
 LARGEST_LOSS_DB = {"fp16": 0.1, "int8": 0.2}  # of PSNR, for each output
 REMEDY = {"fp16": "export with --precision fp32", "int8": "export with --precision fp16"}
 ACQUISITIONS = 2  # simulated to measure a loss
-CALIBRATION_SIDE = 128  # pixels of a patch: the inputs of all its convolutions are in memory at once
+# Pixels in Y and X of a patch, by its number of axes: the inputs of all its convolutions are in memory at once.
+CALIBRATION_SIDE = {2: 128, 3: 64}
 
 Limits = tuple[int, int]
 INT8: Limits = (-127, 127)  # symmetric
@@ -41,7 +42,7 @@ Array = NDArray[np.float32]
 
 
 def quantized(onnx: bytes, image: Array) -> bytes:
-    """The graph with int8 convolutions, calibrated on patches of a normalised `image` (y, x)."""
+    """The graph with int8 convolutions, calibrated on patches of a normalised `image` ([z,] y, x)."""
     model = onnx_module.load_from_string(onnx)
     graph = model.graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -65,7 +66,7 @@ def quantized(onnx: bytes, image: Array) -> bytes:
 def loss_db(run: Run, image: Array, exact: bytes, reduced: bytes, precision: str) -> dict[str, float]:
     """PSNR (dB) that each output loses with the graph `reduced` in place of `exact`.
 
-    A run holds no clean truth. So what `exact` makes of its normalised `image` (y, x) is taken for one: blurred by
+    A run holds no clean truth. So what `exact` makes of its normalised `image` ([z,] y, x) is taken for one: blurred by
     the PSF, averaged onto the raw grid and exposed anew with the noise that was measured, it is restored by both
     graphs, and their mean squared errors are compared.
 
@@ -115,11 +116,13 @@ def _int8(
     conv: NodeProto, activation: _Activation, weight: Array, bias: Array
 ) -> tuple[list[NodeProto], dict[str, NDArray[np.generic]]]:
     """Let `conv` read rounded tensors; the nodes that round them, and the new initializers."""
-    scale = _scale(np.abs(weight).max((1, 2, 3)), INT8)
-    integer = _integer(weight, scale[:, None, None, None], INT8)
+    channels = weight.reshape(len(weight), -1)
+    scale = _scale(np.abs(channels).max(1), INT8)
+    integer = _integer(channels, scale[:, None], INT8).reshape(weight.shape)
+    voxels = tuple(range(2, weight.ndim))
     # Rounding shifts the mean of what comes out, above all where most of what goes in is near zero; the bias takes
     # the shift back (Nagel et al. 2019, section 4.2, with measured means).
-    shift = weight.sum((2, 3)) @ activation.mean - scale * (integer.sum((2, 3)) @ activation.rounded_mean)
+    shift = weight.sum(voxels) @ activation.mean - scale * (integer.sum(voxels) @ activation.rounded_mean)
     x, w = f"{conv.name}/input", conv.input[1]
     tensors: dict[str, NDArray[np.generic]] = {
         f"{x}_scale": activation.scale, f"{x}_zero": np.array(0, np.uint8),
@@ -140,7 +143,7 @@ def _calibrate(onnx: bytes, names: list[str], image: Array) -> dict[str, _Activa
     means: list[list[Array]] = [[] for _ in names]
     for seen in _seen(onnx, names, image):
         for column, x, scale in zip(means, seen, scales, strict=True):
-            column.append(np.mean([x, scale * _integer(x, scale, UINT8)], axis=(1, 3, 4)))
+            column.append(np.mean([x, scale * _integer(x, scale, UINT8)], axis=(1, *range(3, x.ndim + 1))))
     return {
         name: _Activation(scale, *np.mean(column, axis=0))
         for name, scale, column in zip(names, scales, means, strict=True)
@@ -153,9 +156,10 @@ def _seen(onnx: bytes, names: list[str], image: Array) -> Iterator[list[Array]]:
     del model.graph.output[:]
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    for y in range(0, image.shape[0], CALIBRATION_SIDE):
-        for x in range(0, image.shape[1], CALIBRATION_SIDE):
-            yield session.run(None, {"noisy": image[None, None, y : y + CALIBRATION_SIDE, x : x + CALIBRATION_SIDE]})
+    side = CALIBRATION_SIDE[image.ndim]
+    for y in range(0, image.shape[-2], side):
+        for x in range(0, image.shape[-1], side):
+            yield session.run(None, {"noisy": image[None, None, ..., y : y + side, x : x + side]})
 
 
 def _scale(largest: Array, integers: Limits) -> Array:

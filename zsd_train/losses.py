@@ -1,6 +1,6 @@
 """Losses of ZS-DeconvNet: pure functions of tensors, equation numbers of its paper's principle page."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -40,11 +40,60 @@ def crop(image: Tensor, margin: int | tuple[int, ...]) -> Tensor:
     return image[_box((m, n - m) for m, n in zip(margins, image.shape[-len(margins) :], strict=True))]
 
 
-def data_term(prediction: Tensor, target: Tensor, *, squared: bool, weight: Tensor | None = None) -> Tensor:
-    """Mean of the absolute or squared difference; `weight` (same shape, 0..1) says which pixels count."""
+def data_term(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    squared: bool,
+    weight: Tensor | None = None,
+    equalise: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Mean of the absolute or squared difference.
+
+    `weight` (same shape, 0 or 1) says which pixels count; `equalise` is a linear filter of the difference.
+    """
     difference = prediction - target
+    if weight is not None:
+        difference = difference * weight
+    if equalise is not None:
+        difference = equalise(difference)
     error = difference.square() if squared else difference.abs()
-    return error.mean() if weight is None else (error * weight).sum() / weight.sum().clamp(min=1)
+    return error.mean() if weight is None else error.sum() / weight.sum().clamp(min=1)
+
+
+class Equaliser:
+    """A filter that gives back to each spatial frequency of a residual what the PSF took from it.
+
+    A residual ``deconvolved ∗ PSF − target`` says little of fine detail, which the PSF has weakened: gradient descent
+    on its square finds detail last, after more steps than there is time for. The filter 1/(H + ε), H the contrast that
+    the PSF leaves, makes frequencies count alike, down to those that are weaker than ε. The noise of the target is
+    independent of the prediction, so the minimum stays where it was; only the way there is shorter.
+
+    Parameters
+    ----------
+    psf : Tensor
+        ([z,] y, x) on the deconvolved grid, sum 1.
+    size : tuple of int
+        Raw pixels of a residual.
+    upsample : int
+    weakest : float
+        ε.
+    """
+
+    def __init__(self, psf: Tensor, size: tuple[int, ...], upsample: int, weakest: float) -> None:
+        # On the raw grid; where the PSF is larger than the residual, folded, as its frequencies ask for.
+        fine = [upsample if i >= len(size) - 2 else 1 for i in range(len(size))]
+        places = [(torch.arange(n, device=psf.device) // k) % m for n, k, m in zip(psf.shape, fine, size, strict=True)]
+        index = torch.meshgrid(*places, indexing="ij")
+        binned = psf.new_zeros(size).index_put_(index, psf, accumulate=True)
+        self.axes = tuple(range(-len(size), 0))
+        gain = 1 / (torch.fft.rfftn(binned).abs() + weakest)
+        self.gain = gain / gain.square().mean().sqrt()  # white noise keeps its variance
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        """The same shape, (N, 1, [Z,] Y, X)."""
+        size = residual.shape[2:]
+        return torch.fft.irfftn(torch.fft.rfftn(residual, dim=self.axes) * self.gain, s=size, dim=self.axes)
 
 
 class Reblur:
@@ -85,16 +134,6 @@ class Reblur:
 
     def _blurred(self, image: Tensor, otfs: OTF) -> Tensor:
         return crop(blur(torch.nn.functional.pad(image, self.padding), otfs), self.outside)
-
-
-def gap_amended(
-    prediction: Tensor, target: Tensor, gap: Tensor, *, squared: bool, weight: Tensor | None = None
-) -> Tensor:
-    """The gap-aware term of eq. 8 and 9: slices that are compared lie one apart, and `gap` is what that changes.
-
-    gap : G = S_odd(f(z)) − S_even(f(z)) of the denoised whole stack, without gradient.
-    """
-    return data_term(prediction, target + gap, squared=squared, weight=weight)
 
 
 def hessian(image: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from zsd_runtime.files import cannot_write, written_whole
 from zsd_runtime.tiling import round_up
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.frames import Frame, Shape, planes
-from zsd_train.losses import Reblur, crop, data_term, gap_amended, hessian, total_variation
+from zsd_train.losses import Equaliser, Reblur, crop, data_term, hessian, total_variation
 from zsd_train.networks.dual_stage import DualStage, Restored, build
 from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
 from zsd_train.pairs import Pairs, Sampler
@@ -124,8 +124,8 @@ def train(
     if config.scheme == "auto":
         config = config.model_copy(update={"scheme": _scheme(noise, config)})
     odd_even = config.scheme == "odd-even"
-    patch, kernel = _patch(config, images, odd_even), with_slices(psf, 2) if odd_even else psf
-    margin = _margin(kernel, config)
+    patch, seen_psf = _patch(config, images, odd_even), with_slices(psf, 2) if odd_even else psf
+    margin = _margin(seen_psf, config)
 
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
@@ -141,9 +141,9 @@ def train(
         margin=margin, scheme="odd-even" if odd_even else config.recorruption, alpha=config.alpha, device=device,
     )  # fmt: skip
     held_out = sampler.held_out(config.seed, HELD_OUT[len(patch)])
-    reblur = Reblur(
-        torch.tensor(kernel, dtype=torch.float32, device=device), sampler.size, margin, config.network.upsample
-    )
+    kernel = torch.tensor(seen_psf, dtype=torch.float32, device=device)
+    reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
+    equalise = Equaliser(kernel, patch, config.network.upsample, config.weakest) if config.weakest else None
     where = torch.Generator().manual_seed(config.seed)
     grain = torch.Generator(device).manual_seed(config.seed + 1)
     state = State(network, optimizer, where, grain)
@@ -185,7 +185,9 @@ def train(
             if fraction < 1:
                 pairs = sampler.draw(config.batch, where, grain)
                 restored = model(pairs.noisy.contiguous(memory_format=LAYOUT[config.axes]))
-                loss, denoising, deconvolution = losses(restored, pairs, _gap(model, pairs, margin), reblur, config)
+                loss, denoising, deconvolution = losses(
+                    restored, pairs, _gap(model, pairs, margin), reblur, equalise, config
+                )
                 optimizer.zero_grad()
                 fabric.backward(loss)
                 fabric.clip_gradients(model, optimizer, max_norm=1.0)
@@ -233,20 +235,28 @@ def train(
 
 
 def losses(
-    restored: Restored, pairs: Pairs, gap: Tensor | None, reblur: Reblur, config: TrainConfig
+    restored: Restored,
+    pairs: Pairs,
+    gap: Tensor | None,
+    reblur: Reblur,
+    equalise: Equaliser | None,
+    config: TrainConfig,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(L, L_den, data terms of L_dec) of eq. 4-6, and with a `gap` of eq. 8 and 9."""
+    """(L, L_den, data terms of L_dec) of eq. 4-6; of eq. 8 and 9 where slices are compared that lie one `gap` apart."""
     squared = config.loss == "mse"
 
-    def data_terms(prediction: Tensor) -> Tensor:
-        term = data_term(prediction, pairs.target, squared=squared, weight=pairs.weight)
-        if gap is None or not config.gap_weight:
-            return term
-        amended = gap_amended(prediction, pairs.target, gap, squared=squared, weight=pairs.weight)
-        return term + config.gap_weight * amended
+    def data_terms(prediction: Tensor, equalise: Equaliser | None = None) -> Tensor:
+        targets = [(1.0, pairs.target)]
+        if gap is not None and config.gap_weight:
+            targets.append((config.gap_weight, pairs.target + gap))
+        terms = [
+            share * data_term(prediction, target, squared=squared, weight=pairs.weight, equalise=equalise)
+            for share, target in targets
+        ]
+        return torch.stack(terms).sum()
 
     denoising = data_terms(crop(restored.denoised, reblur.margin))
-    deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation))
+    deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation), equalise)
     regularisation = config.hessian_weight * hessian(restored.deconvolved)
     if config.tv_weight:
         regularisation = regularisation + config.tv_weight * total_variation(restored.deconvolved)

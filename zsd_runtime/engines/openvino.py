@@ -1,5 +1,6 @@
 """OpenVINO: CPUs of any maker, in fp32, bf16 or int8, and Intel's GPUs."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ DEVICES = {"cpu": "CPU", "intel": "GPU"}  # their name here, and OpenVINO's
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 
+@cache
+def _core() -> ov.Core:
+    """The one of this process, for ever.
+
+    OpenVINO 2026.4 gives its thread another stack for signals as long as a Core lives. Of two that overlap the second
+    puts back that of the first, which is gone: the next Ctrl-C would end Python with a segmentation fault.
+    """
+    return ov.Core()
+
+
 class OpenVINO:
     """One compiled model, compiled anew for each shape that is prepared (a fraction of a second).
 
@@ -26,7 +37,7 @@ class OpenVINO:
     def __init__(self, onnx: bytes, device: str = "cpu", precision: str = "fp32") -> None:
         self.device, self.precision = device, precision
         self._where = f"OpenVINO on {device}"
-        self._core = ov.Core()
+        self._core = _core()
         if DEVICES[device] not in {d.split(".")[0] for d in self._core.available_devices}:
             raise EngineMissing(
                 f"OpenVINO {VERSION} finds no Intel GPU (devices: {self._core.available_devices}): install "
@@ -72,4 +83,4 @@ class OpenVINO:
 
     def close(self) -> None:
         """See `Engine`."""
-        self._request = self._model = self._core = None
+        self._request = self._model = None

@@ -1,0 +1,177 @@
+"""Training on volumes: the loop of planes, with other pairs, terms and networks."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import TINY
+from zsd_export import export
+from zsd_runtime import InputError, load_model
+from zsd_train import TrainConfig, train
+from zsd_train.config import NetworkConfig, RCANConfig, make_config
+from zsd_train.frames import Frame, planes
+from zsd_train.noise import known_noise
+from zsd_train.pairs import Sampler
+from zsd_train.psf import gaussian_psf, with_slices
+from zsd_train.simulate import Camera, simulate
+
+PSF = gaussian_psf(1.2, 2.0)
+RCAN = RCANConfig(kind="rcan", width=4, blocks=1, head=4, squeezed=2, window=(3, 5, 5))
+
+
+def volume(shape=(24, 64, 72), seed=0):
+    return simulate(shape, photons=60, camera=Camera(100, 1, 2), na=1.1, pixel_size_um=0.1, seed=seed).noisy
+
+
+def tiny(**values):
+    known = {"offset": 100, "gain": 1, "read_noise": 2}
+    small = {"axes": "zyx", "network": TINY, "patch": 32, "slices": 8, "batch": 1, "steps": 8, "device": "cpu"}
+    return make_config(**(small | known | values))
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return volume()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "network"), [("recorrupt", TINY), ("odd-even", TINY), ("recorrupt", RCAN), ("odd-even", RCAN)]
+)
+def test_volumes_train_export_and_predict(scheme, network, noisy, tmp_path):
+    run = train([noisy], PSF, tiny(scheme=scheme, network=network), tmp_path / "run", pixel_size_um=0.1, z_step_um=0.3)
+    assert (run.config.axes, run.config.scheme, run.z_step_um) == ("zyx", scheme, 0.3)
+    assert run.network.axes == "zyx"
+    assert run.sample.ndim == 3
+    export(tmp_path / "run", tmp_path / "model.zip")
+    with load_model(tmp_path / "model.zip") as model:
+        result = model.predict(noisy[:11, :37, :41])
+    assert result.denoised.shape == (11, 37, 41)
+    assert result.deconvolved.shape == (11, 74, 82)
+
+
+def test_a_little_training_denoises_a_volume(noisy, tmp_path):
+    run = train([noisy], PSF, tiny(steps=60, network=NetworkConfig(width=8, depth=2, head=8)), tmp_path / "run")
+    clean = simulate((24, 64, 72), photons=60, camera=Camera(100, 1, 2), na=1.1, pixel_size_um=0.1).clean
+    with torch.inference_mode():
+        restored = run.network(torch.tensor((noisy[None, None] - 100.0) / run.scale, dtype=torch.float32))
+    denoised = restored.denoised[0, 0, :, 8:-8, 8:-8].numpy() * run.scale + 100
+    inside = (slice(None), slice(8, -8), slice(8, -8))
+    before, after = ((a[inside] - clean[inside]).std() for a in (noisy.astype(float), noisy.astype(float) * 0))
+    assert np.std(denoised - clean[inside]) < 0.6 * min(before, after)
+
+
+def test_mapped_volumes_train_as_those_in_memory(noisy, tmp_path):
+    np.save(tmp_path / "volume.npy", noisy)
+    mapped = np.load(tmp_path / "volume.npy", mmap_mode="r")
+    runs = [train([array], PSF, tiny(), tmp_path / name) for name, array in (("a", noisy), ("b", mapped))]
+    weights = [list(run.network.state_dict().values()) for run in runs]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    assert runs[0].measured["data_sha256"] == runs[1].measured["data_sha256"]
+
+
+def test_the_same_seed_and_resuming(noisy, tmp_path):
+    straight = train([noisy, noisy[:16]], PSF, tiny(scheme="odd-even", slices=4), tmp_path / "a")
+    train([noisy, noisy[:16]], PSF, tiny(scheme="odd-even", slices=4, steps=3), tmp_path / "b")
+    again = train([noisy, noisy[:16]], PSF, make_config(steps=8), tmp_path / "b", resume=True)
+    assert again.measured["steps"] == straight.measured["steps"] == 8
+
+
+def test_what_comes_from_the_preset_follows_the_axes():
+    config = TrainConfig(preset="compact", minutes=3).for_axes("zyx")
+    assert config == make_config(axes="zyx", minutes=3)
+    assert (config.slices, config.minutes, config.patch) == (16, 3, 48)
+    assert TrainConfig(patch=40, loss="mae").for_axes("zyx").patch == 40
+    with pytest.raises(InputError, match="rcan is for volumes"):
+        make_config(network={"kind": "rcan"}, axes="zyx").for_axes("yx")
+
+
+@pytest.mark.parametrize(("correlated", "expected"), [(False, "recorrupt"), (True, "odd-even")])
+def test_the_scheme_follows_the_noise(correlated, expected, tmp_path):
+    image = np.random.default_rng(0).poisson(20, (24, 64, 64)) + 100.0
+    image += np.linspace(0, 30, 64)
+    if correlated:
+        image = (image + np.roll(image, 1, axis=2)) / 2
+    run = train([image], PSF, make_config(axes="zyx", network=TINY, patch=32, slices=8, steps=1), tmp_path / "run")
+    assert run.config.scheme == expected
+
+
+def test_odd_and_even_slices_are_what_is_paired():
+    z = np.arange(40.0)[:, None, None] * np.ones((1, 32, 32))
+    frame = Frame.of(z, 0.0, np.random.default_rng(0))
+    sampler = Sampler(
+        [frame], known_noise(0, 1, 1), offset=0, scale=1, patch=(6, 32, 32), margin=(2, 4, 4), scheme="odd-even"
+    )
+    where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    leads = set()
+    for _ in range(20):
+        pairs = sampler.draw(1, where, grain)
+        assert pairs.whole is not None
+        assert pairs.lead is not None
+        assert pairs.noisy.shape == (1, 1, 10, 40, 40)
+        assert pairs.target.shape == (1, 1, 6, 32, 32)
+        lead = int(pairs.lead[0])
+        leads.add(lead)
+        first = 0 if lead > 0 else 1
+        torch.testing.assert_close(pairs.noisy, pairs.whole[:, :, first::2])
+        inner = pairs.whole[:, :, 1 - first :: 2, 4:-4, 4:-4][:, :, 2:-2]
+        torch.testing.assert_close(pairs.target, inner)
+        assert not set(pairs.noisy.unique().tolist()) & set(pairs.target.unique().tolist())
+    assert leads == {1, -1}
+
+
+def test_held_out_voxels_are_never_targets_and_validate_alone():
+    image = np.random.default_rng(0).normal(100, 3, (48, 96, 96))
+    frame = Frame.of(image, 0.1, np.random.default_rng(1))
+    held = frame.weight((0, 0, 0), image.shape) == 0
+    assert 0.05 < held.mean() < 0.2
+    for scheme in ("poisson", "odd-even"):
+        sampler = Sampler(
+            [frame], known_noise(90, 1, 2), offset=0, scale=1, patch=(13, 48, 48), margin=(2, 4, 4), scheme=scheme
+        )
+        frozen = sampler.held_out(0)
+        assert frozen is not None
+        assert frozen.weight.sum() == held.sum() / (2 if scheme == "odd-even" else 1)
+
+
+def test_a_window_beyond_the_image_is_a_reflection():
+    image = np.random.default_rng(0).random((5, 16, 17))
+    frame = Frame.of(image, 0.0, np.random.default_rng(0))
+    padded = np.pad(image, ((3, 4), (6, 7), (5, 5)), mode="reflect")
+    np.testing.assert_array_equal(frame.window((-3, -6, -5), padded.shape), padded)
+
+
+def test_planes_of_a_volume_hold_its_brightest():
+    image = np.zeros((200, 32, 32))
+    image[57] = 1
+    shown = planes([image])
+    assert len(shown) <= 17
+    assert max(plane.mean() for plane in shown) == 1
+
+
+def test_a_psf_of_every_second_slice_has_half_the_depth():
+    psf = gaussian_psf(3.0, 2.0)
+    half = with_slices(psf, 2)
+    assert half.sum() == pytest.approx(1)
+    assert half.shape[0] % 2 == 1
+    depths = [(p.sum((1, 2)) * (np.arange(len(p)) - len(p) // 2) ** 2).sum() for p in (psf, half)]
+    assert depths[1] == pytest.approx(depths[0] / 4, rel=0.1)
+
+
+BAD = {
+    "few slices": ({"slices": 16, "scheme": "odd-even"}, (24, 64, 64), PSF, "24 slices.*odd and even.*at least 32"),
+    "fewer slices": ({"slices": 32}, (24, 64, 64), PSF, "24 slices.*at least 32.*slices = 24"),
+    "plane": ({}, (64, 64), PSF, "not ZYX"),
+    "flat psf": ({}, (24, 64, 64), gaussian_psf(2.0), "not YX"),
+    "even psf": ({}, (24, 64, 64), np.ones((4, 5, 5)) / 100, "odd-sized"),
+    "deep psf": ({}, (10, 64, 64), gaussian_psf(6.0, 2.0), "larger than the image"),
+    "small": ({"patch": 64}, (24, 48, 80), PSF, "at least 64x64"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_trained_is_told_and_leaves_nothing(name, tmp_path):
+    options, shape, psf, message = BAD[name]
+    image = np.random.default_rng(0).poisson(20, shape)
+    with pytest.raises(InputError, match=message):
+        train([image], psf, tiny(**options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
