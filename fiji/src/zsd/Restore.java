@@ -23,6 +23,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Plugins &gt; zsd &gt; Restore...: denoise and deconvolve the active image, or a folder of images, with `zsd predict`.
@@ -42,7 +44,7 @@ public final class Restore implements PlugIn {
     private static final double SATURATED = 0.001;
 
     private static final int SAMPLES = 1_000_000;
-    private static final long QUIT_MS = 15_000;
+    private static final long QUIT_S = 15;
 
     private String model;
     private String command;
@@ -52,26 +54,30 @@ public final class Restore implements PlugIn {
     @Override
     public void run(String ignored) {
         Thread plugin = Thread.currentThread();
-        Thread quit = new Thread(() -> stop(plugin));
+        CountDownLatch cleared = new CountDownLatch(1);
+        Thread quit = new Thread(() -> stop(plugin, cleared));
         Runtime.getRuntime().addShutdownHook(quit);
         try {
-            if (choose())
-                restore();
+            try {
+                if (choose())
+                    restore();
+            } finally {
+                cleared.countDown();
+                forget(quit);
+            }
         } catch (CancellationException cancelled) {
             IJ.showStatus("zsd: stopped");
             abortMacro();
         } catch (IOException error) {
             report(error.getMessage());
-        } finally {
-            forget(quit);
         }
     }
 
     /** When ImageJ quits, the command ends and temporary files go, as when Esc is pressed. */
-    private static void stop(Thread plugin) {
+    private static void stop(Thread plugin, CountDownLatch cleared) {
         plugin.interrupt();
         try {
-            plugin.join(QUIT_MS);
+            cleared.await(QUIT_S, TimeUnit.SECONDS);
         } catch (InterruptedException hurry) {
             // then they stay
         }
