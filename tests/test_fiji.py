@@ -158,14 +158,15 @@ def test_a_z_stack_and_a_plane_of_8_bits_into_a_folder(imagej, zsd, package, tmp
         run("Fire");
         run("Properties...", "unit=inch pixel_width=2 pixel_height=4");
         run("Restore...", "model=[{package}] zsd=[{zsd}]");
-        """ + TELL,
+        """ + TELL + 'print("label:" + getInfo("slice.label"));',
         package=package, zsd=zsd,
     ))  # fmt: skip
-    assert [line.rsplit(maxsplit=10)[0] for line in lines[:-1]] == [
+    assert [line.rsplit(maxsplit=10)[0] for line in lines[:5]] == [
         "cell 1.ome.tif", "cell 1_deconvolved.tif", "a/b: c", "a_b_ c_denoised.tif", "a_b_ c_deconvolved.tif"
     ]  # fmt: skip
     assert lines[1].endswith(" 94 66 1 4 1 0.0625 0.0625 0.5 µm 0")
     assert lines[4].endswith(" 130 62 1 1 1 1 2 1 inches 0")
+    assert lines[-1] == "label:"
     assert sorted(p.name for p in (tmp_path / "results" / "z").iterdir()) == [
         "cell 1_deconvolved.tif", "cell 1_denoised.tif"
     ]  # fmt: skip
@@ -202,7 +203,7 @@ WRONG = {
     "no image": ("", "model=m zsd=[{zsd}]", "no image is open"),
     "colour": ('newImage("rgb", "RGB", 64, 64, 1);', "model=m zsd=[{zsd}]", "rgb is a colour image"),
     "no options": (PLANE, "", "no model is given"),
-    "talkative": (PLANE, "model=m zsd=[{folder}/talkative]", "the end after 5 MB"),
+    "talkative": (PLANE, "model=m zsd=[{folder}/talkative]", "the end after 10 MB"),
     "not ours": (PLANE, "model=m zsd=/bin/false", "zsd ended with exit status 1: it said nothing"),
 }
 
@@ -211,7 +212,7 @@ WRONG = {
 def test_what_is_wrong_is_one_line_and_ends_the_macro(name, imagej, zsd, tmp_path, monkeypatch):
     script(
         tmp_path / "talkative",
-        "yes 123456789 | head -c 5000000 | tee /dev/stderr; echo error: the end after 5 MB; exit 1",
+        "yes 123456789 | head -c 5000000 | tee /dev/stderr; echo error: the end after 10 MB; exit 1",
     )
     if name == "not on the path":
         tools = tmp_path / "tools"  # a PATH with java and without zsd

@@ -92,6 +92,7 @@ public final class Restore implements PlugIn {
     }
 
     private static void report(String message) {
+        IJ.showStatus("");
         if (isMacro()) {
             IJ.log("zsd: " + message);
             abortMacro();
@@ -132,8 +133,9 @@ public final class Restore implements PlugIn {
         dialog.addFileField("zsd command", rememberedCommand, 40);
         dialog.addDirectoryField("Folder of images", "", 40);
         dialog.addDirectoryField("Output folder", "", 40);
-        dialog.addMessage("zsd command: empty if it is on the PATH.  Folder of images: empty for the active image.\n"
-                + "Output folder: empty to open the results only; for a folder of images, its subfolder 'restored'.");
+        dialog.addMessage("zsd command: empty if zsd is on the PATH\n"
+                + "Folder of images: empty for the active image\n"
+                + "Output folder: empty to open the results only; of a folder, its subfolder 'restored'");
         dialog.showDialog();
         if (dialog.wasCanceled())
             return false;
@@ -177,11 +179,8 @@ public final class Restore implements PlugIn {
             Path noisy = work.resolve(name + ".tif");
             save(image, noisy);
             Command.run(zsd, "predict", model, noisy.toString(), "--out", work.toString());
-            for (String ending : RESULTS) {
-                Path result = work.resolve(name + ending);
-                if (Files.exists(result))
-                    show(result, image);
-            }
+            for (Path result : kept(work, name))
+                show(result, image);
             IJ.showStatus("zsd: " + image.getTitle() + " is restored");
         } finally {
             remove(work);
@@ -205,7 +204,9 @@ public final class Restore implements PlugIn {
 
     /** Of a twin with the same pixels: saving an image renames it and takes its changes for saved. */
     private static void save(ImagePlus image, Path path) throws IOException {
-        ImagePlus twin = new ImagePlus(image.getTitle(), image.getStack());
+        ImagePlus twin = image.getStackSize() > 1
+                ? new ImagePlus(image.getTitle(), image.getStack())
+                : new ImagePlus(image.getTitle(), image.getProcessor());
         twin.setDimensions(image.getNChannels(), image.getNSlices(), image.getNFrames());
         twin.setOpenAsHyperStack(true);
         twin.setCalibration(image.getCalibration());
@@ -217,10 +218,21 @@ public final class Restore implements PlugIn {
             throw new IOException("cannot write " + path + ": free some disk, or give an output folder on another one");
     }
 
+    /** The results, at their place in the output folder if there is one; all of them before one is opened and fails. */
+    private List<Path> kept(Path work, String name) throws IOException {
+        List<Path> results = new ArrayList<Path>();
+        for (String ending : RESULTS) {
+            Path result = work.resolve(name + ending);
+            if (!Files.exists(result))
+                continue;
+            if (!output.isEmpty())
+                result = Files.move(result, new File(output, name + ending).toPath(), StandardCopyOption.REPLACE_EXISTING);
+            results.add(result);
+        }
+        return results;
+    }
+
     private void show(Path path, ImagePlus source) throws IOException {
-        if (!output.isEmpty())
-            path = Files.move(path, new File(output, path.getFileName().toString()).toPath(),
-                    StandardCopyOption.REPLACE_EXISTING);
         ImagePlus result = IJ.openImage(path.toString());
         if (result == null)
             throw new IOException("cannot open " + path + ": is there enough memory (Edit > Options > Memory & Threads)?");
@@ -277,14 +289,18 @@ public final class Restore implements PlugIn {
         int each = Math.max(1, SAMPLES / planes);
         for (int frame = 1; frame <= image.getNFrames(); frame++)
             for (int slice = 1; slice <= image.getNSlices(); slice++)
-                samples.add(sample(
-                        image.getStack().getProcessor(image.getStackIndex(channel, slice, frame)), each));
+                samples.add(sample(plane(image, image.getStackIndex(channel, slice, frame)), each));
         float[] all = new float[samples.size() * samples.get(0).length];
         for (int i = 0; i < samples.size(); i++)
             System.arraycopy(samples.get(i), 0, all, i * samples.get(0).length, samples.get(0).length);
         Arrays.sort(all);
         int cut = (int) (SATURATED * all.length);
         return new double[] {all[cut], all[all.length - 1 - cut]};
+    }
+
+    /** Without asking a single plane for its stack, which would label it. */
+    private static ImageProcessor plane(ImagePlus image, int index) {
+        return image.getStackSize() > 1 ? image.getStack().getProcessor(index) : image.getProcessor();
     }
 
     private static float[] sample(ImageProcessor plane, int count) {
