@@ -22,6 +22,9 @@ final class Command {
 
     private static final String[] NAMES = {"zsd", "zsd.exe"};
 
+    private static final String REMEDY =
+            ": give the path of zsd (on Windows zsd.exe), or of the virtual environment that it was installed into";
+
     /** "cell.tif 12 %", or in a batch "cell.tif (3 of 20) 12 %": what `zsd predict` says when nobody sees a bar. */
     private static final Pattern PROGRESS = Pattern.compile(".*?(?:\\((\\d+) of (\\d+)\\) )?(\\d+) %");
 
@@ -44,8 +47,7 @@ final class Command {
             File file = new File(given);
             File found = file.isDirectory() ? in(file, PLACES) : file;
             if (found == null || !found.canExecute())
-                throw new IOException("there is no zsd command at " + given + ": give the path of zsd (on Windows zsd.exe), or "
-                        + "of the virtual environment that it was installed into");
+                throw new IOException("there is no zsd command at " + given + REMEDY);
             return found;
         }
         String path = System.getenv("PATH");
@@ -54,8 +56,7 @@ final class Command {
             if (found != null)
                 return found;
         }
-        throw new IOException("there is no zsd command on the PATH: give the path of zsd (on Windows zsd.exe), or of the "
-                + "virtual environment that it was installed into");
+        throw new IOException("there is no zsd command on the PATH" + REMEDY);
     }
 
     private static File in(File folder, String... places) {

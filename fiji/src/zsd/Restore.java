@@ -150,8 +150,8 @@ public final class Restore implements PlugIn {
 
     private void restore() throws IOException {
         if (model.isEmpty())
-            throw new IOException("no model is given: make one with `zsd export`, and give its folder or zip (in a macro "
-                    + "model=...)");
+            throw new IOException("no model is given: make one with `zsd export`, and give its folder or zip "
+                    + "(in a macro model=...)");
         File zsd = Command.find(command);
         if (folder.isEmpty())
             restoreImage(zsd);
@@ -189,11 +189,11 @@ public final class Restore implements PlugIn {
 
     private static void check(ImagePlus image) throws IOException {
         if (image.getBitDepth() == 24)
-            throw new IOException(image.getTitle() + " is a colour image (RGB), and zsd needs camera counts: split it with "
-                    + "Image > Color > Split Channels and restore one of them");
+            throw new IOException(image.getTitle() + " is a colour image (RGB), and zsd needs camera counts: split it "
+                    + "with Image > Color > Split Channels and restore one of them");
         if (image.getCalibration().isSigned16Bit())
-            throw new IOException(image.getTitle() + " is signed 16-bit, which ImageJ stores shifted by 32768: convert it "
-                    + "with Image > Type > 32-bit");
+            throw new IOException(image.getTitle() + " is signed 16-bit, which ImageJ stores shifted by 32768: convert "
+                    + "it with Image > Type > 32-bit");
     }
 
     /** A title without .tif and the like, and without what a file's name must not have. */
@@ -226,7 +226,8 @@ public final class Restore implements PlugIn {
             if (!Files.exists(result))
                 continue;
             if (!output.isEmpty())
-                result = Files.move(result, new File(output, name + ending).toPath(), StandardCopyOption.REPLACE_EXISTING);
+                result = Files.move(result, new File(output, name + ending).toPath(),
+                        StandardCopyOption.REPLACE_EXISTING);
             results.add(result);
         }
         return results;
@@ -235,7 +236,7 @@ public final class Restore implements PlugIn {
     private void show(Path path, ImagePlus source) throws IOException {
         ImagePlus result = IJ.openImage(path.toString());
         if (result == null)
-            throw new IOException("cannot open " + path + ": is there enough memory (Edit > Options > Memory & Threads)?");
+            throw new IOException("cannot open " + path + ": give ImageJ more memory (Edit > Options > Memory & Threads)");
         result = withDisplayOf(source, result);
         result.setCalibration(finer(source, result));
         result.setTitle(WindowManager.makeUniqueName(result.getTitle()));
