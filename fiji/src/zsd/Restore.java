@@ -236,7 +236,7 @@ public final class Restore implements PlugIn {
     private void show(Path path, ImagePlus source) throws IOException {
         ImagePlus result = IJ.openImage(path.toString());
         if (result == null)
-            throw new IOException("cannot open " + path + ": give ImageJ more memory (Edit > Options > Memory & Threads)");
+            throw new IOException("cannot open " + path + ": give ImageJ more memory, in Edit > Options");
         result = withDisplayOf(source, result);
         result.setCalibration(finer(source, result));
         result.setTitle(WindowManager.makeUniqueName(result.getTitle()));
