@@ -1,11 +1,14 @@
 # make demo    the whole way on a simulated image: demo/montage.png and scores, in under 10 minutes
 # make test    the tests, in under 15 minutes
 # make lint    ruff and mypy
+# make fiji    the plugin for ImageJ and Fiji: fiji/build/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
 # make bench   the figures that the documents quote, on this machine
 PYTHON ?= python3
 BIN := .venv/bin
+IJ_JAR ?= /usr/share/java/ij.jar
+PLUGIN := fiji/build/zsd_.jar
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint fiji bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,9 +32,18 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fiji: $(PLUGIN)
+
+# For Java 8, which older Fijis bring. ImageJ takes only jars with an underscore in their names for plugins.
+$(PLUGIN): fiji/plugins.config $(wildcard fiji/src/zsd/*.java)
+	rm -rf fiji/build
+	mkdir -p fiji/build/classes
+	javac --release 8 -Xlint:all,-options -cp $(IJ_JAR) -d fiji/build/classes fiji/src/zsd/*.java
+	jar cf $@ -C fiji plugins.config -C fiji/build/classes .
+
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/runtime.py
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo fiji/build

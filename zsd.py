@@ -1,5 +1,6 @@
 """The `zsd` command: a verb and the module that serves it, imported when it is called."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -21,6 +22,8 @@ EXTRAS = {"zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
 
 def main() -> None:
     """Entry point of the command line; exit status 0, 2 (the input is at fault) or 1 (anything else)."""
+    # Whoever stops us politely (Fiji, a job scheduler) gets what Ctrl-C gets: nothing is left half-written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = sys.argv[1:]
     if arguments and arguments[0] == "--version":
         from importlib.metadata import version

@@ -83,6 +83,30 @@ def test_a_batch_finishes_what_it_can(package, sample, tmp_path):
     assert (tmp_path / "out" / "noisy_denoised.tif").exists()
 
 
+def test_a_folder_is_the_images_in_it_and_a_program_sees_how_far_it_is(package, sample, tmp_path):
+    for name in ("b.tif", "a.tiff", ".shadow.tif", "notes.txt"):
+        shutil.copy(sample / "sample" / "noisy.tif", tmp_path / name)
+    result = zsd("predict", package, tmp_path, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines() == ["a.tiff (1 of 2) 100 %", "b.tif (2 of 2) 100 %"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a_deconvolved.tif", "a_denoised.tif", "b_deconvolved.tif", "b_denoised.tif"
+    ]  # fmt: skip
+
+
+def test_whoever_terminates_it_finds_nothing_half_written(package, tmp_path):
+    tifffile.imwrite(tmp_path / "large.tif", np.random.default_rng(0).poisson(30, (4000, 4000)).astype(np.uint16))
+    command = [*ZSD, "predict", package, tmp_path / "large.tif", "--out", tmp_path / "out", "--tile", "96x96"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("large.tif ")
+        process.terminate()
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "error: interrupted; nothing was left half-written"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == []
+
+
 def test_a_full_disk_leaves_nothing(package, sample, tmp_path):
     noisy = sample / "sample" / "noisy.tif"
     result = zsd("predict", package, noisy, "--out", tmp_path / "out", limit_kb=20)
@@ -98,6 +122,7 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
     tifffile.imwrite(tmp_path / "plain.tif", np.random.default_rng(0).poisson(9, (96, 96)).astype(np.uint16))
     tifffile.imwrite(tmp_path / "z.tif", np.ones((4, 96, 96), np.uint16), imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "small.tif", np.random.default_rng(0).poisson(9, (40, 96)).astype(np.uint16))
+    (empty := tmp_path / "empty").mkdir()
     out = ("--out", tmp_path / "never")
     train = ("train", noisy, *out, "--config", config)
     return {
@@ -120,6 +145,7 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "precision": (("export", tmp_path, tmp_path / "never", "--precision", "int4"), "fp32, fp16, int8"),
         "output": (("export", tmp_path, tmp_path / "never", "--output", "uint16"), "add --input uint16"),
         "no package": (("predict", tmp_path / "none", noisy, *out), "does not exist"),
+        "empty folder": (("predict", tmp_path / "none", empty, *out), "empty is a folder without images"),
         "size": (("simulate", tmp_path / "never", "--size", "12by12"), "--size 12by12"),
         "same names": (("predict", tmp_path / "none", noisy, noisy, *out), "different folders"),
         "grids": (("evaluate", noisy, "--truth", sample / "sample" / "truth.tif"), "on the same grid"),

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Annotated, Protocol
 import typer
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import create_image, open_image, stem
+from zsd_runtime.images import create_image, image_files, open_image, stem
 from zsd_runtime.model import Model, load_model
 from zsd_runtime.package import OUTPUTS
 
@@ -69,7 +70,8 @@ def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
 def predict(
     package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
     images: Annotated[
-        list[Path], typer.Argument(help="TIFF (OME, ImageJ), PNG or OME-Zarr, of any size; T and C go one by one.")
+        list[Path],
+        typer.Argument(help="TIFF (OME, ImageJ), PNG or OME-Zarr of any size; folders of them; T and C go one by one."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for <stem>_denoised and <stem>_deconvolved.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or intel (an Intel GPU).")] = "auto",
@@ -99,12 +101,15 @@ def predict(
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         how = _How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
+        images = [file for path in images for file in image_files(path)]
         _check_names(images, out)
         failures: list[Exception] = []
         with load_model(package, device, engine=engine, precision=precision) as model:
-            for path in images:
+            for number, path in enumerate(images, 1):
+                title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
                 try:
-                    _predict_file(model, path, how, quiet)
+                    with progress_bar(title, quiet) as bar:
+                        _predict_file(model, path, how, bar)
                 except (InputError, RuntimeError, MemoryError) as error:
                     failures.append(error)
                     if len(images) > 1 and not quiet:
@@ -191,7 +196,7 @@ def _check_names(images: list[Path], out: Path) -> None:
             )
 
 
-def _predict_file(model: Model, path: Path, how: _How, quiet: bool) -> None:
+def _predict_file(model: Model, path: Path, how: _How, bar: "Bar") -> None:
     image = open_image(path, how.axes)
     d = model.description
     if not image.axes.endswith(d.axes.upper()):
@@ -200,7 +205,7 @@ def _predict_file(model: Model, path: Path, how: _How, quiet: bool) -> None:
             "another model"
         )
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
-    with ExitStack() as files, progress_bar(path.name, quiet) as bar:
+    with ExitStack() as files:
         targets = []
         for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
             name = how.out / f"{stem(path)}_{output.name}{suffix}"
@@ -220,16 +225,25 @@ class Bar(Protocol):
 
 @contextmanager
 def progress_bar(title: str, quiet: bool) -> Iterator[Bar]:
-    """A bar with ETA on a terminal, the milestones as plain lines otherwise, nothing if `quiet`."""
+    """A bar with ETA on a terminal, plain lines otherwise, nothing if `quiet`.
+
+    The lines are milestones and, where there is no text to tell, `title 12 %`: the end, and before it one a second at
+    most. Programs that start zsd read them.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
+        told_at = time.monotonic()
 
-        def lines(share: float, text: str = "", milestone: bool = False) -> None:  # noqa: ARG001
-            if milestone and not quiet:
-                print(text, file=sys.stderr)
+        def lines(share: float, text: str = "", milestone: bool = False) -> None:
+            nonlocal told_at
+            now = time.monotonic()
+            if quiet or (text and not milestone) or (not text and share < 1 and now - told_at < 1):
+                return
+            print(text or f"{title} {100 * share:.0f} %", file=sys.stderr)
+            told_at = now
 
         yield lines
         return

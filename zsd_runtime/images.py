@@ -61,6 +61,23 @@ class Image:
         )
 
 
+def image_files(path: Path) -> list[Path]:
+    """The images that `path` stands for: itself, or if it is a folder (not a Zarr one) what lies in it, by name.
+
+    Raises
+    ------
+    InputError
+        When there is none in the folder.
+    """
+    if not path.is_dir() or path.suffix == ".zarr" or _is_zarr(path):
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff", ".png", ".zarr"))
+    files = [p for p in files if not p.name.startswith(".")]  # macOS's shadows, and what is being written
+    if not files:
+        raise InputError(f"{path} is a folder without images: give a folder of TIFF, PNG or OME-Zarr")
+    return files
+
+
 def open_image(path: str | Path, axes: str | None = None) -> Image:
     """Open an image file without reading its pixels, where it can be: `data` takes slices.
 

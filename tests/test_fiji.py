@@ -1,0 +1,253 @@
+"""The plugin in a real ImageJ on a virtual screen: images out and in, what goes wrong, nothing hangs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from zsd_runtime import load_model
+
+ROOT = Path(__file__).resolve().parents[1]
+IJ_JAR = Path(os.environ.get("IJ_JAR", "/usr/share/java/ij.jar"))
+MISSING = [name for name in ("java", "javac", "jar", "make", "Xvfb") if not shutil.which(name)]
+MISSING += [] if IJ_JAR.exists() else [f"{IJ_JAR} (IJ_JAR=… says where ImageJ is)"]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install imagej xvfb")
+
+# Presses Esc a second after the restoration began.
+ESCAPE = """
+public class Press_Esc implements ij.plugin.PlugIn {
+    public void run(String ignored) {
+        new Thread(() -> {
+            ij.IJ.wait(1000);
+            ij.IJ.setKeyDown(java.awt.event.KeyEvent.VK_ESCAPE);
+        }).start();
+    }
+}
+"""
+# Title, size, C, Z, T, voxel size, unit, frame interval, of every image; then what is shown black and white.
+TELL = """
+for (i = 1; i <= nImages; i++) {
+    selectImage(i);
+    getDimensions(w, h, c, z, t);
+    getVoxelSize(x, y, d, unit);
+    print(getTitle, w, h, c, z, t, x, y, d, unit, Stack.getFrameInterval());
+}
+getMinAndMax(low, high);
+print(low, high);
+"""
+
+
+@pytest.fixture(scope="module")
+def screen():
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24"], pass_fds=[write], stderr=subprocess.DEVNULL
+    )
+    os.close(write)
+    with os.fdopen(read) as display:
+        yield f":{display.readline().strip()}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory):
+    """A folder that ImageJ takes for its own, with the plugin in it."""
+    folder = tmp_path_factory.mktemp("imagej")
+    (folder / "plugins").mkdir()
+    subprocess.run(["make", "-s", "fiji", f"IJ_JAR={IJ_JAR}"], cwd=ROOT, check=True)
+    shutil.copy(ROOT / "fiji" / "build" / "zsd_.jar", folder / "plugins")
+    (folder / "Press_Esc.java").write_text(ESCAPE)
+    subprocess.run(
+        ["javac", "-cp", IJ_JAR, "-d", folder / "plugins", folder / "Press_Esc.java"], check=True, capture_output=True
+    )
+    return folder
+
+
+@pytest.fixture
+def imagej(screen, plugins, tmp_path):
+    """Start a macro, in which `{folder}` is tmp_path; in the end temporary files are to be gone."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def start(macro, **values):
+        for name, value in {"folder": tmp_path, **values}.items():
+            macro = macro.replace(f"{{{name}}}", str(value))
+        (tmp_path / "macro.ijm").write_text(macro)
+        java = ["java", "-Xmx1g", f"-Duser.home={tmp_path}", f"-Djava.io.tmpdir={temporary}", "-cp", IJ_JAR]
+        return subprocess.Popen(
+            [*java, "ij.ImageJ", "-ijpath", plugins, "-batch", tmp_path / "macro.ijm"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "DISPLAY": screen},
+        )  # fmt: skip
+
+    yield start
+    assert list(temporary.iterdir()) == []
+
+
+def said(process):
+    output, errors = process.communicate(timeout=60)
+    assert "Exception" not in output + errors, output + errors
+    return output.splitlines()
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def zsd(tmp_path):
+    return script(tmp_path / "zsd", f'exec "{sys.executable}" -c "import zsd; zsd.main()" "$@"')
+
+
+def hyperstack(path, shape, axes, **metadata):
+    """Counts of which every plane has its own mean; pixels of 0.125 µm, which a float holds exactly."""
+    rng = np.random.default_rng(0)
+    stack = np.stack([rng.poisson(30 + 20 * i, shape[-2:]) + 100 for i in range(int(np.prod(shape[:-2])))])
+    stack = stack.reshape(shape).astype(np.uint16)
+    tifffile.imwrite(path, stack, imagej=True, resolution=(8, 8), metadata={"axes": axes, "unit": "um", **metadata})
+    return stack
+
+
+def test_a_hyperstack_as_it_is_open(imagej, zsd, package, tmp_path):
+    """With changes that were not saved, a ROI and colours of its own; the image stays as it was."""
+    movie = hyperstack(tmp_path / "movie.tif", (3, 2, 61, 83), "TCYX", finterval=2.5)
+    lines = said(imagej(
+        """
+        open("{folder}/movie.tif");
+        run("Make Composite");
+        Stack.setChannel(2);
+        run("Fire");
+        run("Add...", "value=9 stack");
+        makeRectangle(5, 6, 20, 30);
+        run("Restore...", "model=[{package}] zsd=[{zsd}]");
+        """ + TELL + """
+        selectImage("movie_denoised.tif");
+        print(is("composite"), Stack.isHyperstack);
+        saveAs("tiff", "{folder}/saved.tif");
+        """,
+        package=package, zsd=zsd,
+    ))  # fmt: skip
+    assert lines[0] == "movie.tif 83 61 2 1 3 0.125 0.125 1 µm 2.5"
+    assert lines[1] == "movie_denoised.tif 83 61 2 1 3 0.125 0.125 1 µm 2.5"
+    assert lines[2] == "movie_deconvolved.tif 166 122 2 1 3 0.0625 0.0625 1 µm 2.5"
+    low, high = map(float, lines[3].split())
+    assert low < high
+    assert lines[4].split() == ["1", "1"]
+    with load_model(package) as model:
+        expected = np.stack([[model.predict(plane + 9).denoised for plane in frame] for frame in movie])
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "saved.tif"), expected, atol=1e-3)
+
+
+def test_a_z_stack_and_a_plane_of_8_bits_into_a_folder(imagej, zsd, package, tmp_path):
+    hyperstack(tmp_path / "cell 1.ome.tif", (4, 33, 47), "ZYX", spacing=0.5)
+    lines = said(imagej(
+        """
+        run("TIFF Virtual Stack...", "open=[{folder}/cell 1.ome.tif]");
+        run("Restore...", "model=[{package}] zsd=[{zsd}] output=[{folder}/results/z]");
+        close("*_denoised.tif");
+        newImage("a/b: c", "8-bit ramp", 65, 31, 1);
+        run("Fire");
+        run("Properties...", "unit=inch pixel_width=2 pixel_height=4");
+        run("Restore...", "model=[{package}] zsd=[{zsd}]");
+        """ + TELL + 'print("label:" + getInfo("slice.label"));',
+        package=package, zsd=zsd,
+    ))  # fmt: skip
+    assert [line.rsplit(maxsplit=10)[0] for line in lines[:5]] == [
+        "cell 1.ome.tif", "cell 1_deconvolved.tif", "a/b: c", "a_b_ c_denoised.tif", "a_b_ c_deconvolved.tif"
+    ]  # fmt: skip
+    assert lines[1].endswith(" 94 66 1 4 1 0.0625 0.0625 0.5 µm 0")
+    assert lines[4].endswith(" 130 62 1 1 1 1 2 1 inches 0")
+    assert lines[-1] == "label:"
+    assert sorted(p.name for p in (tmp_path / "results" / "z").iterdir()) == [
+        "cell 1_deconvolved.tif", "cell 1_denoised.tif"
+    ]  # fmt: skip
+
+
+def test_a_folder_finishes_what_it_can(imagej, zsd, package, tmp_path):
+    images = tmp_path / "week 12"
+    images.mkdir()
+    for name in ("a.tif", "b.tiff"):
+        hyperstack(images / name, (1, 40, 40), "ZYX")
+    tifffile.imwrite(images / "colour.tif", np.zeros((40, 40, 3), np.uint8), photometric="rgb")
+    (images / "notes.txt").write_text("not an image")
+    lines = said(imagej(
+        """
+        run("Restore...", "model=[{package}] zsd=[{zsd}] folder=[{folder}/week 12]");
+        print("never");
+        """,
+        package=package, zsd=zsd,
+    ))  # fmt: skip
+    assert "colour image" in lines[0]
+    assert "1 of 3 images failed" in lines[1]
+    assert len(lines) == 2
+    assert sorted(p.name for p in (images / "restored").iterdir()) == [
+        "a_deconvolved.tif", "a_denoised.tif", "b_deconvolved.tif", "b_denoised.tif"
+    ]  # fmt: skip
+
+
+PLANE = 'newImage("plane", "16-bit ramp", 64, 64, 1);\n'
+WRONG = {
+    "no package": (PLANE, "model=[{folder}/none] zsd=[{zsd}]", "none does not exist: give a package"),
+    "no model": (PLANE, "zsd=[{zsd}]", "no model is given"),
+    "no command": (PLANE, "model=m zsd=[{folder}/none]", "no zsd command at {folder}/none"),
+    "not on the path": (PLANE, "model=m", "no zsd command on the PATH"),
+    "no image": ("", "model=m zsd=[{zsd}]", "no image is open"),
+    "colour": ('newImage("rgb", "RGB", 64, 64, 1);', "model=m zsd=[{zsd}]", "rgb is a colour image"),
+    "no options": (PLANE, "", "no model is given"),
+    "talkative": (PLANE, "model=m zsd=[{folder}/talkative]", "the end after 10 MB"),
+    "not ours": (PLANE, "model=m zsd=/bin/false", "zsd ended with exit status 1: it said nothing"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_one_line_and_ends_the_macro(name, imagej, zsd, tmp_path, monkeypatch):
+    script(
+        tmp_path / "talkative",
+        "yes 123456789 | head -c 5000000 | tee /dev/stderr; echo error: the end after 10 MB; exit 1",
+    )
+    if name == "not on the path":
+        tools = tmp_path / "tools"  # a PATH with java and without zsd
+        tools.mkdir()
+        (tools / "java").symlink_to(shutil.which("java"))
+        monkeypatch.setenv("PATH", str(tools))
+    before, options, message = WRONG[name]
+    lines = said(imagej(f'{before}run("Restore...", "{options}");\nprint("never");\n', zsd=zsd))
+    assert len(lines) == 1
+    assert lines[0].startswith("zsd: ")
+    assert message.format(folder=tmp_path) in lines[0]
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A command that works for a minute and tells when it was asked to stop."""
+    return script(
+        tmp_path / "endless",
+        f'cd "{tmp_path}"; trap "touch stopped; exit 1" TERM; touch started; echo "x.tif 12 %" >&2; sleep 60 & wait',
+    )
+
+
+def test_esc_stops_the_command(imagej, endless, tmp_path):
+    started = time.monotonic()
+    macro = PLANE + 'run("Press Esc");\nrun("Restore...", "model=m zsd=[{zsd}]");\nprint("never");\n'
+    assert said(imagej(macro, zsd=endless)) == []
+    assert (tmp_path / "stopped").exists()
+    assert time.monotonic() - started < 30
+
+
+def test_quitting_stops_the_command(imagej, endless, tmp_path):
+    process = imagej(PLANE + 'run("Restore...", "model=m zsd=[{zsd}]");\n', zsd=endless)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert (tmp_path / "stopped").exists()
