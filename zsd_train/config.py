@@ -64,11 +64,11 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("compact", "zyx"): {
         "network": NetworkConfig(depth=2, head=16), "patch": 48, "slices": 16, "batch": 1, "learning_rate": 2e-3,
-        "hessian_weight": 2e-4, "weakest": 0.1,
+        "hessian_weight": 2e-4, "weakest": 0.1, "denoising_weight": 0.33,
     },
     ("reference", "zyx"): {
         "network": RCANConfig(kind="rcan"), "patch": 64, "slices": 13, "batch": 3, "learning_rate": 3e-4,
-        "hessian_weight": 2e-4, "weakest": 0.1,
+        "hessian_weight": 2e-4, "weakest": 0.1, "denoising_weight": 0.33,
     },
 }  # fmt: skip
 

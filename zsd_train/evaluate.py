@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from scipy.fft import irfftn, rfftn
+from scipy.fft import irfftn, next_fast_len, rfftn
 from skimage.metrics import structural_similarity
 
 from zsd_runtime.errors import InputError, size_text
@@ -77,7 +77,7 @@ def best_gaussian(noisy: Array, clean: Array) -> tuple[tuple[float, ...], Scores
 
 
 def best_richardson_lucy(
-    noisy: Array, offset: float, psf: Array, truth: Array, iterations: int = 100
+    noisy: Array, offset: float, psf: Array, truth: Array, iterations: int = 500
 ) -> tuple[int, Scores]:
     """Richardson–Lucy (1972, 1974) onto the grid of `truth`, stopped where it scores best against it."""
     best, smallest, kept = 0, np.inf, np.zeros(truth.shape)
@@ -97,10 +97,13 @@ def richardson_lucy(signal: Array, psf: Array, upsample: int, iterations: int) -
     `signal` ([Z,] Y, X) is above the offset, in counts; negatives are clipped. The image is continued by reflection.
     """
     pad = [n // 2 + 1 for n in psf.shape[:-2]] + [-(-n // 2 // upsample) + 1 for n in psf.shape[-2:]]
-    observed = np.pad(np.clip(signal, 0, None), [(n, n) for n in pad], mode="reflect").astype(np.float32)
     fine = [upsample if axis >= signal.ndim - 2 else 1 for axis in range(signal.ndim)]
+    # A little more where that makes the FFT quick.
+    sizes = [next_fast_len(n + 2 * p, real=True) for n, p in zip(signal.shape, pad, strict=True)]
+    after = [size - n - p for size, n, p in zip(sizes, signal.shape, pad, strict=True)]
+    observed = np.pad(np.clip(signal, 0, None), [*zip(pad, after, strict=True)], mode="reflect").astype(np.float32)
     shape = [n * k for n, k in zip(observed.shape, fine, strict=True)]
-    cut = tuple(slice(n * k, -n * k) for n, k in zip(pad, fine, strict=True))
+    cut = tuple(slice(p * k, (p + n) * k) for p, n, k in zip(pad, signal.shape, fine, strict=True))
     centred = np.zeros(shape, np.float32)
     centred[tuple(slice(n) for n in psf.shape)] = psf
     otf = rfftn(np.roll(centred, [-(n // 2) for n in psf.shape], range(psf.ndim)), workers=-1)
