@@ -69,21 +69,21 @@ def baselines(seeds: list[int]) -> None:
         })  # fmt: skip
 
 
-def simulated(seeds: list[int], minutes: float) -> None:
+def simulated(seeds: list[int], minutes: float, scheme: str) -> None:
     for seed in seeds:
         s = simulation(seed)
         fine = (STEP_UM, PIXEL_UM / 2)
         psf = prepare_psf(s.psf, fine, fine)
         bead_volume, places = beads(s.psf)
         (result, bead_result), run = restore(
-            s.noisy, psf, make_config(axes="zyx", minutes=minutes, seed=seed), [bead_volume]
+            s.noisy, psf, make_config(axes="zyx", minutes=minutes, seed=seed, scheme=scheme), [bead_volume]
         )
         above = s.noisy.mean() - run.offset
         bars = json.loads(RESULTS.read_text())[f"baselines {seed}"]
         denoised, deconvolved = evaluate(result.denoised, s.clean).psnr, evaluate(result.deconvolved, s.truth).psnr
         blurred = float(np.mean(fwhm_px(s.psf)[1:])) * fine[1] * 1000
         sharp = float(np.mean(fwhm_px(average(bead_result.deconvolved, places))[1:])) * fine[1] * 1000
-        keep(f"simulated {seed}, {minutes:g} minutes", {
+        keep(f"simulated {seed}, {minutes:g} minutes, {run.config.scheme}", {
             "denoised": denoised, "deconvolved": deconvolved, "over_gaussian": denoised - bars["gaussian"],
             "over_lucy": deconvolved - bars["lucy"], "flux_denoised": float(result.denoised.mean() / above),
             "flux_deconvolved": float(result.deconvolved.mean() / above), "steps": run.measured["steps"],
@@ -91,7 +91,7 @@ def simulated(seeds: list[int], minutes: float) -> None:
             "bead_fwhm_nm": {"blurred": blurred, "deconvolved": sharp, "ratio": blurred / sharp},
             "threads": torch.get_num_threads(), "cores": len(os.sched_getaffinity(0)),
         })  # fmt: skip
-        if seed == 0:
+        if seed == 0 and run.config.scheme == "recorrupt":
             draw("volume-simulated", s.noisy, result, s.truth)
 
 
@@ -185,10 +185,11 @@ if __name__ == "__main__":
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--scheme", default="auto", help="simulated: auto, recorrupt or odd-even")
     arguments = parser.parse_args()
     if arguments.what == "baselines":
         baselines(arguments.seeds)
     elif arguments.what == "simulated":
-        simulated(arguments.seeds, arguments.minutes)
+        simulated(arguments.seeds, arguments.minutes, arguments.scheme)
     else:
         {"pollen": pollen, "lattice": lattice}[arguments.what](arguments.folder, arguments.minutes)
