@@ -1,6 +1,7 @@
 """The command as people and scripts see it: exit status, the line that says what is wrong, nothing half-written."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -204,3 +205,58 @@ def test_start_up_is_quick(package, sample, tmp_path):
     alone = seconds(lambda: subprocess.run([*python, "pass"], check=True))
     assert seconds(lambda: subprocess.run([*python, "import zsd_runtime"], check=True)) - alone < 0.3
     assert seconds(lambda: zsd("predict", package, sample / "sample" / "noisy.tif", "--out", tmp_path)) < 2.5
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """A small volume with its voxel size, without it, and PSFs that fit and that do not."""
+    folder = tmp_path_factory.mktemp("stack")
+    data = (np.random.default_rng(0).poisson(30, (12, 48, 56)) + 100).astype(np.uint16)
+    known = {"resolution": (10, 10), "metadata": {"axes": "ZYX", "spacing": 0.3, "unit": "um"}}
+    tifffile.imwrite(folder / "noisy.tif", data, imagej=True, **known)
+    tifffile.imwrite(folder / "bare.tif", data, imagej=True, metadata={"axes": "ZYX"})
+    z, y, x = np.ogrid[-4:5, -6:7, -6:7]
+    for name, depth, step in (("psf", 2.0, 0.3), ("isotropic", 1.5, 0.05), ("bare-psf", 2.0, None)):
+        psf = np.exp(-0.5 * ((z / depth) ** 2 + (y / 2.5) ** 2 + (x / 2.5) ** 2)).astype(np.float32)
+        metadata = {"axes": "ZYX", "unit": "um"} | ({"spacing": step} if step else {})
+        tifffile.imwrite(folder / f"{name}.tif", psf, imagej=True, resolution=(20, 20), metadata=metadata)
+    tifffile.imwrite(folder / "even.tif", psf[1:], imagej=True, resolution=(20, 20), metadata=metadata)
+    (folder / "quick.toml").write_text(QUICK.replace("steps = 3", "steps = 2\nslices = 6"))
+    return folder
+
+
+def test_a_volume_from_the_command_line(stack, tmp_path):
+    result = zsd("train", stack / "noisy.tif", "--psf", stack / "psf.tif", "--out", tmp_path / "run", "--config",
+                 stack / "quick.toml", "--scheme", "odd-even", "--quiet")  # fmt: skip
+    assert result.returncode == 0, result.stderr + result.stdout
+    text = (tmp_path / "run" / "config.toml").read_text()
+    assert 'axes = "zyx"' in text
+    assert 'scheme = "odd-even"' in text
+    assert "z_step_um = 0.3" in text
+
+
+BAD_VOLUMES = {
+    "no z step": (["bare.tif", "--psf", "psf.tif", "--pixel-size", 0.1], "does not say its z step.*--z-step"),
+    "no pixel size": (["bare.tif", "--psf", "psf.tif", "--z-step", 0.3], "does not say its pixel size.*--pixel-size"),
+    "no step of the psf": (["noisy.tif", "--psf", "bare-psf.tif"], "bare-psf.tif does not say its z step"),
+    "another step": (["noisy.tif", "--psf", "psf.tif", "--z-step", 0.2], "says 0.3 µm, --z-step says 0.2"),
+    "isotropic": (["noisy.tif", "--psf", "isotropic.tif"], "isotropic.tif with voxels of 0.05x0.05.*correct the PSF"),
+    "even": (["noisy.tif", "--psf", "even.tif", "--psf-z-step", 0.3], "8x13x13; a PSF needs an odd size"),
+    "sigma": (["noisy.tif", "--psf-sigma", 1.2], "--psf-sigma 1.2 must be two"),
+    "few slices": (
+        ["noisy.tif", "--psf-sigma", "1.2x1", "--scheme", "odd-even", "--slices", 8],
+        "12 slices.*at least 16.*slices = 6",
+    ),
+    "scheme": (["noisy.tif", "--psf-sigma", "1.2x1", "--scheme", "odd"], "scheme = 'odd'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_VOLUMES)
+def test_what_is_wrong_with_a_volume_is_told(name, stack, tmp_path):
+    arguments, message = BAD_VOLUMES[name]
+    arguments = [stack / a if str(a).endswith(".tif") else a for a in arguments]
+    result = zsd("train", *arguments, "--out", tmp_path / "run", "--config", stack / "quick.toml")
+    assert result.returncode == 2
+    assert re.search(message, result.stderr), result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
