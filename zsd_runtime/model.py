@@ -14,7 +14,7 @@ from zsd_runtime.engines import Array, Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import check_array, check_shape
+from zsd_runtime.images import as_dtype, check_array, check_shape, read_box
 from zsd_runtime.memory import free_memory, release
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
@@ -169,20 +169,15 @@ class Model:
         def read(job: tuple[Index, Tile], batch: Array) -> None:
             index, tile = job
             image = _Part(source, index)
-            try:
-                if index not in lines:
-                    lines[index] = d.preprocessing.fit(_blocks(image, planned))
-                values = tile.read(image)
-            except MemoryError:
-                raise
-            except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
-                raise InputError(f"the image cannot be read ({error}): copy it again") from error
+            if index not in lines:
+                lines[index] = d.preprocessing.fit(_blocks(image, planned))
+            values = tile.read(image)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 where = tile.position(np.argwhere(~np.isfinite(values))[0])
                 at = ", ".join(f"{axis} {n}" for axis, n in zip(d.axes.upper(), where, strict=True))
                 raise InputError(f"the image has a NaN or infinite pixel at {at}: repair it, for instance by a median")
             if batch.dtype != np.float32 and values.dtype != batch.dtype:
-                values = np.clip(np.rint(values, dtype=np.float64), *_limits(batch.dtype))
+                values = as_dtype(values.astype(np.float64), batch.dtype)
             lines[index](values, out=batch[0, 0])
             release(source)
 
@@ -196,7 +191,7 @@ class Model:
                     continue
                 part = output.postprocessing(part, out=part if part.dtype == np.float32 else None)
                 part = blend.add(tile, part)
-                target[(*index, *tile.finished(output.scale))] = _as_dtype(part, target.dtype)
+                target[(*index, *tile.finished(output.scale))] = as_dtype(part, target.dtype)
                 release(target)
             done += 1
             report(done, total)
@@ -296,7 +291,7 @@ class _Part:
     index: Index
 
     def __getitem__(self, box: tuple[slice, ...]) -> Array:
-        return np.asarray(self.source[(*self.index, *box)])
+        return read_box(self.source, (*self.index, *box))
 
 
 def _blocks(image: _Part, planned: Plan) -> Iterator[Array]:
@@ -305,16 +300,3 @@ def _blocks(image: _Part, planned: Plan) -> Iterator[Array]:
     for tile in planned:
         yield image[tile.finished(ones)]
         release(image.source)
-
-
-def _as_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
-    """For an integer type: rounded and clipped to its range. `values` is overwritten."""
-    if dtype.kind == "f":
-        return values
-    np.rint(values, out=values)
-    np.clip(values, *_limits(dtype), out=values)
-    return values.astype(dtype)
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
