@@ -13,6 +13,7 @@ VERBS = {
     "export": ("zsd_export.cli", "from a training run to a model package"),
     "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
+    "damp": ("zsd_runtime.damping", "take light-sheet stripes out of a result"),
     "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
     "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
 }

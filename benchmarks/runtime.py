@@ -1,6 +1,7 @@
 """The runtime against a plain session, torch and MONAI on a CPU, in one process, round by round.
 
     python benchmarks/runtime.py [--large]        (--large: the 4096² tiling overhead, minutes; pip install monai first)
+    python benchmarks/runtime.py --only rcan3d    (the published 3D network alone)
 
 Networks have the published widths (and the compact ones) with random weights: speed does not depend on them.
 """
@@ -29,11 +30,12 @@ from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, Output
 from zsd_runtime.tiling import plan
 from zsd_train.config import PRESETS
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
 
 ROUNDS = 7
 PAUSE = 0.5  # seconds: threads that spin after their work would take the next one's cores
 SIDE = 512
+PATCH = (17, 80, 80)  # of the published 3D code: 13 x 64 x 64 with its margins of 2 and 8
 MEMORY = 3 << 30  # bytes that a prediction may take where several sessions are held at once
 BYTES_PER_VOXEL = {"reference": 4400, "compact": 1600}  # as export measures them
 Runs = dict[str, Callable[[], object]]
@@ -61,6 +63,11 @@ def described(preset: str, onnx: bytes, step: int, halo: int, precision: str = "
     )
 
 
+def packaged_as(precision: str) -> str:
+    """What a package says that runs in `precision`: bf16 needs no graph of its own."""
+    return "int8" if precision == "int8" else "fp32"
+
+
 def seconds(runs: Runs, rounds: int = ROUNDS) -> dict[str, float]:
     """Median of each, taken in turns; the first round is warm-up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -74,10 +81,24 @@ def seconds(runs: Runs, rounds: int = ROUNDS) -> dict[str, float]:
     return {name: median(t) for name, t in times.items()}
 
 
-def networks_alone(preset: str, onnx: bytes, int8: bytes, network: DualStageUNet) -> dict[str, float]:
-    """The network on one 512² batch: engines, a plain session, torch."""
-    batch = np.random.default_rng(0).random((1, 1, SIDE, SIDE), np.float32)
-    shapes = [(1, 1, SIDE, SIDE), (1, 1, 2 * SIDE, 2 * SIDE)]
+def rcan3d() -> dict[str, Any]:
+    """The published RCAN3D (2.0 million parameters, global pooling) on one patch; as in `networks_alone`."""
+    torch.manual_seed(0)
+    network = DualStageRCAN(window=None).eval()
+    print(f"RCAN3D on {PATCH}, {torch.get_num_threads()} threads", flush=True)
+    onnx = to_onnx(network)
+    graphs = [("onnxruntime", "fp32", onnx), ("openvino", "fp32", onnx), ("openvino", "bf16", onnx)]
+    measured = networks_alone(onnx, network, PATCH, graphs, rounds=3)
+    show(f"RCAN3D on {PATCH}", measured, "torch eager")
+    return {"threads": torch.get_num_threads(), "patch": PATCH, **measured}
+
+
+def networks_alone(
+    onnx: bytes, network: DualStage, size: tuple[int, ...], graphs: list[tuple[str, str, bytes]], rounds: int = ROUNDS
+) -> dict[str, float]:
+    """The network on one batch of `size`: engines (name, precision, graph), a plain session, torch."""
+    batch = np.random.default_rng(0).random((1, 1, *size), np.float32)
+    shapes = [(1, 1, *(n * k for n, k in zip(size, scale, strict=True))) for scale in network.scales]
     session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     tensor = torch.from_numpy(batch)
 
@@ -87,19 +108,15 @@ def networks_alone(preset: str, onnx: bytes, int8: bytes, network: DualStageUNet
 
     runs: Runs = {"plain InferenceSession": lambda: session.run(None, {"noisy": batch}), "torch eager": eager}
     outputs = [np.empty(shape, np.float32) for shape in shapes]
-    for name, precision, graph in (
-        ("onnxruntime", "fp32", onnx), ("onnxruntime", "int8", int8),
-        ("openvino", "fp32", onnx), ("openvino", "bf16", onnx), ("openvino", "int8", int8),
-    ):  # fmt: skip
+    for name, precision, graph in graphs:
         try:
-            packaged = "int8" if graph is int8 else "fp32"
-            engine = open_engine(described(preset, graph, network.step[0], 0, packaged), "cpu", name, precision)
+            engine = open_engine(described("compact", graph, 1, 0, packaged_as(precision)), "cpu", name, precision)
         except EngineMissing as error:
             print(f"not run: {name} {precision}: {error}", file=sys.stderr)
             continue
         engine.prepare(batch.shape, shapes)
         runs[f"{name} {precision}"] = lambda engine=engine: engine.run(batch, outputs)
-    return seconds(runs)
+    return seconds(runs, rounds)
 
 
 def predictions(preset: str, onnx: bytes, network: DualStageUNet, halo: int, side: int) -> dict[str, float]:
@@ -192,9 +209,15 @@ def show(title: str, measured: dict[str, float], base: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--only", choices=["rcan3d"])
     arguments = parser.parse_args()
     path = Path(__file__).parent / "results" / "runtime.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if not arguments.large:
+        results["rcan3d"] = rcan3d()
+    if arguments.only:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        return
     results["machine"] = {
         "processor": platform.machine(), "cores": torch.get_num_threads(), "onnxruntime": ort.__version__,
         "torch": torch.__version__,
@@ -211,7 +234,12 @@ def main() -> None:
             entry["tiling"] = tiling_overhead(preset, onnx, network.step[0], halo, 4096)
             print(preset, entry["tiling"], flush=True)
             continue
-        entry["network 512"] = networks_alone(preset, onnx, quantized(onnx, calibration), network)
+        int8 = quantized(onnx, calibration)
+        graphs = [
+            ("onnxruntime", "fp32", onnx), ("onnxruntime", "int8", int8),
+            ("openvino", "fp32", onnx), ("openvino", "bf16", onnx), ("openvino", "int8", int8),
+        ]  # fmt: skip
+        entry["network 512"] = networks_alone(onnx, network, (SIDE, SIDE), graphs)
         show(f"{preset}: network on 512²", entry["network 512"], "plain InferenceSession")
         for side in (512, 2048) if preset == "compact" else (512,):
             key = f"predict {side}"

@@ -5,6 +5,7 @@ are what is measured. From a memory-mapped TIFF of uint16 into two OME-Zarr of u
 of its own, and nothing else should run.
 
     python benchmarks/volume.py [--gb 4] [--work FOLDER]
+    python benchmarks/volume.py --formats        (200 planes, TIFF to Zarr to TIFF, --memory 1; zsd damp)
 """
 
 import argparse
@@ -31,6 +32,7 @@ from zsd_runtime.package import ModelDescription, Output
 PLANE = (2048, 2048)
 TILE = (34, 258, 258)  # the same for all runs
 SCALE = (1, 2, 2)
+MEMORY = 10**9  # bytes, where the tile is chosen from them
 
 
 def stand_in() -> bytes:
@@ -78,7 +80,7 @@ def make_volume(path: Path, gb: float) -> None:
             target[slice(z, z + 1), slice(0, PLANE[0]), slice(0, PLANE[1])] = planes[z % 4]
 
 
-def restore(source: Path, out: Path, in_memory: bool) -> None:
+def restore(source: Path, out: Path, in_memory: bool, suffix: str, chosen: bool) -> None:
     """One run; prints what it measured."""
     image = open_image(source)
     with open_stand_in() as model, ExitStack() as files, peak_memory() as peak:
@@ -88,17 +90,17 @@ def restore(source: Path, out: Path, in_memory: bool) -> None:
             for target in targets:
                 target[...] = 1  # pages are there before the clock starts
         else:
-            data, names = image.data, [out / f"{o.name}.zarr" for o in model.description.outputs]
+            data, names = image.data, [out / f"{o.name}{suffix}" for o in model.description.outputs]
             targets = [
                 files.enter_context(create_image(name, image.resized(shape, "uint16"), o.scale))
                 for name, shape, o in zip(names, shapes, model.description.outputs, strict=True)
             ]
         started, cpu = time.perf_counter(), time.process_time()
-        model.predict_into(data, targets, tile=TILE)
+        model.predict_into(data, targets, tile=None if chosen else TILE, memory=MEMORY)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     voxels = float(np.prod(image.data.shape))
     print(json.dumps({
-        "gigabytes": image.data.nbytes / 1e9, "tile": TILE, "seconds": seconds, "cpu_seconds": cpu,
+        "gigabytes": image.data.nbytes / 1e9, "tile": None if chosen else TILE, "seconds": seconds, "cpu_seconds": cpu,
         "megavoxels_per_second": voxels / seconds / 1e6, "peak_resident_gb": peak[0] / 1e9,
     }))  # fmt: skip
 
@@ -120,19 +122,54 @@ def killed(source: Path, out: Path, seconds: float) -> list[str]:
     return sorted(path.name for path in out.iterdir())
 
 
+def formats(work: Path) -> dict[str, object]:
+    """A 200 x 2048 x 2048 volume through each format, what comes out going in again; then its stripes damped."""
+    make_volume(work / "noisy.tif", 200 * 2 * PLANE[0] * PLANE[1] / 1e9)
+    results = {"tiff to zarr": run(work / "noisy.tif", work, "--chosen")}
+    print(results, flush=True)
+    results["zarr to tiff"] = run(work / "denoised.zarr", work, "--chosen", "--suffix", ".tif")
+    print(results["zarr to tiff"], flush=True)
+    for source, result in (("deconvolved.zarr", "damped.zarr"), ("deconvolved.tif", "damped.tif")):
+        program = (
+            "import sys, time; from zsd_runtime.damping import app; from zsd_runtime.memory import peak_memory\n"
+            "with peak_memory() as peak:\n"
+            "    started = time.perf_counter()\n"
+            "    app(sys.argv[1:], standalone_mode=False)\n"
+            "print(peak[0] / 1e9, time.perf_counter() - started)"
+        )
+        arguments = ["damp", str(work / source), str(work / result), "--stripes", "horizontal", "--quiet"]
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peak, seconds = map(float, done.stdout.splitlines()[-1].split())
+        results[f"damp {source}"] = {"seconds": seconds, "peak_resident_gb": peak}
+        print(source, results[f"damp {source}"], flush=True)
+        for path in (work / source, work / result):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gb", type=float, default=4)
     parser.add_argument("--work", type=Path, default=Path("volume-benchmark"))
     parser.add_argument("--restore", type=Path)
     parser.add_argument("--in-memory", action="store_true")
+    parser.add_argument("--chosen", action="store_true")
+    parser.add_argument("--suffix", default=".zarr")
+    parser.add_argument("--formats", action="store_true")
     arguments = parser.parse_args()
     work: Path = arguments.work
     if arguments.restore:
-        restore(arguments.restore, work, arguments.in_memory)
+        restore(arguments.restore, work, arguments.in_memory, arguments.suffix, arguments.chosen)
         return
     work.mkdir(parents=True, exist_ok=True)
-    results: dict[str, object] = {}
+    path = Path(__file__).parent / "results" / "volume.json"
+    results: dict[str, object] = json.loads(path.read_text())
+    if arguments.formats:
+        results["200 planes"] = formats(work)
+        shutil.rmtree(work)
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        return
     for name, gb in (("quarter", arguments.gb / 4), ("whole", arguments.gb)):
         make_volume(work / f"{name}.tif", gb)
         results[name] = run(work / f"{name}.tif", work)
@@ -146,7 +183,7 @@ def main() -> None:
     results["after SIGKILL"] = killed(work / "quarter.tif", after, float(results["quarter"]["seconds"]) / 2)  # type: ignore[index]
     print("after SIGKILL", results["after SIGKILL"])
     shutil.rmtree(work)
-    (Path(__file__).parent / "results" / "volume.json").write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

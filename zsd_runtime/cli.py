@@ -13,7 +13,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import create_image, image_files, open_image, stem
 from zsd_runtime.model import Model, load_model
 from zsd_runtime.package import OUTPUTS
@@ -199,10 +199,10 @@ def _check_names(images: list[Path], out: Path) -> None:
 def _predict_file(model: Model, path: Path, how: _How, bar: "Bar") -> None:
     image = open_image(path, how.axes)
     d = model.description
-    if not image.axes.endswith(d.axes.upper()):
+    if image.axes != "YX" and not image.axes.endswith(d.axes.upper()):  # of a single slice the model tells
         raise InputError(
-            f"{path} has axes {image.axes}; the model needs {d.axes.upper()}: say what they are with --axes, or take "
-            "another model"
+            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {d.axes.upper()}: "
+            f"say what they are with --axes (--axes ZYX if these are slices), or take a 2D model"
         )
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
     with ExitStack() as files:

@@ -144,6 +144,25 @@ def check_array(array: NDArray[np.generic], name: str) -> None:
         raise InputError(f"{name} has {count} pixels that are NaN or infinite: repair them, for instance by a median")
 
 
+def read_box(data: Any, box: tuple[int | slice, ...]) -> NDArray[Any]:
+    """A part of `Image.data`; raise `InputError` where a file turns out to be damaged."""
+    try:
+        return np.asarray(data[box])
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
+        raise InputError(f"the image cannot be read ({error}): copy it again") from error
+
+
+def as_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """For an integer type: rounded and clipped to its range. `values` may be overwritten."""
+    if dtype.kind == "f" or values.dtype == dtype:
+        return values
+    np.rint(values, out=values)
+    np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max, out=values)
+    return values.astype(dtype)
+
+
 def write_image(path: Path, image: Image) -> None:
     """Write a TIFF that appears whole or not at all; see `create_image`."""
     with create_image(path, image) as target:

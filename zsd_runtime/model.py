@@ -14,7 +14,7 @@ from zsd_runtime.engines import Array, Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import check_array, check_shape
+from zsd_runtime.images import as_dtype, check_array, check_shape, read_box
 from zsd_runtime.memory import free_memory, release
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
@@ -24,6 +24,8 @@ from zsd_runtime.tiling import LONGEST_OVERLAP, Blend, Plan, Tile, choose_tile, 
 BYTES_PER_VOXEL = 5000  # of a package that does not say: more than the published widths take
 IN_FLIGHT = 2  # batches, and sets of outputs, under way at once
 SHARE_OF_FREE_MEMORY = 0.5
+# What stands in a graph that depends on the whole of its tile: tiles then differ, whatever their halo.
+GLOBAL_POOLING = b"GlobalAveragePool"
 
 Report = Callable[[int, int], None]
 Index = tuple[int, ...]
@@ -48,6 +50,9 @@ class Model:
             )
         self.description = description
         self.engine = engine
+        # Tiles fade into each other: over half a halo, which is enough where the halo hides all that differs.
+        whole = GLOBAL_POOLING in description.weights
+        self.overlap = [LONGEST_OVERLAP if whole else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
         self._chosen: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._prepared: tuple[int, ...] | None = None
         self._batches: list[Array] = []
@@ -73,13 +78,15 @@ class Model:
         Raises
         ------
         InputError
-            When the array is not an image that the model takes, or a tile is smaller than twice the halo.
+            When the array is not an image that the model takes (to a 3D model a single slice is none), or a tile is
+            smaller than twice the halo.
         """
         check_array(image, "the image")
         d = self.description
-        if image.ndim != len(d.axes):
+        if image.ndim > len(d.axes):
+            each = "plane" if len(d.axes) == 2 else "volume"
             raise InputError(
-                f"the image has shape {image.shape}; this model takes {d.axes.upper()}: give each plane by itself"
+                f"the image has shape {image.shape}; this model takes {d.axes.upper()}: give each {each} by itself"
             )
         results = [np.empty(shape, np.float32) for shape in self.output_shapes(image.shape)]
         self.predict_into(image, results, tile=tile, memory=memory, report=report)
@@ -124,8 +131,6 @@ class Model:
         """
         d = self.description
         check_shape(source, "the source")
-        if len(source.shape) < len(d.axes):
-            raise InputError(f"the source has shape {tuple(source.shape)}; this model takes {d.axes.upper()}")
         leading, shape = tuple(source.shape[: -len(d.axes)]), tuple(source.shape[-len(d.axes) :])
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
@@ -139,23 +144,31 @@ class Model:
         if tile is None:
             tile = self._chosen.get(key) or self._tile(*key)
         while True:
-            planned = plan(shape, tile, d.halo, d.step, grid=grid)
+            planned = plan(shape, tile, d.halo, d.step, self.overlap, grid)
             try:
                 self._run(source, leading, targets, planned, report)
                 if chosen:
                     self._chosen[key] = planned.tile
                 return
             except OutOfMemory as error:
-                tile = plan(shape, self._smaller(planned, error), d.halo, d.step, grid=grid).tile
+                tile = plan(shape, self._smaller(planned, error), d.halo, d.step, self.overlap, grid).tile
                 notice(f"{error}: going on with tiles of {size_text(tile)}")
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
-        """Shapes of the outputs for an image, or a stack, of `shape`."""
+        """Shapes of the outputs for an image, or a stack, of `shape`.
+
+        Raises
+        ------
+        InputError
+            When it is a single slice and the model is one of volumes.
+        """
         axes = len(self.description.axes)
-        return [
-            tuple(shape[:-axes]) + tuple(n * k for n, k in zip(shape[-axes:], output.scale, strict=True))
-            for output in self.description.outputs
-        ]
+        if axes == 3 and (len(shape) < 3 or shape[-3] == 1):
+            raise InputError(
+                f"an image of {size_text(shape)} is a single slice; this model restores volumes (ZYX), where a slice "
+                "has neighbours: give the whole stack, or take a 2D model"
+            )
+        return [(*shape[:-axes], *_scaled(shape[-axes:], output.scale)) for output in self.description.outputs]
 
     def _run(self, source: Any, leading: Index, targets: Sequence[Any], planned: Plan, report: Report) -> None:
         d = self.description
@@ -169,20 +182,15 @@ class Model:
         def read(job: tuple[Index, Tile], batch: Array) -> None:
             index, tile = job
             image = _Part(source, index)
-            try:
-                if index not in lines:
-                    lines[index] = d.preprocessing.fit(_blocks(image, planned))
-                values = tile.read(image)
-            except MemoryError:
-                raise
-            except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
-                raise InputError(f"the image cannot be read ({error}): copy it again") from error
+            if index not in lines:
+                lines[index] = d.preprocessing.fit(_blocks(image, planned))
+            values = tile.read(image)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 where = tile.position(np.argwhere(~np.isfinite(values))[0])
                 at = ", ".join(f"{axis} {n}" for axis, n in zip(d.axes.upper(), where, strict=True))
                 raise InputError(f"the image has a NaN or infinite pixel at {at}: repair it, for instance by a median")
             if batch.dtype != np.float32 and values.dtype != batch.dtype:
-                values = np.clip(np.rint(values, dtype=np.float64), *_limits(batch.dtype))
+                values = as_dtype(values.astype(np.float64), batch.dtype)
             lines[index](values, out=batch[0, 0])
             release(source)
 
@@ -196,7 +204,7 @@ class Model:
                     continue
                 part = output.postprocessing(part, out=part if part.dtype == np.float32 else None)
                 part = blend.add(tile, part)
-                target[(*index, *tile.finished(output.scale))] = _as_dtype(part, target.dtype)
+                target[(*index, *tile.finished(output.scale))] = as_dtype(part, target.dtype)
                 release(target)
             done += 1
             report(done, total)
@@ -209,7 +217,7 @@ class Model:
             return
         self._prepared, self._batches, self._outputs = None, [], []
         batch = (1, 1, *tile)
-        shapes = [(1, 1, *shape) for shape in self.output_shapes(tile)]
+        shapes = [(1, 1, *_scaled(tile, output.scale)) for output in self.description.outputs]
         self.engine.prepare(batch, shapes)
         self._batches = [self.engine.empty(batch, self.engine.input_dtype) for _ in range(IN_FLIGHT)]
         self._outputs = [
@@ -223,12 +231,12 @@ class Model:
         d = self.description
         outputs = sum(prod(output.scale) for output in d.outputs)
         memory = memory or int(free_memory(self.engine.device) * SHARE_OF_FREE_MEMORY)
-        shared = 4 * outputs * min(d.halo[0] // 2, LONGEST_OVERLAP) * prod(shape[1:])
+        shared = 4 * outputs * self.overlap[0] * prod(shape[1:])
         buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
         pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
-        tile = choose_tile(shape, d.halo, d.step, pixels, grid=grid)
+        tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap, grid)
         if prod(tile) > pixels:  # not even one chunk and its halo: rather write chunks several times
-            tile = choose_tile(shape, d.halo, d.step, pixels)
+            tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap)
         return tile
 
     def _smaller(self, planned: Plan, error: OutOfMemory) -> tuple[int, ...]:
@@ -296,7 +304,11 @@ class _Part:
     index: Index
 
     def __getitem__(self, box: tuple[slice, ...]) -> Array:
-        return np.asarray(self.source[(*self.index, *box)])
+        return read_box(self.source, (*self.index, *box))
+
+
+def _scaled(shape: Sequence[int], scale: Sequence[int]) -> tuple[int, ...]:
+    return tuple(n * k for n, k in zip(shape, scale, strict=True))
 
 
 def _blocks(image: _Part, planned: Plan) -> Iterator[Array]:
@@ -305,16 +317,3 @@ def _blocks(image: _Part, planned: Plan) -> Iterator[Array]:
     for tile in planned:
         yield image[tile.finished(ones)]
         release(image.source)
-
-
-def _as_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
-    """For an integer type: rounded and clipped to its range. `values` is overwritten."""
-    if dtype.kind == "f":
-        return values
-    np.rint(values, out=values)
-    np.clip(values, *_limits(dtype), out=values)
-    return values.astype(dtype)
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
