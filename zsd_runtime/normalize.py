@@ -130,15 +130,16 @@ def from_description(steps: list[dict[str, Any]], where: str) -> Normalisation:
     result: Normalisation = Linear()
     for step in steps:
         name, kwargs = step.get("id") or step.get("name"), step.get("kwargs") or {}
+        itself = not kwargs.get("reference_tensor") and kwargs.get("mode", "per_sample") == "per_sample"
         if name == "ensure_dtype":
             continue
         if name == "scale_linear" and isinstance(result, Linear):
             result = result.then(Linear(float(_one(kwargs.get("gain", 1.0))), float(_one(kwargs.get("offset", 0.0)))))
-        elif name == "scale_range" and result == Linear() and not kwargs.get("reference_tensor"):
+        elif name == "scale_range" and result == Linear() and itself:
             result = ScaleRange(
                 float(kwargs.get("min_percentile", 0)), float(kwargs.get("max_percentile", 100)), _eps(kwargs)
             )
-        elif name == "zero_mean_unit_variance" and result == Linear():
+        elif name == "zero_mean_unit_variance" and result == Linear() and itself:
             result = ZeroMeanUnitVariance(_eps(kwargs))
         else:
             raise InputError(
