@@ -143,12 +143,17 @@ def cover(noisy: Counts, denoised: Counts, deconvolved: Counts) -> NDArray[np.ui
     height = min(COVER_HEIGHT, deconvolved.shape[0], (3 * deconvolved.shape[1] + 2 * GAP) // 2)
     height -= (height - GAP) % 3  # so that three panels of whole pixels and two gaps are twice as wide as high
     width = (2 * height - 2 * GAP) // 3
-    return montage([panel[:height, :width] for panel in panels])
+    return montage([_middle(panel, height, width) for panel in panels])
 
 
 def _plane(image: Counts) -> Counts:
     planes = image.reshape(-1, *image.shape[-2:])
     return planes[len(planes) // 2]
+
+
+def _middle(panel: Counts, height: int, width: int) -> Counts:
+    y, x = (panel.shape[0] - height) // 2, (panel.shape[1] - width) // 2
+    return panel[y : y + height, x : x + width]
 
 
 def _tolerance(c: Contents, outputs: list[Counts]) -> dict[str, float]:

@@ -106,7 +106,7 @@ def readme(c: Contents, format: str) -> str:  # noqa: A002
     )
     finer = max(c.scales[-1])
     grid = f"on a grid {finer} times as fine in Y and X" if finer > 1 else "on the same grid"
-    names = [author["name"] + f" ({author['affiliation']})" * ("affiliation" in author) for author in c.authors]
+    names = [" of ".join(author[key] for key in ("name", "affiliation") if key in author) for author in c.authors]
     return f"""# {c.name}
 
 A dual-stage network (ZS-DeconvNet {c.dimensions}): `denoised` on the image's own grid, `deconvolved` {grid}, both in
@@ -258,6 +258,7 @@ def _operations_04(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
     steps = _operations_05(line, axes)
     for step in steps:
         step["name"] = step.pop("id")
+        step["kwargs"]["axes"] = f"c{axes}"  # of outputs, bioimageio.spec wants them for a single gain, too
         if isinstance(line, ScaleRange):
-            step["kwargs"] |= {"mode": "per_sample", "axes": f"c{axes}"}
+            step["kwargs"]["mode"] = "per_sample"
     return steps

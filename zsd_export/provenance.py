@@ -29,7 +29,7 @@ def trained_on(run: Run) -> dict[str, str]:
     }
     if "steps" in measured:  # its training came to an end
         rows["Training"] += (
-            f", {measured['steps']} steps in {measured['seconds']:g} s; the weights of step {measured['kept_step']} were kept"
+            f", {measured['steps']} steps in {measured['seconds']:g} s; step {measured['kept_step']} kept"
         )
     return rows
 
