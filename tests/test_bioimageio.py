@@ -12,19 +12,16 @@ import onnx
 import pytest
 import yaml
 
-from tests.test_keras import random_weights, write_keras
+from tests.conftest import CREDITS
 from zsd_export import convert, export
 from zsd_export.bioimageio import cover
-from zsd_export.keras import import_keras
 from zsd_runtime import InputError, load_model
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import read_image
 from zsd_runtime.package import read_package
 from zsd_runtime.tiling import round_up
-from zsd_train.networks.dual_stage import DualStageUNet
 from zsd_train.pictures import continued
 
-CREDITS = {"authors": ["Ada Lovelace; Analytical Engine", "Ro"], "licence": "cc-by-4.0", "tags": ["test"]}
 # In a process of its own: its import changes logging and warnings for everybody.
 TEST = "import sys; from bioimageio.core import test_model as t; s = t(sys.argv[1]); print(s.status, s.details)"
 PREDICT = """
@@ -54,26 +51,6 @@ def python(program, *arguments):
     )
 
 
-@pytest.fixture(scope="session")
-def volume_package(tmp_path_factory) -> Path:
-    """3D; nothing of the writing depends on a training."""
-    folder = tmp_path_factory.mktemp("volumes")
-    network = random_weights(lambda: DualStageUNet(4, 1, 2, 6, 2, axes="zyx", slope=0))
-    weights = write_keras(folder / "cells.h5", network)
-    return import_keras(weights, folder / "volume", offset=100, scale=50)
-
-
-@pytest.fixture(scope="session")
-def packages(package, volume_package, tmp_path_factory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("formats")
-    made = {"2D zoo": package, "3D zoo": volume_package}
-    for dimensions in ("2D", "3D"):
-        made[f"{dimensions} deepimagej"] = convert(
-            made[f"{dimensions} zoo"], folder / f"{dimensions}.zip", format="deepimagej", **CREDITS
-        )
-    return made
-
-
 NAMES = ["2D zoo", "2D deepimagej", "3D zoo", "3D deepimagej"]
 
 
@@ -81,8 +58,12 @@ NAMES = ["2D zoo", "2D deepimagej", "3D zoo", "3D deepimagej"]
 def test_both_formats_say_the_same(packages, name):
     old, new = read_package(packages[name]), read_package(packages[name.replace("deepimagej", "zoo")])
     assert old.weights == new.weights
-    for field in ("name", "axes", "step", "halo", "preprocessing", "outputs", "pixel_size_um", "input_dtype"):
+    for field in ("name", "axes", "step", "halo", "pixel_size_um", "input_dtype"):
         assert getattr(old, field) == getattr(new, field), field
+    assert [(o.name, o.scale, o.dtype) for o in old.outputs] == [(o.name, o.scale, o.dtype) for o in new.outputs]
+    lines = [[d.preprocessing, *(output.postprocessing for output in d.outputs)] for d in (old, new)]
+    for a, b in zip(*lines, strict=True):
+        assert (a.gain, a.offset) == pytest.approx((b.gain, b.offset), rel=1e-12)
     assert old.rdf["format_version"] == "0.4.10"
     assert {**old.facts, "exported": ""} == {**new.facts, "exported": ""}
     assert old.rdf["license"] == "CC-BY-4.0"

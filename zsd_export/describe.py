@@ -18,6 +18,7 @@ from zsd_runtime.normalize import Linear, ScaleRange
 TENSORS = ["noisy", *OUTPUTS]
 # deepImageJ's 0.4 must have a licence and an author. These say that there is none: SPDX's own word, and a plain one.
 NO_LICENCE, NO_AUTHOR = "NOASSERTION", {"name": "not named"}
+EPS = 1e-6  # that JDLL and bioimageio.core add to a standard deviation
 DEEPIMAGEJ_TAGS = ["fiji", "deepimagej"]
 
 Rdf = dict[str, Any]
@@ -254,11 +255,21 @@ def _operations_05(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
 
 
 def _operations_04(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
-    """The same, named and said as in 0.4: axes are letters, and what belongs together is told by a mode."""
-    steps = _operations_05(line, axes)
-    for step in steps:
-        step["name"] = step.pop("id")
-        step["kwargs"]["axes"] = f"c{axes}"  # of outputs, bioimageio.spec wants them for a single gain, too
-        if isinstance(line, ScaleRange):
-            step["kwargs"]["mode"] = "per_sample"
-    return steps
+    """The same in 0.4.
+
+    Of scale_linear behind an output, bioimageio.spec wants axes that bioimageio.core refuses. A fixed mean and standard
+    deviation, ``(x - mean) / (std + eps)``, is the same line, and all three read it, as a list of the one channel's.
+    """
+    if isinstance(line, ScaleRange):
+        (step,) = _operations_05(line, axes)
+        return [{"name": step["id"], "kwargs": {**step["kwargs"], "mode": "per_sample", "axes": f"c{axes}"}}]
+    if line == Linear():
+        return []
+    fixed = {
+        "mode": "fixed",
+        "axes": axes,
+        "mean": [-line.offset / line.gain],
+        "std": [1 / line.gain - EPS],
+        "eps": EPS,
+    }
+    return [{"name": "zero_mean_unit_variance", "kwargs": fixed}]
