@@ -87,9 +87,7 @@ def test_an_old_runtime_gives_the_same(old_python, graph, tmp_path):
     engine = OnnxRuntime(weights)
     with np.load(tmp_path / "outputs.npz") as found:
         for name, expected in zip(engine.output_names, run_once(engine, image, scales), strict=True):
-            assert np.abs(found[name] - expected).max() <= 1e-2 * np.ptp(expected), (
-                name
-            )  # int8 and fp16 round elsewhere
+            assert np.abs(found[name] - expected).max() <= tolerance * np.ptp(expected), name
     engine.close()
 
 

@@ -46,15 +46,14 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
     """What the package says, by section and name."""
     facts, rdf = model.facts, model.rdf
     axes = model.axes.upper()
-    rdf_authors = [author.get("name", "") for author in rdf.get("authors") or []]
     sections = {
         "model": {
             "name": model.name,
             "description": rdf.get("description"),
             "origin": facts.get("origin"),
             "format": f"BioImage.IO {rdf['format_version']}",
-            "authors": ", ".join(rdf_authors),
-            "licence": rdf.get("license"),
+            "authors": ", ".join(author["name"] for author in rdf.get("authors") or []) or "not named",
+            "licence": rdf.get("license") or "not given",
             "exported": " by zsd ".join(str(facts[key]) for key in ("exported", "zsd_version") if key in facts),
         },
         "trained on": facts.get("trained_on") or {"images": "the package does not say"},
