@@ -47,7 +47,7 @@ class Package:
 
     @property
     def model(self) -> onnx.ModelProto:
-        return onnx.load(self.folder / self.rdf["weights"]["onnx"]["source"])
+        return onnx.load(self.folder / self.rdf["weights"]["onnx"]["source"], load_external_data=False)
 
 
 def problems(folder: Path) -> list[str]:
@@ -57,7 +57,7 @@ def problems(folder: Path) -> list[str]:
     for rule in RULES:
         try:
             found += [f"{rule.__name__}: {problem}" for problem in rule(package)]
-        except (KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
             found.append(f"{rule.__name__}: {type(error).__name__} {error}")
     return found
 

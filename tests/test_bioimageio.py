@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -18,7 +19,7 @@ from zsd_export.bioimageio import cover
 from zsd_runtime import InputError, load_model
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import read_image
-from zsd_runtime.package import read_package
+from zsd_runtime.package import read_member, read_package
 from zsd_runtime.tiling import round_up
 from zsd_train.pictures import continued
 
@@ -88,17 +89,21 @@ def test_bioimageio_predicts_block_by_block_as_we_do(packages, name, tmp_path):
     """
     source = packages[name]
     model = read_package(source)
-    shape = tuple(4 * halo + 2 * step + 3 for halo, step in zip(model.halo, model.step, strict=True))
+    block = [4 * halo + 2 * step for halo, step in zip(model.halo, model.step, strict=True)]  # two along each axis
+    shape = tuple(n + 1 for n in block)
     assert all(n % 2 for n in shape)
-    image = np.random.default_rng(0).poisson(30, shape).astype(np.float32) + 100
+    image = continued(np.load(BytesIO(read_member(source, model.test_tensor)))[0, 0], shape)
     grid = [round_up(n, step) for n, step in zip(shape, model.step, strict=True)]
     np.save(tmp_path / "image.npy", continued(image, grid))
-    block = {a: 3 * halo + step for a, halo, step in zip(model.axes, model.halo, model.step, strict=True)}
-    block = {a: round_up(n, step) for (a, n), step in zip(block.items(), model.step, strict=True)}
-    result = python(PREDICT, source / "rdf.yaml" if source.is_dir() else source, tmp_path, json.dumps(block))
+    result = python(
+        PREDICT,
+        source / "rdf.yaml" if source.is_dir() else source,
+        tmp_path,
+        json.dumps(dict(zip(model.axes, block, strict=True))),
+    )
     assert result.returncode == 0, result.stderr
     with load_model(source, engine="onnxruntime") as opened:
-        ours = opened.predict(image, tile=list(block.values()))
+        ours = opened.predict(image, tile=block)
     for output in model.outputs:
         found, expected = np.load(tmp_path / f"{output.name}.npy"), getattr(ours, output.name)
         inside = tuple(slice(h * k, (n - h) * k) for h, n, k in zip(model.halo, shape, output.scale, strict=True))
@@ -144,7 +149,7 @@ def test_the_page_and_the_cover(packages, name, tmp_path):
         assert row in page
     image = iio.imread(folder / "cover.png")
     assert image.shape[1] == 2 * image.shape[0]
-    assert image.std(axis=0).min() >= 0
+    assert image.std() > 10
     assert (folder / "cover.png").stat().st_size < 500_000
 
 

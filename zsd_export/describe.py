@@ -110,8 +110,8 @@ def readme(c: Contents, format: str) -> str:  # noqa: A002
     names = [" of ".join(author[key] for key in ("name", "affiliation") if key in author) for author in c.authors]
     return f"""# {c.name}
 
-A dual-stage network (ZS-DeconvNet {c.dimensions}): `denoised` on the image's own grid, `deconvolved` {grid}, both in
-{c.intensities.units}. {c.origin}
+A dual-stage network (ZS-DeconvNet {c.dimensions}): `denoised` on the image's own grid, `deconvolved` {grid}, both \
+in {c.intensities.units}. {c.origin}
 
 ![noisy, denoised, deconvolved](cover.png)
 
