@@ -12,6 +12,7 @@ VERBS = {
     "psf": ("zsd_train.psf_cli", "point spread functions from theory, transfer functions or beads"),
     "export": ("zsd_export.cli", "from a training run to a model package"),
     "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
+    "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
     "damp": ("zsd_runtime.damping", "take light-sheet stripes out of a result"),
     "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zsd_export import export
+from zsd_export import convert, export
+from zsd_export.keras import import_keras
 from zsd_train import TrainConfig, train
 from zsd_train.config import NetworkConfig
+from zsd_train.networks.dual_stage import DualStageUNet
 from zsd_train.psf import prepare_psf
 from zsd_train.simulate import Camera, Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+CREDITS = {"authors": ["Ada Lovelace; Analytical Engine", "Ro"], "licence": "cc-by-4.0", "tags": ["test"]}
 TINY = NetworkConfig(width=4, depth=2, convs=2, head=8)
 
 
@@ -43,3 +46,26 @@ def run_folder(simulation: Simulation, psf: np.ndarray, tmp_path_factory: pytest
 @pytest.fixture(scope="session")
 def package(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(run_folder, tmp_path_factory.mktemp("exported") / "cell")
+
+
+@pytest.fixture(scope="session")
+def volume_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3D; nothing of the writing depends on a training."""
+    from tests.test_keras import random_weights, write_keras  # which imports this module
+
+    folder = tmp_path_factory.mktemp("volumes")
+    network = random_weights(lambda: DualStageUNet(4, 1, 2, 6, 2, axes="zyx", slope=0))
+    weights = write_keras(folder / "cells.h5", network)
+    return import_keras(weights, folder / "volume", offset=100, scale=50)
+
+
+@pytest.fixture(scope="session")
+def packages(package: Path, volume_package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same 2D and 3D graphs in both formats."""
+    folder = tmp_path_factory.mktemp("formats")
+    made = {"2D zoo": package, "3D zoo": volume_package}
+    for dimensions in ("2D", "3D"):
+        made[f"{dimensions} deepimagej"] = convert(
+            made[f"{dimensions} zoo"], folder / f"{dimensions}.zip", format="deepimagej", **CREDITS
+        )
+    return made

@@ -160,7 +160,7 @@ def test_an_imported_package_predicts_as_published(name, tmp_path):
 
 def test_a_fixed_line_keeps_counts(tmp_path):
     weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
-    package = import_keras(weights, tmp_path / "model", name="line", offset=100, scale=50, upsample=False)
+    package = import_keras(weights, tmp_path / "model", name="a line", offset=100, scale=50, upsample=False)
     description = read_package(package)
     assert description.preprocessing == Linear(0.02, -2)
     assert [o.postprocessing for o in description.outputs] == [Linear(50)] * 2

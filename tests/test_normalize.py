@@ -16,6 +16,28 @@ def test_steps_follow_each_other():
     np.testing.assert_allclose(from_description(steps, "x")(np.array([0, 10], np.uint16)), [3.5, 13.5])
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {
+            "name": "zero_mean_unit_variance",
+            "kwargs": {"mode": "fixed", "axes": "yx", "mean": [100], "std": [4.9], "eps": 0.1},
+        },
+        {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": 100.0, "std": 4.999999}},
+    ],
+)
+def test_a_mean_that_is_told_is_a_line(step):
+    line = from_description([step], "x")
+    assert isinstance(line, Linear)
+    np.testing.assert_allclose(line(np.array([100, 110], np.uint16)), [0, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["scale_range", "zero_mean_unit_variance"])
+def test_a_data_set_is_not_an_image(name):
+    with pytest.raises(InputError, match=f"'{name}'"):
+        from_description([{"name": name, "kwargs": {"mode": "per_dataset", "axes": "yx"}}], "the input")
+
+
 def test_large_counts_keep_their_differences():
     counts = np.array([2**31, 2**31 + 3], np.uint32)
     np.testing.assert_array_equal(Linear(1.0, -(2.0**31))(counts), [0, 3])

@@ -75,6 +75,77 @@ def test_outputs_that_the_graph_lacks(package, tmp_path):
         load_model(swapped)
 
 
+def _deflated(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_zip_bombs_are_told_with_their_sizes(package, tmp_path):
+    with pytest.raises(InputError, match=r"rdf.yaml would unpack from 0.\d+ MB to 5 MB; .* at most 4.19 MB"):
+        read_package(_deflated(tmp_path / "a.zip", {"rdf.yaml": b" " * 5_000_000}))
+    members = {"rdf.yaml": (package / "rdf.yaml").read_bytes(), "model.onnx": bytes(100_000_000)}
+    with pytest.raises(InputError, match=r"model.onnx would unpack from 0.0\d+ MB to 100 MB; .* 100 times") as error:
+        read_package(_deflated(tmp_path / "b.zip", members))
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_bombs_are_told(package, tmp_path):
+    levels = [f"  l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9) if i else '1'}]" for i in range(30)]
+    for key in ("type", "format_version", "name"):
+        rdf = yaml.safe_load((package / "rdf.yaml").read_text())
+        rdf[key] = "BOMB"
+        text = "bomb:\n" + "\n".join(levels) + "\n" + yaml.safe_dump(rdf).replace("BOMB", "*l29")
+        copy = tmp_path / key
+        shutil.copytree(package, copy)
+        (copy / "rdf.yaml").write_text(text)
+        with pytest.raises(InputError, match="garbles a list where a text is to be"):
+            read_package(copy)
+    copy = tmp_path / "deep"
+    shutil.copytree(package, copy)
+    (copy / "rdf.yaml").write_text("[" * 100_000)
+    with pytest.raises(InputError):
+        read_package(copy)
+
+
+def _old(*path, value):
+    return _set("inputs", 0, *path, value=value)
+
+
+OLD = {  # descriptions 0.4 that zsd does not run
+    "axes": (_old("axes", value="byxc"), "behind"),
+    "few numbers": (_old("shape", "step", value=[4, 4]), "must have 4 numbers, for bcyx"),
+    "offset": (_set("outputs", 0, "shape", "offset", value=[0, 0, -8, -8]), "without an offset"),
+    "fixed output": (_set("outputs", 0, "shape", value=[1, 1, 64, 64]), "must follow the input's"),
+    "other tensor": (_set("outputs", 1, "shape", "reference_tensor", value="raw"), "must follow the input's"),
+    "coarser": (_set("outputs", 1, "shape", "scale", value=[1, 1, 0.5, 0.5]), "0.5 times as fine"),
+    "per dataset": (
+        _old("preprocessing", value=[{"name": "scale_range", "kwargs": {"mode": "per_dataset"}}]),
+        "asks for",
+    ),
+    "clip": (_old("preprocessing", value=[{"name": "clip", "kwargs": {"min": 0, "max": 1}}]), "asks for 'clip'"),
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_old_descriptions_that_do_not_fit_are_told(packages, tmp_path, name):
+    change, message = OLD[name]
+    shutil.unpack_archive(packages["2D deepimagej"], tmp_path / "package")
+    with pytest.raises(InputError, match=message):
+        read_package(changed(tmp_path / "package", tmp_path, change))
+
+
+@pytest.mark.parametrize("halo", [None, [0, 0, 8, 8]])
+def test_the_halo_of_an_old_description_is_in_output_pixels(packages, tmp_path, halo):
+    shutil.unpack_archive(packages["2D deepimagej"], tmp_path / "package")
+    copy = changed(tmp_path / "package", tmp_path, lambda rdf: rdf["outputs"][0].pop("halo"))
+    rdf = yaml.safe_load((copy / "rdf.yaml").read_text())
+    rdf["outputs"][1]["halo"] = halo
+    (copy / "rdf.yaml").write_text(yaml.safe_dump(rdf))
+    assert read_package(copy).halo == ((4, 4) if halo else (0, 0))
+
+
 def test_damaged_packages_are_told(package, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_package(tmp_path / "none.zip")

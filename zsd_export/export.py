@@ -1,17 +1,22 @@
 """From a run folder to a package, written only when the network in it computes what was trained."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from zsd_export.bioimageio import Contents, check_new, linear, name_after, write
+from zsd_export.bioimageio import check_place, write
+from zsd_export.contents import Contents, linear
 from zsd_export.counts import counts_graph
+from zsd_export.describe import FORMATS, check_consumer
 from zsd_export.memory import bytes_per_voxel
 from zsd_export.precision import loss_db, quantized
+from zsd_export.provenance import scores, trained_on
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import halo_of, parity
+from zsd_export.zoo import asked_for, authors_of, check_name, name_after, spdx
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear
 from zsd_train.pictures import middle
@@ -28,8 +33,14 @@ def export(
     precision: str = "fp32",
     input: str = "float32",  # noqa: A002 (what BioImage.IO and the command line call it)
     output: str = "float32",
+    format: str = "zoo",  # noqa: A002
+    authors: Sequence[str] = (),
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    overwrite: bool = False,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Write a model package (BioImage.IO 0.5) from a run folder.
+    """Write a model package from a run folder.
 
     Parameters
     ----------
@@ -44,6 +55,18 @@ def export(
     input, output : {"float32", "uint16"}
         With uint16 as input the graph itself normalises camera counts, and gives counts above the offset: float32,
         or uint16 (rounded, clipped to 0..65535). Else both are normalised numbers, as rdf.yaml says.
+    format : {"zoo", "deepimagej"}
+        BioImage.IO 0.5, or the 0.4.10 that deepImageJ runs.
+    authors : sequence of str
+        "Name; affiliation" or "Name", of whoever trained it.
+    licence : str
+        SPDX identifier of the weights' licence.
+    tags : sequence of str
+        Beside those that every package has.
+    overwrite : bool
+        Replace the package that is there.
+    notice : callable
+        Told, in a sentence each, what the zoo will ask for that is missing.
 
     Returns
     -------
@@ -61,11 +84,17 @@ def export(
     _check_choice("precision", precision, ("fp32", "fp16", "int8"))
     _check_choice("input", input, ("float32", "uint16"))
     _check_choice("output", output, ("float32", "uint16"))
+    _check_choice("format", format, tuple(FORMATS))
     if output == "uint16" and input != "uint16":
         raise InputError("output uint16 needs a graph of camera counts: add --input uint16")
+    check_consumer(format, input)
     package = Path(package)
-    check_new(package)
+    check_place(package, overwrite)
     trained = load_run(run)
+    name = check_name(name or name_after(trained.folder.resolve().name))
+    credited, licence = authors_of(authors), licence and spdx(licence)
+    for sentence in asked_for(credited, licence):
+        notice(sentence)
     if input == "uint16" and not np.array_equal(trained.sample, np.clip(np.rint(trained.sample), 0, 65535)):
         raise InputError(
             f"the run's images are not whole counts of 0 to 65535 ({trained.sample.min():g} to "
@@ -88,27 +117,35 @@ def export(
         onnx = counts_graph(onnx, trained.offset, trained.scale, output)
         intensities = replace(intensities, before=Linear(), after=Linear())
     contents = Contents(
-        name=name or name_after(trained.folder.resolve().name),
-        summary="Zero-shot denoising and deconvolution (ZS-DeconvNet), trained by zsd on noisy images alone.",
+        name=name,
+        summary=f"Zero-shot denoising and deconvolution (ZS-DeconvNet {len(network.axes)}D), trained by zsd on noisy "
+        "images alone.",
         origin=f"It was trained by zsd {version('zsd')} on noisy images alone, without clean data, and is meant for "
         "images of the same sample, camera setting and optics.",
-        validation=f"Held-out mean squared error of the training: {trained.measured.get('held_out_error', 'none')}\n"
-        "(normalised units, against recorrupted noisy targets, so it does not fall to zero).",
-        network=network,
+        trained_on=trained_on(trained),
+        validation=scores(trained, halo, losses),
+        kind=network.kind,
+        axes=network.axes,
+        step=network.step,
+        scales=network.scales,
         intensities=intensities,
         halo=halo,
         bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
-        input_type=input,
-        output_type=output,
+        input_dtype=input,
+        output_dtype=output,
         precision=precision,
         precision_loss_db=losses,
         pixel_size_um=trained.pixel_size_um,
+        authors=credited,
+        licence=licence,
+        tags=tuple(tags),
         provenance={
             "training": trained.config.model_dump(mode="json", exclude_none=True),
             "measured": trained.measured,
         },
     )
-    write(package, contents, onnx, middle(trained.sample, TEST[normalised.ndim], network.step).astype(input))
+    test = middle(trained.sample, TEST[normalised.ndim], network.step).astype(input)
+    write(package, contents, onnx, test, format, overwrite)
     return package
 
 

@@ -17,10 +17,12 @@ import typer
 from numpy.typing import NDArray
 from torch import nn
 
-from zsd_export.bioimageio import PER_IMAGE, Contents, check_new, linear, name_after, write
+from zsd_export.bioimageio import check_place, write
+from zsd_export.contents import PER_IMAGE, Contents, linear
 from zsd_export.memory import bytes_per_voxel
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import LARGEST_DIFFERENCE, halo_of, parity
+from zsd_export.zoo import check_name, name_after
 from zsd_runtime.cli import Quiet, command_line, told
 from zsd_runtime.errors import InputError
 from zsd_runtime.tiling import round_up
@@ -101,7 +103,8 @@ def import_keras(
         When the ONNX differs from torch; nothing is written then.
     """
     weights, package = Path(weights), Path(package)
-    check_new(package)
+    check_place(package)
+    name = check_name(name or name_after(weights.stem))
     if offset is None or scale is None:
         if offset is not scale:
             raise InputError(f"offset is {offset}, scale is {scale}: they are one line, give both or neither")
@@ -118,17 +121,24 @@ def import_keras(
     image = _scene([round_up(n, s) for n, s in zip(SIDES[network.axes], network.step, strict=True)])
     normalised = (image - image.min()) / np.float32(np.ptp(image))
     parity(network, onnx, normalised)
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     contents = Contents(
-        name=name or name_after(weights.stem),
+        name=name,
         summary=f"Zero-shot denoising and deconvolution (ZS-DeconvNet {len(network.axes)}D), imported from Keras.",
         origin=f"Its weights were imported from {weights.name}; their licence is for whoever trained them to say.",
-        validation="How good the weights are is not known here. ONNX Runtime and torch agree on what they compute to "
-        f"{LARGEST_DIFFERENCE:g} of the range.",
-        network=network,
+        trained_on={"Weights": f"{weights.name}, sha256 {sha256}", "Images": "not known here"},
+        validation={
+            "Quality": "how good the weights are is not known here: compare with a truth by `zsd evaluate`",
+            "ONNX Runtime and torch": f"agree to {LARGEST_DIFFERENCE:g} of the range",
+        },
+        kind=network.kind,
+        axes=network.axes,
+        step=network.step,
+        scales=network.scales,
         intensities=intensities,
         halo=halo_of(network, onnx, normalised),
         bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
-        provenance={"keras_weights": weights.name, "keras_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        provenance={"keras_weights": weights.name, "keras_sha256": sha256},
     )
     write(package, contents, onnx, image)
     return package

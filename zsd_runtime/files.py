@@ -27,7 +27,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         if path.is_dir() and temporary.is_dir():  # a folder is not replaced in one move
             path.rename(old := path.with_name(f".{path.name}.{os.getpid()}.old"))
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
             shutil.rmtree(old)
         else:
             temporary.replace(path)

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
 
+FIXED = (
+    "zero_mean_unit_variance",
+    "fixed_zero_mean_unit_variance",
+)  # in BioImage.IO 0.4, 0.5: a line, if told its mean
 BINS = 20  # bits of a float32 that its histogram tells apart: sign, exponent and 11 bits, 1 part in 2048
 
 
@@ -130,15 +134,19 @@ def from_description(steps: list[dict[str, Any]], where: str) -> Normalisation:
     result: Normalisation = Linear()
     for step in steps:
         name, kwargs = step.get("id") or step.get("name"), step.get("kwargs") or {}
+        itself = not kwargs.get("reference_tensor") and kwargs.get("mode", "per_sample") == "per_sample"
         if name == "ensure_dtype":
             continue
         if name == "scale_linear" and isinstance(result, Linear):
             result = result.then(Linear(float(_one(kwargs.get("gain", 1.0))), float(_one(kwargs.get("offset", 0.0)))))
-        elif name == "scale_range" and result == Linear() and not kwargs.get("reference_tensor"):
+        elif name in FIXED and isinstance(result, Linear) and {"mean", "std"} <= kwargs.keys():
+            mean, std = float(_one(kwargs["mean"])), float(_one(kwargs["std"])) + _eps(kwargs)
+            result = result.then(Linear(1 / std, -mean / std))
+        elif name == "scale_range" and result == Linear() and itself:
             result = ScaleRange(
                 float(kwargs.get("min_percentile", 0)), float(kwargs.get("max_percentile", 100)), _eps(kwargs)
             )
-        elif name == "zero_mean_unit_variance" and result == Linear():
+        elif name == "zero_mean_unit_variance" and result == Linear() and itself:
             result = ZeroMeanUnitVariance(_eps(kwargs))
         else:
             raise InputError(

@@ -73,7 +73,7 @@ def open_engine(
         try:
             opened = _open(description, name, where, precision, engines)
             if where != "cpu" and len(able_to) > 1:  # a GPU's libraries fail when they are used, not when they open
-                _try(opened, description)
+                run_smallest(opened, description)
             return opened
         except InputError as error:  # it is missing, or cannot read this graph: the next may
             reasons.append(error)
@@ -83,8 +83,8 @@ def open_engine(
     raise kind("; ".join(dict.fromkeys(map(str, reasons))))
 
 
-def _try(engine: Engine, description: ModelDescription) -> None:
-    """Run the smallest tile that there is."""
+def run_smallest(engine: Engine, description: ModelDescription) -> None:
+    """Run the smallest tile that there is; closes the engine where that fails."""
     axes = len(description.axes)
     shape = (1, 1, *plan((1,) * axes, (1,) * axes, (0,) * axes, description.step).tile)
     try:

@@ -1,0 +1,100 @@
+"""Graphs run where deepImageJ runs them: on ONNX Runtime 1.12.1 and 1.13.1, each in an environment of its own.
+
+Those need a Python of 3.8 to 3.10, and wheels. Without, the opset, IR and operators are checked all the same.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from zsd_export import export
+from zsd_runtime.engines import run_once
+from zsd_runtime.engines.onnxruntime import OnnxRuntime
+from zsd_runtime.package import read_package
+
+RUNTIMES = ("1.12.1", "1.13.1")
+TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2, "int8": 2e-2}  # of the range; some round elsewhere, by a step of int8
+PROGRAM = """
+import sys
+import numpy as np
+import onnxruntime as ort
+folder = sys.argv[1]
+session = ort.InferenceSession(f"{folder}/model.onnx", providers=["CPUExecutionProvider"])
+outputs = session.run(None, {"noisy": np.load(f"{folder}/input.npy")})
+np.savez(f"{folder}/outputs.npz", **{o.name: v for o, v in zip(session.get_outputs(), outputs)})
+print(ort.__version__)
+"""
+
+
+def _pythons() -> list[str]:
+    """Interpreters that the old wheels are for."""
+    beside = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions").glob("3.*/bin/python"))
+    named = [path for minor in (10, 9, 8) if (path := shutil.which(f"python3.{minor}"))]
+    code = "import sys; sys.exit(sys.version_info[:2] not in ((3, 8), (3, 9), (3, 10)))"
+    found = [str(path) for path in [*reversed(beside), *named]]
+    return [p for p in found if subprocess.run([p, "-c", code], capture_output=True, check=False).returncode == 0]
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def old_python(request, tmp_path_factory) -> tuple[str, str]:
+    """The Python of an environment with an old ONNX Runtime, and its version."""
+    pythons = _pythons()
+    if not pythons:
+        pytest.skip(f"ONNX Runtime {request.param} needs a Python of 3.8 to 3.10, and none is here")
+    folder = tmp_path_factory.mktemp("old")
+    subprocess.run([pythons[0], "-m", "venv", folder], check=True, capture_output=True)
+    python = str(folder / "bin" / "python")
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--only-binary",
+        ":all:",
+        f"onnxruntime=={request.param}",
+        "numpy<2",
+    ]
+    result = subprocess.run(install, capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"ONNX Runtime {request.param} cannot be installed here: {result.stderr.strip().splitlines()[-1]}")
+    return python, request.param
+
+
+@pytest.fixture(scope="session", params=["2D fp32", "2D fp16", "2D int8", "3D fp32"])
+def graph(request, packages, run_folder, tmp_path_factory) -> tuple[bytes, float]:
+    """A graph, and how far runtimes may differ on it."""
+    dimensions, precision = request.param.split()
+    if precision == "fp32":
+        return read_package(packages[f"{dimensions} deepimagej"]).weights, TOLERANCES[precision]
+    folder = tmp_path_factory.mktemp("reduced") / "package"
+    return read_package(export(run_folder, folder, precision=precision)).weights, TOLERANCES[precision]
+
+
+def test_an_old_runtime_gives_the_same(old_python, graph, tmp_path):
+    (python, version), (weights, tolerance) = old_python, graph
+    (tmp_path / "model.onnx").write_bytes(weights)
+    axes = len(onnx.load_from_string(weights).graph.input[0].type.tensor_type.shape.dim) - 2
+    image = np.random.default_rng(0).random((1, 1, *(8, 40, 48)[-axes:]), np.float32)
+    np.save(tmp_path / "input.npy", image)
+    result = subprocess.run([python, "-c", PROGRAM, tmp_path], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, version), result.stderr
+    scales = [(1,) * axes, (1, 2, 2)[-axes:]]
+    engine = OnnxRuntime(weights)
+    with np.load(tmp_path / "outputs.npz") as found:
+        for name, expected in zip(engine.output_names, run_once(engine, image, scales), strict=True):
+            assert np.abs(found[name] - expected).max() <= tolerance * np.ptp(expected), name
+    engine.close()
+
+
+def test_the_graph_asks_for_nothing_newer(graph):
+    model = onnx.load_from_string(graph[0])
+    assert model.ir_version <= 8
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+    for name in {node.op_type for node in model.graph.node}:
+        assert onnx.defs.get_schema(name, 17).since_version <= 17
