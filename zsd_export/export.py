@@ -136,6 +136,7 @@ def export(
         precision=precision,
         precision_loss_db=losses,
         pixel_size_um=trained.pixel_size_um,
+        z_step_um=trained.z_step_um,
         authors=credited,
         licence=licence,
         tags=tuple(tags),

@@ -18,11 +18,12 @@ def trained_on(run: Run) -> dict[str, str]:
     rows = {
         "Images": f"{', '.join(f'{n} of {size}' for size, n in each.items())} pixels, noisy alone; "
         f"sha256 {measured['data_sha256']}",
-        "Pixel size": f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known",
+        "Pixel size": (f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known")
+        + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
         "PSF": f"{size_text(measured['psf_shape'])} pixels of the deconvolved grid; sha256 {measured['psf_sha256']}",
         "Noise": f"gain {noise.gain:.4g} counts per photo-electron, offset {noise.offset:.4g} counts, read noise "
         f"{noise.read_noise:.3g} counts" + f" ({noise.message})" * bool(noise.message),
-        "Training": f"preset {config.preset}, seed {config.seed}",
+        "Training": f"preset {config.preset}, {config.scheme} pairs, seed {config.seed}",
         "Versions": ", ".join(
             f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured["versions"]}.items()
         ),
