@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import SHARED, needs_shared
-from zsd_train.losses import Reblur, blur, crop, data_term, downsample, hessian, otf_of, total_variation
+from zsd_train.losses import Reblur, WienerFilter, blur, crop, data_term, downsample, hessian, otf_of, total_variation
 
 
 @needs_shared("reference")
@@ -72,3 +72,31 @@ def test_pixels_without_weight_do_not_count():
     weight = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
     assert float(data_term(prediction, target, squared=True, weight=weight)) == 2.5
     assert float(data_term(prediction, target, squared=False, weight=weight)) == 1.5
+
+
+@pytest.mark.parametrize(("size", "psf_size"), [((32, 36), (9, 9)), ((8, 24, 28), (15, 21, 21)), ((9, 11), (25, 25))])
+def test_the_wiener_filter_undoes_the_psf_and_keeps_the_variance_of_noise(size, psf_size):
+    axes = [torch.arange(n) - n // 2 for n in psf_size]
+    grids = torch.meshgrid(*axes, indexing="ij")
+    psf = torch.exp(-0.5 * sum(g.double() ** 2 for g in grids) / 0.8**2)
+    psf /= psf.sum()
+    sharpen = WienerFilter(psf, size, upsample=1, weakest=1e-6)
+    image = torch.rand(1, 1, *size, dtype=torch.float64)
+    folded = torch.zeros(size, dtype=torch.float64)
+    index = torch.meshgrid(*(axis % n for axis, n in zip(axes, size, strict=True)), indexing="ij")
+    folded.index_put_(index, psf, accumulate=True)
+    dims = tuple(range(2, 2 + len(size)))
+    blurred = torch.fft.ifftn(torch.fft.fftn(image, dim=dims) * torch.fft.fftn(folded), dim=dims).real
+    restored = sharpen(blurred)
+    torch.testing.assert_close(restored / restored.mean(), image / image.mean(), rtol=1e-3, atol=1e-3)
+    noise = torch.randn(400, 1, *size, dtype=torch.float64)
+    assert float(sharpen(noise).var()) == pytest.approx(1, rel=0.05)
+
+
+def test_light_from_beyond_a_patch_is_made_up_for():
+    psf = torch.ones(5, 21, 21) / (5 * 21 * 21)
+    reblur = Reblur(psf, (8, 16, 16), (1, 2, 2), upsample=2)
+    flat = torch.full((1, 1, 8, 32, 32), 3.0)
+    result = reblur(flat, torch.tensor([3]))
+    assert result.shape == (1, 1, 6, 12, 12)
+    torch.testing.assert_close(result, torch.full_like(result, 3.0))

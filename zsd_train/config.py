@@ -64,11 +64,11 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("compact", "zyx"): {
         "network": NetworkConfig(depth=2, head=16), "patch": 48, "slices": 16, "batch": 1, "learning_rate": 2e-3,
-        "hessian_weight": 2e-4, "weakest": 0.1, "denoising_weight": 0.33,
+        "hessian_weight": 2e-5, "weakest": 0.02, "denoising_weight": 0.1,
     },
     ("reference", "zyx"): {
         "network": RCANConfig(kind="rcan"), "patch": 64, "slices": 13, "batch": 3, "learning_rate": 3e-4,
-        "hessian_weight": 2e-4, "weakest": 0.1, "denoising_weight": 0.33,
+        "hessian_weight": 2e-5, "weakest": 0.02, "denoising_weight": 0.1,
     },
 }  # fmt: skip
 
@@ -105,7 +105,7 @@ class TrainConfig(BaseModel):
     denoising_weight: float = Field(0.5, gt=0, lt=1, description="µ of eq. 4")
     hessian_weight: float = Field(0.02, ge=0, description="λ of eq. 6 and 9")
     weakest: float = Field(
-        0.0, ge=0, description="share of the light's contrast, ε, below which a frequency is not equalised; 0: none is"
+        0.0, ge=0, description="contrast below which a frequency is not filtered back to equal say (ε); 0: none is"
     )
     gap_weight: float = Field(1.0, ge=0, description="γ of eq. 8 and 9, of odd-even pairs")
     tv_weight: float = Field(0.0, ge=0, description="of the total variation of the deconvolved image")

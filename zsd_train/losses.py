@@ -46,28 +46,28 @@ def data_term(
     *,
     squared: bool,
     weight: Tensor | None = None,
-    equalise: Callable[[Tensor], Tensor] | None = None,
+    filtered: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Mean of the absolute or squared difference.
 
-    `weight` (same shape, 0 or 1) says which pixels count; `equalise` is a linear filter of the difference.
+    `weight` (same shape, 0 or 1) says which pixels count; `filtered` is a linear filter of the difference.
     """
     difference = prediction - target
     if weight is not None:
         difference = difference * weight
-    if equalise is not None:
-        difference = equalise(difference)
+    if filtered is not None:
+        difference = filtered(difference)
     error = difference.square() if squared else difference.abs()
     return error.mean() if weight is None else error.sum() / weight.sum().clamp(min=1)
 
 
-class Equaliser:
-    """A filter that gives back to each spatial frequency of a residual what the PSF took from it.
+class WienerFilter:
+    """The filter H/(H² + ε²) for residuals; H is the contrast that a PSF leaves of each spatial frequency.
 
     A residual ``deconvolved ∗ PSF − target`` says little of fine detail, which the PSF has weakened: gradient descent
-    on its square finds detail last, after more steps than there is time for. The filter 1/(H + ε), H the contrast that
-    the PSF leaves, makes frequencies count alike, down to those that are weaker than ε. The noise of the target is
-    independent of the prediction, so the minimum stays where it was; only the way there is shorter.
+    on its square finds detail last, after more steps than there is time for. Filtered, it is the difference of the
+    deconvolved image and a Wiener deconvolution of the target, in which frequencies of H > ε count alike. The noise of
+    the target is independent of the prediction, so the minimum stays where it was; only the way there is shorter.
 
     Parameters
     ----------
@@ -87,8 +87,10 @@ class Equaliser:
         index = torch.meshgrid(*places, indexing="ij")
         binned = psf.new_zeros(size).index_put_(index, psf, accumulate=True)
         self.axes = tuple(range(-len(size), 0))
-        gain = 1 / (torch.fft.rfftn(binned).abs() + weakest)
-        self.gain = gain / gain.square().mean().sqrt()  # white noise keeps its variance
+        contrast = torch.fft.fftn(binned).abs()
+        gain = contrast / (contrast.square() + weakest**2)
+        gain = gain / gain.square().mean().sqrt()  # white noise keeps its variance
+        self.gain = gain[..., : size[-1] // 2 + 1]
 
     def __call__(self, residual: Tensor) -> Tensor:
         """The same shape, (N, 1, [Z,] Y, X)."""

@@ -25,7 +25,7 @@ from zsd_runtime.files import cannot_write, written_whole
 from zsd_runtime.tiling import round_up
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.frames import Frame, Shape, planes
-from zsd_train.losses import Equaliser, Reblur, crop, data_term, hessian, total_variation
+from zsd_train.losses import Reblur, WienerFilter, crop, data_term, hessian, total_variation
 from zsd_train.networks.dual_stage import DualStage, Restored, build
 from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
 from zsd_train.pairs import Pairs, Sampler
@@ -143,7 +143,7 @@ def train(
     held_out = sampler.held_out(config.seed, HELD_OUT[len(patch)])
     kernel = torch.tensor(seen_psf, dtype=torch.float32, device=device)
     reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
-    equalise = Equaliser(kernel, patch, config.network.upsample, config.weakest) if config.weakest else None
+    sharpen = WienerFilter(kernel, patch, config.network.upsample, config.weakest) if config.weakest else None
     where = torch.Generator().manual_seed(config.seed)
     grain = torch.Generator(device).manual_seed(config.seed + 1)
     state = State(network, optimizer, where, grain)
@@ -186,7 +186,7 @@ def train(
                 pairs = sampler.draw(config.batch, where, grain)
                 restored = model(pairs.noisy.contiguous(memory_format=LAYOUT[config.axes]))
                 loss, denoising, deconvolution = losses(
-                    restored, pairs, _gap(model, pairs, margin), reblur, equalise, config
+                    restored, pairs, _gap(model, pairs, margin), reblur, sharpen, config
                 )
                 optimizer.zero_grad()
                 fabric.backward(loss)
@@ -239,24 +239,24 @@ def losses(
     pairs: Pairs,
     gap: Tensor | None,
     reblur: Reblur,
-    equalise: Equaliser | None,
+    sharpen: WienerFilter | None,
     config: TrainConfig,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(L, L_den, data terms of L_dec) of eq. 4-6; of eq. 8 and 9 where slices are compared that lie one `gap` apart."""
     squared = config.loss == "mse"
 
-    def data_terms(prediction: Tensor, equalise: Equaliser | None = None) -> Tensor:
+    def data_terms(prediction: Tensor, sharpen: WienerFilter | None = None) -> Tensor:
         targets = [(1.0, pairs.target)]
         if gap is not None and config.gap_weight:
             targets.append((config.gap_weight, pairs.target + gap))
         terms = [
-            share * data_term(prediction, target, squared=squared, weight=pairs.weight, equalise=equalise)
+            share * data_term(prediction, target, squared=squared, weight=pairs.weight, filtered=sharpen)
             for share, target in targets
         ]
         return torch.stack(terms).sum()
 
     denoising = data_terms(crop(restored.denoised, reblur.margin))
-    deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation), equalise)
+    deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation), sharpen)
     regularisation = config.hessian_weight * hessian(restored.deconvolved)
     if config.tv_weight:
         regularisation = regularisation + config.tv_weight * total_variation(restored.deconvolved)
