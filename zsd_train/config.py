@@ -65,10 +65,12 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("compact", "zyx"): {
         "network": NetworkConfig(depth=2, head=16), "patch": 48, "slices": 16, "batch": 1, "learning_rate": 2e-3,
         "hessian_weight": 2e-5, "weakest": 0.02, "denoising_weight": 0.1,
+        "positivity_weight": 1.0,
     },
     ("reference", "zyx"): {
         "network": RCANConfig(kind="rcan"), "patch": 64, "slices": 13, "batch": 3, "learning_rate": 3e-4,
         "hessian_weight": 2e-5, "weakest": 0.02, "denoising_weight": 0.1,
+        "positivity_weight": 1.0,
     },
 }  # fmt: skip
 
@@ -108,6 +110,7 @@ class TrainConfig(BaseModel):
         0.0, ge=0, description="contrast below which a frequency is not filtered back to equal say (ε); 0: none is"
     )
     gap_weight: float = Field(1.0, ge=0, description="γ of eq. 8 and 9, of odd-even pairs")
+    positivity_weight: float = Field(0.0, ge=0, description="of the mean square of what is below 0 in the deconvolved")
     tv_weight: float = Field(0.0, ge=0, description="of the total variation of the deconvolved image")
     l1_weight: float = Field(0.0, ge=0, description="of the mean absolute value of the deconvolved image")
 

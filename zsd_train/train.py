@@ -258,6 +258,8 @@ def losses(
     denoising = data_terms(crop(restored.denoised, reblur.margin))
     deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation), sharpen)
     regularisation = config.hessian_weight * hessian(restored.deconvolved)
+    if config.positivity_weight:
+        regularisation = regularisation + config.positivity_weight * restored.deconvolved.clamp(max=0).square().mean()
     if config.tv_weight:
         regularisation = regularisation + config.tv_weight * total_variation(restored.deconvolved)
     if config.l1_weight:
