@@ -100,8 +100,8 @@ def restore(source: Path, out: Path, in_memory: bool, suffix: str, chosen: bool)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     voxels = float(np.prod(image.data.shape))
     print(json.dumps({
-        "gigabytes": image.data.nbytes / 1e9, "tile": None if chosen else TILE, "seconds": seconds, "cpu_seconds": cpu,
-        "megavoxels_per_second": voxels / seconds / 1e6, "peak_resident_gb": peak[0] / 1e9,
+        "gigabytes": voxels * image.data.dtype.itemsize / 1e9, "tile": None if chosen else TILE, "seconds": seconds,
+        "cpu_seconds": cpu, "megavoxels_per_second": voxels / seconds / 1e6, "peak_resident_gb": peak[0] / 1e9,
     }))  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from zsd_export.fold import fold
 from zsd_train.networks.dual_stage import DualStage, Restored
 
 OPSET, IR_VERSION = 17, 8
@@ -39,6 +40,7 @@ def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
     model = onnx.load_from_string(buffer.getvalue())
     model.ir_version = IR_VERSION
     _unshare(model.graph)
+    fold(model.graph)
     onnx.checker.check_model(model, full_check=True)
     opset = {entry.domain: entry.version for entry in model.opset_import}
     assert opset == {"": OPSET}, f"the exporter wrote opsets {opset}"
