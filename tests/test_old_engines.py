@@ -6,13 +6,18 @@ Those need a Python of 3.8 to 3.10, and wheels. Without, the opset, IR and opera
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from zsd_export import export
+from tests.conftest import needs_shared
+from tests.test_bioimageio import TEST
+from tests.test_keras import REFERENCE, difference, published
+from zsd_export import convert, export
+from zsd_export.keras import import_keras
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.package import read_package
@@ -90,6 +95,33 @@ def test_an_old_runtime_gives_the_same(old_python, graph, tmp_path):
         for name, expected in zip(engine.output_names, run_once(engine, image, scales), strict=True):
             assert np.abs(found[name] - expected).max() <= tolerance * np.ptp(expected), name
     engine.close()
+
+
+@needs_shared("reference")
+@pytest.mark.parametrize("name", ["unet2d_up1", "rcan3d_up1"])
+def test_published_weights_are_the_same_everywhere(name, old_python, tmp_path):
+    """Keras' numbers, out of one graph: ours, an old runtime's, and bioimageio.core's."""
+    python, _ = old_python
+    expected = published(name)
+    first = slice(0, 1)
+    package = convert(import_keras(REFERENCE / f"{name}.h5", tmp_path / "zoo"), tmp_path / "fiji", format="deepimagej")
+    description = read_package(package)
+    (tmp_path / "model.onnx").write_bytes(description.weights)
+    np.save(tmp_path / "input.npy", expected.image[first])
+    subprocess.run([python, "-c", PROGRAM, tmp_path], capture_output=True, check=True)
+    engine = OnnxRuntime(description.weights)
+    ours = run_once(engine, expected.image[first], [output.scale for output in description.outputs])
+    with np.load(tmp_path / "outputs.npz") as old:
+        for label, found in zip(engine.output_names, ours, strict=True):
+            keras = getattr(expected, label)[first]
+            assert difference(found, keras) < 1e-5
+            assert difference(old[label], keras) < 1e-5
+    engine.close()
+    for folder in ("zoo", "fiji"):  # bioimageio.core reproduces the test tensors, which are ours
+        result = subprocess.run(
+            [sys.executable, "-c", TEST, tmp_path / folder / "rdf.yaml"], capture_output=True, text=True, check=False
+        )
+        assert result.stdout.startswith("passed"), result.stdout + result.stderr
 
 
 def test_the_graph_asks_for_nothing_newer(graph):

@@ -64,12 +64,12 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("compact", "zyx"): {
         "network": NetworkConfig(depth=2, head=16), "patch": 48, "slices": 16, "batch": 1, "learning_rate": 2e-3,
-        "hessian_weight": 2e-5, "weakest": 0.02, "denoising_weight": 0.1,
+        "hessian_weight": 2e-5, "weakest": 0.02,
         "positivity_weight": 1.0,
     },
     ("reference", "zyx"): {
         "network": RCANConfig(kind="rcan"), "patch": 64, "slices": 13, "batch": 3, "learning_rate": 3e-4,
-        "hessian_weight": 2e-5, "weakest": 0.02, "denoising_weight": 0.1,
+        "hessian_weight": 2e-5, "weakest": 0.02,
         "positivity_weight": 1.0,
     },
 }  # fmt: skip

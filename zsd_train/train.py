@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import cannot_write, written_whole
-from zsd_runtime.tiling import round_up
+from zsd_runtime.tiling import EDGE, round_up
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.frames import Frame, Shape, planes
 from zsd_train.losses import Reblur, WienerFilter, crop, data_term, hessian, total_variation
@@ -308,8 +308,10 @@ def _write_preview(folder: Path, state: State, sample: NDArray[np.float64], offs
     batch = torch.tensor((view[None, None] - offset) / scale, dtype=torch.float32, device=device)
     restored = (t[0, 0].float().cpu().numpy() for t in _with_weights(state.network, state.best)(batch))
     noisy, denoised, deconvolved = (a if a.ndim == 2 else a[len(a) // 2] for a in (view, *restored))
+    inside = (slice(EDGE * k, -EDGE * k),) * 2  # what the rim lacks is not the network's fault
+    panels = [panel[inside] for panel in (enlarged(noisy, k), enlarged(denoised, k), deconvolved)]
     with written_whole(folder / "preview.png") as temporary:
-        iio.imwrite(temporary, montage([enlarged(noisy, k), enlarged(denoised, k), deconvolved]), extension=".png")
+        iio.imwrite(temporary, montage(panels), extension=".png")
 
 
 @contextmanager
