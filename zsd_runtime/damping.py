@@ -78,7 +78,11 @@ def damp(
         ):
             boxes = list(_boxes(source.data.shape))
             for done, box in enumerate(boxes, start=1):
-                target[box] = as_dtype(_damped(_read(source, box), found, width, length), target.dtype)
+                planes = _read(source, box)
+                written = np.empty(planes.shape, target.dtype)
+                for index in np.ndindex(planes.shape[:-2]):  # one at a time: their float32 would take twice the memory
+                    written[index] = as_dtype(_damped(planes[index], found, width, length), target.dtype)
+                target[box] = written
                 release(source.data)
                 bar(done / len(boxes))
         if spectrum:
@@ -178,12 +182,11 @@ def _fine(profiles: Array, length: float) -> Array:
     return np.fft.irfft(spectrum, 2 * n, axis=0)[:n].astype(profiles.dtype)
 
 
-def _damped(planes: Array, directions: Sequence[str], width: int, length: float) -> Array:
-    """Planes (…, Y, X) without stripes of all `directions`; themselves if there are none."""
-    result = planes
+def _damped(plane: Array, directions: Sequence[str], width: int, length: float) -> Array:
+    """A plane without stripes of all `directions`; itself if there are none."""
     for direction in directions:
-        result = np.stack([damped(p, direction, width, length) for p in result.reshape(-1, *planes.shape[-2:])])
-    return result.reshape(planes.shape)
+        plane = damped(plane, direction, width, length)
+    return plane
 
 
 def _boxes(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
