@@ -16,12 +16,14 @@ SHAPES = {"yx": (2, 1, 24, 32), "zyx": (1, 1, 3, 16, 24)}
 def silenced(network, share):
     """The network with all but a `share` of the channels of each hidden layer switched off, at random places."""
     for layer in network.modules():
-        if isinstance(layer, CONV["yx"] | CONV["zyx"]) and layer.out_channels > 1:
-            off = torch.randperm(layer.out_channels)[int(share * layer.out_channels) :]
-            with torch.no_grad():
-                torch.nn.init.normal_(layer.bias, 0, 0.1)
-                layer.weight[off] = 0
-                layer.bias[off] = 0
+        if isinstance(layer, CONV["yx"] | CONV["zyx"]):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias, 0, 0.1)
+            if layer.out_channels > 1:
+                off = torch.randperm(layer.out_channels)[int(share * layer.out_channels) :]
+                with torch.no_grad():
+                    layer.weight[off] = 0
+                    layer.bias[off] = 0
     return network
 
 
@@ -74,7 +76,7 @@ def test_a_student_learns_what_the_teacher_gives(run_folder, simulation, tmp_pat
     noisy = torch.tensor((simulation.noisy[None, None] - teacher.offset) / teacher.scale, dtype=torch.float32)
     with torch.inference_mode():
         for ours, theirs in zip(run.network(noisy), teacher.network(noisy), strict=True):
-            assert torch.mean((ours - theirs) ** 2) < 0.1 * theirs.var()
+            assert torch.mean((ours - theirs) ** 2) < 0.25 * theirs.var()  # of a flat image it is 1
     assert run.measured["held_out_error"] < 0.1 * float(np.var(noisy.numpy()))
 
 

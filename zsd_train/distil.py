@@ -21,8 +21,8 @@ from zsd_train.networks.dual_stage import DualStage, DualStageUNet, Restored, bu
 from zsd_train.pairs import Pairs, Sampler
 from zsd_train.run import Run
 
-# What differs from a training on noisy images. A student is used on the image itself and must know its like: copies from
-# all but the image's own noise to twice its variance. The teacher's output is regularised already.
+# What differs from a training on noisy images. A student is used on the image itself and must know its like: copies
+# from all but the image's own noise to twice its variance. The teacher's output is regularised already.
 CHOICES = {
     "scheme": "recorrupt", "alpha": (0.01, 1.0), "denoising_weight": 0.5, "hessian_weight": 0.0, "weakest": 0.0
 }  # fmt: skip
@@ -73,7 +73,9 @@ def check_teacher(teacher: Run, config: TrainConfig) -> None:
             f"compared pixel by pixel, so set it to {theirs.upsample}"
         )
     if config.patch % theirs.step:
-        raise InputError(f"patch {config.patch} must be a multiple of {theirs.step}, for the network of {teacher.folder}")
+        raise InputError(
+            f"patch {config.patch} must be a multiple of {theirs.step}, for the network of {teacher.folder}"
+        )
 
 
 def student(config: NetworkConfig | RCANConfig, teacher: DualStage) -> DualStage:
