@@ -109,7 +109,7 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
         compress(run_folder, out, width=2, choices=QUICK, report=interrupt)
     assert not (out / "compressed.json").exists()
     assert [path for path in out.iterdir() if path.name.endswith(".tmp")] == []
-    rows = compress(run_folder, out, width=2, choices=QUICK, resume=True)
+    rows = compress(run_folder, out, resume=True)  # what to make need not be said again
     assert rows[3].name == "small"
     assert load_run(out).measured["steps"] == 20
     noisy = load_run(run_folder)

@@ -117,7 +117,6 @@ def table(rows: list["Row"]) -> str:
         lost = [", ".join(f"{x:+.2f}" for x in db.values()) for db in (row.lost_db, row.lost_of_truth_db) if db]
         lines.append(
             f"{row.name[:24]:24} {row.precision:9} {row.parameters:>10} {row.size_mb:>6.1f} MB "
-            f"{row.megapixels_per_s:>7.2f} {row.speedup:>6.2f}×   "
-            + "; ".join(", ".join(part) for part in lost if part)
+            f"{row.megapixels_per_s:>7.2f} {row.speedup:>6.2f}×   " + "; ".join(lost)
         )
     return "\n".join(lines)

@@ -102,6 +102,8 @@ def compress(
     """
     teacher = load_run(run)
     config = student_config(teacher, width, choices or {})
+    if not resume:  # with it, what was chosen at first counts
+        _check_smaller(config, teacher)
     images = list(images) or [teacher.sample]
     _check_truths(truths or {}, images[0], teacher)
     student = train(
@@ -126,13 +128,7 @@ def compress(
 
 
 def student_config(teacher: Run, width: int | None, choices: dict[str, Any]) -> TrainConfig:
-    """What the student is, and how it learns.
-
-    Raises
-    ------
-    InputError
-        When it is not smaller than the teacher.
-    """
+    """What the student is, and how it learns."""
     axes, theirs = teacher.config.axes, teacher.config.network
     preset = PRESETS[choices.get("preset", "compact"), axes]
     defaults: dict[str, Any] = {
@@ -144,14 +140,16 @@ def student_config(teacher: Run, width: int | None, choices: dict[str, Any]) -> 
             raise InputError(f"--width {width} and [network] in the configuration both say what to make: leave one out")
         head = max(1, round(theirs.head * width / theirs.width))
         defaults["network"] = theirs.model_dump() | {"width": width, "head": head}
-    config = make_config(**(defaults | CHOICES | choices))
-    ours, before = (parameter_count(build(network, axes)) for network in (config.network, theirs))
-    if ours >= before:
+    return make_config(**(defaults | CHOICES | choices))
+
+
+def _check_smaller(config: TrainConfig, teacher: Run) -> None:
+    ours, theirs = parameter_count(build(config.network, teacher.config.axes)), parameter_count(teacher.network)
+    if ours >= theirs:
         raise InputError(
-            f"the network would have {ours} parameters, that of {teacher.folder} has {before}: choose a smaller one, "
-            f"for instance with --width {max(2, theirs.width // 2)}"
+            f"the network would have {ours} parameters, that of {teacher.folder} has {theirs}: choose a smaller one, "
+            f"for instance with --width {max(2, teacher.config.network.width // 2)}"
         )
-    return config
 
 
 def compare(
@@ -238,7 +236,7 @@ def _timed(models: dict[Any, Model], image: Image) -> tuple[dict[Any, float], di
 
 def _check_truths(truths: dict[str, Image], image: Image, teacher: Run) -> None:
     for name, scale in zip(OUTPUTS, teacher.network.scales, strict=True):
-        expected = tuple(n * k for n, k in zip(image.shape, scale, strict=True))
+        expected = tuple(n * k for n, k in zip(image.shape, scale, strict=False))  # an image of other axes fails later
         if name in truths and truths[name].shape != expected:
             raise InputError(
                 f"the truth of {name} is {size_text(truths[name].shape)}; for the first image, "

@@ -120,12 +120,13 @@ def train(
     config = _for_images(config or make_config(), images, psf)
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
     if teacher is not None:
-        check_teacher(teacher, config)
         hashes["teacher_sha256"] = sha256([t.cpu().numpy() for t in teacher.network.state_dict().values()])
     if resume:
         config = config_to_resume(out, config, hashes)
     elif (out / "state.safetensors").exists():
         raise InputError(f"{out} already holds a run: choose another --out, or go on with it with --resume")
+    if teacher is not None:
+        check_teacher(teacher, config)
 
     # Data: what the camera does to light, and the range that the network sees.
     shown = planes(images)
