@@ -66,6 +66,8 @@ class Taught:
 
 def check_teacher(teacher: Run, config: TrainConfig) -> None:
     """Refuse what the two cannot look at together: outputs on different grids, patches that the teacher cannot pool."""
+    if config.scheme == "odd-even":
+        raise InputError("scheme odd-even is for learning without a teacher: leave it out")
     theirs, ours = teacher.config.network, config.network
     if ours.upsample != theirs.upsample:
         raise InputError(

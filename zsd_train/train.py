@@ -104,7 +104,8 @@ def train(
         Learn what its network gives in place of recorrupted targets (`zsd_train.distil`); the camera and the
         normalisation are the teacher's.
     resume : bool
-        Go on with an interrupted run of the same images; bit for bit the same as without interruption on the CPU.
+        Go on with an interrupted run of the same images; bit for bit the same as without interruption on the CPU
+        (with a teacher, whose answers are not saved, only nearly).
     report : callable
         Told of `Progress`.
 
