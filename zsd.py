@@ -11,6 +11,7 @@ VERBS = {
     "evaluate": ("zsd_train.cli", "PSNR, SSIM and NRMSE against a truth"),
     "psf": ("zsd_train.psf_cli", "point spread functions from theory, transfer functions or beads"),
     "export": ("zsd_export.cli", "from a training run to a model package"),
+    "compress": ("zsd_export.cli", "a smaller, faster network that does what a trained one does"),
     "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
     "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),

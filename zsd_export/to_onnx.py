@@ -62,6 +62,10 @@ class _Half(nn.Module):
     def __init__(self, network: DualStage) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().eval().half()
+        for module in self.network.modules():
+            if isinstance(module, nn.AvgPool3d):  # torch has none in float16 on CPUs; these are of a few channels
+                module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
+                module.register_forward_hook(lambda _module, _inputs, mean: mean.half())
 
     def forward(self, x: Tensor) -> Restored:
         return Restored(*(y.float() for y in self.network(x.half())))

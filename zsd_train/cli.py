@@ -82,7 +82,7 @@ def noise(
         from zsd_train.frames import planes
         from zsd_train.noise import correlated_noise, estimate_noise
 
-        model = estimate_noise(planes(_open_images(images, axes)[0]))
+        model = estimate_noise(planes(open_images(images, axes)[0]))
         if as_json:
             print(json.dumps(asdict(model) | {"read_noise": model.read_noise}, indent=1))
             return
@@ -139,7 +139,7 @@ def train(
             "gain": gain, "read_noise": read_noise, "seed": seed, "device": device,
         }  # fmt: skip
         given = {key: value for key, value in options.items() if value is not None}
-        opened, image_voxel = _open_images(images, axes)
+        opened, image_voxel = open_images(images, axes)
         image_axes = "zyx"[-opened[0].ndim :]
         chosen = make_config(**({"axes": image_axes} | (read_config(config) if config else {}) | given))
         voxel = VoxelSize(
@@ -194,7 +194,7 @@ class VoxelSize(NamedTuple):
     z_step_um: float | None
 
 
-def _open_images(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], VoxelSize]:
+def open_images(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], VoxelSize]:
     """All planes (Y, X), or volumes (Z, Y, X) where there are slices, of all files; mapped where it can be."""
     images = [open_image(path, axes) for path in paths]
     depths = {image.data.shape[image.axes.index("Z")] if "Z" in image.axes else 1 for image in images}

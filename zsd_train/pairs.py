@@ -24,6 +24,7 @@ from torch import Tensor
 
 from zsd_train.frames import TILES, Frame, Shape
 from zsd_train.losses import crop, dihedral
+from zsd_train.networks.dual_stage import Restored
 from zsd_train.noise import NoiseModel
 
 
@@ -33,7 +34,8 @@ class Pairs:
 
     weight : 1 where a pixel counts · orientation (N,) : the symmetry (0..7) that the patch, and so the PSF of its
     sample, was turned by · whole (N, 1, 2Z, Y, X) : the stack that odd and even slices come from · lead (N,) : 1 where
-    `noisy` holds its first, third, … slice, −1 where it holds the others.
+    `noisy` holds its first, third, … slice, −1 where it holds the others · taught : what a teacher makes of `noisy`,
+    with the margin: learnt in place of `target`.
     """
 
     noisy: Tensor
@@ -42,6 +44,14 @@ class Pairs:
     orientation: Tensor
     whole: Tensor | None = None
     lead: Tensor | None = None
+    taught: Restored | None = None
+
+    def part(self, samples: slice) -> "Pairs":
+        """Some of the samples, to look at held-out ones a few at a time."""
+        taught = self.taught and Restored(*(image[samples] for image in self.taught))
+        return Pairs(
+            self.noisy[samples], self.target[samples], self.weight[samples], self.orientation[samples], taught=taught
+        )
 
 
 class Sampler:

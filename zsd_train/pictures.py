@@ -11,13 +11,19 @@ from zsd_runtime.tiling import reflected
 GAP = 4  # white pixels between panels
 
 
-def montage(panels: list[NDArray[Any]]) -> NDArray[np.uint8]:
-    """Panels of one height side by side, each from its 0.5th (black) to its 99.7th percentile (white)."""
+def montage(panels: list[NDArray[Any]], levels: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+    """Panels of one height side by side, from black to white at `levels`, or at each one's own (`grey_levels`)."""
     columns = []
     for panel in panels:
-        low, high = np.percentile(panel, (0.5, 99.7))
+        low, high = levels or grey_levels(panel)
         columns += [np.clip((panel - low) / max(high - low, 1e-9), 0, 1) * 255, np.full((panel.shape[0], GAP), 255.0)]
     return np.hstack(columns[:-1]).round().astype(np.uint8)
+
+
+def grey_levels(image: NDArray[Any]) -> tuple[float, float]:
+    """What is black and what is white: the 0.5th and the 99.7th percentile."""
+    low, high = np.percentile(image, (0.5, 99.7))
+    return float(low), float(high)
 
 
 def enlarged(image: NDArray[Any], factor: int) -> NDArray[Any]:

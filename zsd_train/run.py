@@ -27,6 +27,12 @@ from zsd_runtime.images import Image, write_image
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.networks.dual_stage import DualStage, build
 
+# What resuming must not change: its hash in config.toml, and what is said of it.
+TRAINED = {
+    "data_sha256": "on other images", "psf_sha256": "with another PSF",
+    "teacher_sha256": "with another teacher (zsd compress), or with none (zsd train)",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Run:
@@ -95,12 +101,11 @@ def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) 
     try:
         stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
         values = stored["config"]
-        changed = [key for key, value in hashes.items() if stored["measured"][key] != value]
+        changed = [what for key, what in TRAINED.items() if stored["measured"].get(key) != hashes.get(key)]
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{folder} cannot be resumed: it holds no readable config.toml ({error})") from error
     if changed:
-        what = "on other images" if "data_sha256" in changed else "with another PSF"
-        raise InputError(f"{folder} was trained {what}: resume with the same, or train into a new folder")
+        raise InputError(f"{folder} was trained {changed[0]}: resume with the same, or train into a new folder")
     if wanted.minutes or wanted.steps:
         values = {k: v for k, v in values.items() if k not in ("minutes", "steps")}
         values |= {"minutes": wanted.minutes} if wanted.minutes else {"steps": wanted.steps}

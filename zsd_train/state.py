@@ -40,7 +40,8 @@ class State:
     def judge(self, errors: Tensor) -> str:
         """Keep the averaged weights if the held-out `errors` (one a tile) are the best so far; count if they turned."""
         self.latest = float(errors.mean())
-        difference = errors - self.best_errors if self.best_errors.numel() == errors.numel() else -errors
+        first = self.best_errors.numel() != errors.numel()  # better than nothing, be they 0
+        difference = torch.full_like(errors, -1) if first else errors - self.best_errors
         if not errors.numel() or difference.mean() < 0:  # without held-out tiles the latest weights are kept
             self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
             self.best_errors, self.best_step, self.turned = errors, self.step, 0

@@ -24,9 +24,11 @@ from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import cannot_write, written_whole
 from zsd_runtime.tiling import EDGE, round_up
 from zsd_train.config import TrainConfig, make_config
+from zsd_train.distil import Taught, check_teacher, student
 from zsd_train.frames import Frame, Shape, planes
 from zsd_train.losses import Reblur, WienerFilter, crop, data_term, hessian, total_variation
 from zsd_train.networks.dual_stage import DualStage, Restored, build
+from zsd_train.networks.unet import upsampled
 from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
 from zsd_train.pairs import Pairs, Sampler
 from zsd_train.pictures import enlarged, middle, montage
@@ -45,6 +47,7 @@ PREVIEW: dict[int, Shape] = {2: (256, 256), 3: (8, 192, 192)}
 SAMPLE: dict[int, Shape] = {2: (512, 512), 3: (32, 256, 256)}
 # In 3D a margin as wide as the PSF, which defocus makes wide, would be most of a patch; `Reblur` makes up for the rest.
 LARGEST_MARGIN = (6, 8, 8)
+Compared = tuple[Tensor, Tensor, Tensor]  # prediction, target, weight
 LAYOUT = {"yx": torch.channels_last, "zyx": torch.channels_last_3d}
 
 
@@ -79,6 +82,7 @@ def train(
     *,
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
+    teacher: Run | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Run:
@@ -96,8 +100,12 @@ def train(
         The run folder; must be new unless `resume`.
     pixel_size_um, z_step_um : float
         Of the raw grid, kept with the run.
+    teacher : Run
+        Learn what its network gives in place of recorrupted targets (`zsd_train.distil`); the camera and the
+        normalisation are the teacher's.
     resume : bool
-        Go on with an interrupted run of the same images; bit for bit the same as without interruption on the CPU.
+        Go on with an interrupted run of the same images; bit for bit the same as without interruption on the CPU
+        (with a teacher, whose answers are not saved, only nearly).
     report : callable
         Told of `Progress`.
 
@@ -112,38 +120,50 @@ def train(
     images = [np.asanyarray(image) for image in images]  # mapped files stay on the disk
     config = _for_images(config or make_config(), images, psf)
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
+    if teacher is not None:
+        hashes["teacher_sha256"] = sha256([t.cpu().numpy() for t in teacher.network.state_dict().values()])
     if resume:
         config = config_to_resume(out, config, hashes)
     elif (out / "state.safetensors").exists():
         raise InputError(f"{out} already holds a run: choose another --out, or go on with it with --resume")
+    if teacher is not None:
+        check_teacher(teacher, config)
 
     # Data: what the camera does to light, and the range that the network sees.
     shown = planes(images)
-    noise = _noise(shown, config)
-    offset, scale = noise.offset, _scale(shown, noise.offset)
+    if teacher is None:
+        noise = _noise(shown, config)
+        offset, scale = noise.offset, _scale(shown, noise.offset)
+    else:
+        noise, offset, scale = NoiseModel(**teacher.measured["noise"]), teacher.offset, teacher.scale
     if config.scheme == "auto":
         config = config.model_copy(update={"scheme": _scheme(noise, config)})
     odd_even = config.scheme == "odd-even"
     patch, seen_psf = _patch(config, images, odd_even), with_slices(psf, 2) if odd_even else psf
-    margin = _margin(seen_psf, config)
+    margin = _margin(seen_psf, config, max(config.network.step, teacher.config.network.step if teacher else 1))
 
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
     fabric = Fabric(accelerator=_accelerator(config), devices=1, precision=_precision(config))
-    network = build(config.network, config.axes).to(memory_format=LAYOUT[config.axes])  # type: ignore[call-overload]
+    network = build(config.network, config.axes) if teacher is None else student(config.network, teacher.network)
+    network = network.to(memory_format=LAYOUT[config.axes])  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     model, optimizer = fabric.setup(network, optimizer)
     model.mark_forward_method("denoised")
     device = fabric.device
     rng = np.random.default_rng(config.seed)
-    sampler = Sampler(
+    drawn = Sampler(
         [Frame.of(image, config.holdout, rng) for image in images], noise, offset=offset, scale=scale, patch=patch,
         margin=margin, scheme="odd-even" if odd_even else config.recorruption, alpha=config.alpha, device=device,
     )  # fmt: skip
+    sampler: Sampler | Taught = drawn
+    if teacher is not None:
+        sampler = Taught(drawn, fabric.setup(teacher.network.to(memory_format=LAYOUT[config.axes])))  # type: ignore[call-overload]
     held_out = sampler.held_out(config.seed, HELD_OUT[len(patch)])
     kernel = torch.tensor(seen_psf, dtype=torch.float32, device=device)
     reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
-    sharpen = WienerFilter(kernel, patch, config.network.upsample, config.weakest) if config.weakest else None
+    blurs = config.weakest > 0 and teacher is None  # a teacher's answers are compared as they are
+    sharpen = WienerFilter(kernel, patch, config.network.upsample, config.weakest) if blurs else None
     where = torch.Generator().manual_seed(config.seed)
     grain = torch.Generator(device).manual_seed(config.seed + 1)
     state = State(network, optimizer, where, grain)
@@ -245,18 +265,19 @@ def losses(
     """(L, L_den, data terms of L_dec) of eq. 4-6; of eq. 8 and 9 where slices are compared that lie one `gap` apart."""
     squared = config.loss == "mse"
 
-    def data_terms(prediction: Tensor, sharpen: WienerFilter | None = None) -> Tensor:
-        targets = [(1.0, pairs.target)]
+    def data_terms(compared: Compared, sharpen: WienerFilter | None = None) -> Tensor:
+        prediction, target, weight = compared
+        targets = [(1.0, target)]
         if gap is not None and config.gap_weight:
-            targets.append((config.gap_weight, pairs.target + gap))
+            targets.append((config.gap_weight, target + gap))
         terms = [
-            share * data_term(prediction, target, squared=squared, weight=pairs.weight, filtered=sharpen)
+            share * data_term(prediction, target, squared=squared, weight=weight, filtered=sharpen)
             for share, target in targets
         ]
         return torch.stack(terms).sum()
 
-    denoising = data_terms(crop(restored.denoised, reblur.margin))
-    deconvolution = data_terms(reblur(restored.deconvolved, pairs.orientation), sharpen)
+    of_denoised, of_deconvolved = _compared(restored, pairs, reblur)
+    denoising, deconvolution = data_terms(of_denoised), data_terms(of_deconvolved, sharpen)
     regularisation = config.hessian_weight * hessian(restored.deconvolved)
     if config.positivity_weight:
         regularisation = regularisation + config.positivity_weight * restored.deconvolved.clamp(max=0).square().mean()
@@ -266,6 +287,20 @@ def losses(
         regularisation = regularisation + config.l1_weight * restored.deconvolved.abs().mean()
     mu = config.denoising_weight
     return mu * denoising + (1 - mu) * (deconvolution + regularisation), denoising, deconvolution
+
+
+def _compared(restored: Restored, pairs: Pairs, reblur: Reblur) -> tuple[Compared, Compared]:
+    """For each output: (prediction, target, weight), of what the losses compare."""
+    denoised = crop(restored.denoised, reblur.margin)
+    if pairs.taught is None:
+        blurred = reblur(restored.deconvolved, pairs.orientation)
+        return (denoised, pairs.target, pairs.weight), (blurred, pairs.target, pairs.weight)
+    k, taught = reblur.upsample, pairs.taught
+    fine = (*reblur.margin[:-2], *(k * m for m in reblur.margin[-2:]))
+    return (
+        (denoised, crop(taught.denoised, reblur.margin), pairs.weight),
+        (crop(restored.deconvolved, fine), crop(taught.deconvolved, fine), upsampled(pairs.weight, k)),
+    )
 
 
 @torch.no_grad()
@@ -288,12 +323,11 @@ def _validate(state: State, held_out: Pairs | None, reblur: Reblur, config: Trai
     network = _with_weights(state.network, state.averaged)
     mu, tiles, batch = config.denoising_weight, [], 2 * config.batch
     for i in range(0, len(held_out.target), batch):
-        part = slice(i, i + batch)
+        part = held_out.part(slice(i, i + batch))
         with fabric.autocast():
-            restored = network(held_out.noisy[part].contiguous(memory_format=LAYOUT[config.axes]))
-        blurred = reblur(restored.deconvolved.float(), held_out.orientation[part])
-        target, weight = held_out.target[part], held_out.weight[part]
-        for share, image in ((mu, crop(restored.denoised.float(), reblur.margin)), (1 - mu, blurred)):
+            restored = network(part.noisy.contiguous(memory_format=LAYOUT[config.axes]))
+        compared = _compared(Restored(restored.denoised.float(), restored.deconvolved.float()), part, reblur)
+        for share, (image, target, weight) in zip((mu, 1 - mu), compared, strict=True):
             errors, weights = ((image - target).square() * weight).flatten(1), weight.flatten(1)
             tiles.append(share * errors.sum(1) / weights.sum(1))
     return (torch.cat(tiles[::2]) + torch.cat(tiles[1::2])).cpu()
@@ -401,10 +435,10 @@ def _patch(config: TrainConfig, images: list[NDArray[Any]], odd_even: bool) -> S
     return (config.slices, config.patch, config.patch)
 
 
-def _margin(psf: NDArray[np.float64], config: TrainConfig) -> Shape:
-    """Raw pixels around a patch: what the PSF reaches, rounded so that the whole is on the pooling grid."""
+def _margin(psf: NDArray[np.float64], config: TrainConfig, step: int) -> Shape:
+    """Raw pixels around a patch: what the PSF reaches, rounded so that the whole is on the pooling grid of `step`."""
     radius = math.ceil(psf.shape[-1] // 2 / config.network.upsample)
-    grid = max(1, config.network.step // 2)
+    grid = max(1, step // 2)
     if psf.ndim == 2:
         return (round_up(radius, grid),) * 2
     z, y, x = LARGEST_MARGIN
