@@ -7,7 +7,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.seams import largest_step
-from zsd_export.bioimageio import Contents, linear, write
+from zsd_export.bioimageio import write
+from zsd_export.contents import Contents, linear
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import Halo
 from zsd_runtime import InputError, load_model
@@ -33,8 +34,8 @@ def packages(tmp_path_factory):
         for last in (network.to_denoised, network.to_deconvolved):  # a picture, where training starts from a flat one
             torch.nn.init.normal_(last.weight, std=0.3)
         contents = Contents(
-            name=f"random {name}", summary="Random weights.", origin="", validation="", network=network,
-            intensities=linear(100, 200), halo=Halo(HALOS[name], None), bytes_per_voxel=500,
+            name=f"random {name}", summary="Random weights.", origin="", trained_on={}, validation={},
+            kind=network.kind, axes=network.axes, step=network.step, scales=network.scales, intensities=linear(100, 200), halo=Halo(HALOS[name], None), bytes_per_voxel=500,
         )  # fmt: skip
         write(folder / name, contents, to_onnx(network), volume((4, 32, 32)))
     return folder
