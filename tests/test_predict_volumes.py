@@ -35,7 +35,8 @@ def packages(tmp_path_factory):
             torch.nn.init.normal_(last.weight, std=0.3)
         contents = Contents(
             name=f"random {name}", summary="Random weights.", origin="", trained_on={}, validation={},
-            kind=network.kind, axes=network.axes, step=network.step, scales=network.scales, intensities=linear(100, 200), halo=Halo(HALOS[name], None), bytes_per_voxel=500,
+            kind=network.kind, axes=network.axes, step=network.step, scales=network.scales,
+            intensities=linear(100, 200), halo=Halo(HALOS[name], None), bytes_per_voxel=500,
         )  # fmt: skip
         write(folder / name, contents, to_onnx(network), volume((4, 32, 32)))
     return folder
