@@ -176,11 +176,12 @@ def compare(
     first = next(iter(graphs))
     parts = {name: _same_part(truth, image, view) for name, truth in truths.items()}
     psnr = {key: {name: evaluate(getattr(p, name), t).psnr for name, t in parts.items()} for key, p in restored.items()}
+    lost = dict(zip(graphs, psnr_lost(teacher, normalised, graphs[first], [*graphs.values()]), strict=True))
     rows = [
         Row(
             *key, parameter_count(runs[key[0]].network), len(graph) / 1e6, engines[key],
             view.size / seconds[key] / 1e6, seconds[first] / seconds[key],
-            psnr_lost(teacher, normalised, graphs[first], graph),
+            lost[key],
             {name: round(psnr[first][name] - psnr[key][name], 4) for name in parts},
         )
         for key, graph in graphs.items()

@@ -11,7 +11,7 @@ Convolutions of a single channel stay in float32: what they see is an image, for
 are the cheapest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from zsd_export.to_onnx import OUTPUTS
 from zsd_export.verify import VerificationError
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
@@ -71,7 +72,7 @@ def loss_db(run: Run, image: Array, exact: bytes, reduced: bytes, precision: str
     VerificationError
         When an output loses more than its precision may cost.
     """
-    losses = psnr_lost(run, image, exact, reduced)
+    (losses,) = psnr_lost(run, image, exact, [reduced])
     for name, loss in losses.items():
         if not loss <= LARGEST_LOSS_DB[precision]:
             raise VerificationError(
@@ -81,33 +82,36 @@ def loss_db(run: Run, image: Array, exact: bytes, reduced: bytes, precision: str
     return losses
 
 
-def psnr_lost(run: Run, image: Array, exact: bytes, reduced: bytes) -> dict[str, float]:
-    """PSNR (dB) that each output loses with the graph `reduced` in place of `exact`, the run's own; below 0: it gains.
+def psnr_lost(run: Run, image: Array, exact: bytes, reduced: Sequence[bytes]) -> list[dict[str, float]]:
+    """PSNR (dB) that each output loses with each graph of `reduced` in place of `exact`, the run's; below 0: it gains.
 
     A run holds no clean truth. So what `exact` makes of its normalised `image` ([z,] y, x) is taken for one: blurred by
-    the PSF, averaged onto the raw grid and exposed anew with the noise that was measured, it is restored by both
+    the PSF, averaged onto the raw grid and exposed anew with the noise that was measured, it is restored by all
     graphs, and their mean squared errors are compared.
     """
-    engines = [OnnxRuntime(onnx) for onnx in (exact, reduced)]
-    scales = run.network.scales
-    deconvolved = run_once(engines[0], image[None, None], scales)[1]
+    (_, deconvolved), *_ = _restored(run, exact, [image[None, None]])
     psf = torch.tensor(run.psf, dtype=torch.float32)
     reblur = Reblur(psf, image.shape, (0,) * image.ndim, run.network.upsample, symmetries=1)
     denoised = reblur(torch.from_numpy(deconvolved), torch.tensor([0])).numpy()
     noise = NoiseModel(**run.measured["noise"])
     sigma = np.sqrt(noise.variance(denoised * run.scale + run.offset)) / run.scale
     rng = np.random.default_rng(0)
-    errors = np.zeros((2, 2))  # of each graph, each output
-    for _ in range(ACQUISITIONS):
-        noisy = (denoised + sigma * rng.normal(size=sigma.shape)).astype(np.float32)
-        for row, engine in zip(errors, engines, strict=True):
-            restored = run_once(engine, noisy, scales)
-            row += [np.mean((a - b) ** 2, dtype=float) for a, b in zip(restored, (denoised, deconvolved), strict=True)]
-    decibels = (10 * np.log10(errors[1] / errors[0])).round(4).tolist()
-    losses: dict[str, float] = dict(zip(engines[0].output_names, decibels, strict=True))
-    for engine in engines:
-        engine.close()
-    return losses
+    noisy = [(denoised + sigma * rng.normal(size=sigma.shape)).astype(np.float32) for _ in range(ACQUISITIONS)]
+
+    def errors(graph: bytes) -> NDArray[np.float64]:
+        pairs = [zip(outputs, (denoised, deconvolved), strict=True) for outputs in _restored(run, graph, noisy)]
+        return np.sum([[np.mean((a - b) ** 2, dtype=float) for a, b in pair] for pair in pairs], axis=0)
+
+    before = errors(exact)
+    decibels = [(10 * np.log10(errors(graph) / before)).round(4).tolist() for graph in reduced]
+    return [dict(zip(OUTPUTS, losses, strict=True)) for losses in decibels]
+
+
+def _restored(run: Run, graph: bytes, batches: list[Array]) -> list[list[Array]]:
+    engine = OnnxRuntime(graph)
+    outputs = [run_once(engine, batch, run.network.scales) for batch in batches]
+    engine.close()
+    return outputs
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One network learns what another one gives: distillation, and pruning, which is a distillation with a head start.
+"""One network learns what another one gives: distillation, and pruning, which is a distillation from another start.
 
 *Distillation* (Hinton et al. 2015): the targets are the outputs of a trained network, the teacher. They are almost free
 of noise, on the fine grid too, so that a student learns more from a patch than from a recorrupted target.
