@@ -140,7 +140,7 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "no pixel size": (("train", tmp_path / "plain.tif", *out, "--na", 1.4, "--wavelength", 525), "--pixel-size"),
         "typo": (("train", noisy, "--psf", psf, *out, "--config", tmp_path / "typo.toml"), "'hessian_weight'"),
         "gain": ((*train, "--psf", psf, "--gain", 0, "--offset", 1, "--read-noise", 1), "gain = 0"),
-        "z stack": (("train", tmp_path / "z.tif", "--psf-sigma", 1, *out), "Z axis"),
+        "z stack": (("train", tmp_path / "z.tif", "--psf-sigma", 1, *out), "must be two"),
         "small image": (("train", tmp_path / "small.tif", "--psf-sigma", 1, *out), "at least 64x64"),
         "no run": (("export", tmp_path / "none", tmp_path / "never"), "is not a run"),
         "precision": (("export", tmp_path, tmp_path / "never", "--precision", "int4"), "fp32, fp16, int8"),
