@@ -38,7 +38,7 @@ def psf(simulation: Simulation) -> np.ndarray:
 @pytest.fixture(scope="session")
 def run_folder(simulation: Simulation, psf: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "cell run"
-    config = TrainConfig(steps=200, network=TINY, patch=32, precision="fp32", device="cpu")
+    config = TrainConfig(steps=500, network=TINY, patch=32, precision="fp32", device="cpu")
     train([simulation.noisy], psf, config, folder, pixel_size_um=simulation.pixel_size_um)
     return folder
 

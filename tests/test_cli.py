@@ -172,8 +172,8 @@ def test_quiet_errors_are_a_last_line(tmp_path):
 def test_every_verb_has_help():
     verbs = [line.split()[0] for line in zsd("--help").stdout.splitlines() if line.startswith("  ")]
     assert verbs == [
-        "simulate", "noise", "train", "evaluate", "psf", "export", "import-keras", "predict", "damp", "bench",
-        "build-engine",
+        "simulate", "noise", "train", "evaluate", "psf", "export", "compress", "import-keras", "inspect", "predict",
+        "damp", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:
         result = zsd(verb, "--help")

@@ -18,7 +18,7 @@ from zsd_export.verify import VerificationError, measure_halo, parity
 from zsd_runtime import InputError, load_model
 from zsd_runtime.package import read_package
 from zsd_train import load_run
-from zsd_train.networks.dual_stage import DualStageUNet
+from zsd_train.networks.dual_stage import DualStageUNet, build
 
 
 def test_the_graph_is_what_old_engines_read(package):
@@ -71,7 +71,7 @@ def test_a_zip_and_a_folder_predict_the_same(package, run_folder, tmp_path, simu
 
 def test_a_network_that_differs_is_refused(run_folder, tmp_path, monkeypatch):
     run = load_run(run_folder)
-    other = to_onnx(DualStageUNet(**run.config.network.model_dump()))
+    other = to_onnx(build(run.config.network, "yx"))
     with pytest.raises(VerificationError, match="differs from torch"):
         parity(run.network, other, np.random.default_rng(0).random((32, 32), np.float32))
     module = importlib.import_module("zsd_export.export")  # the package's `export` is the function

@@ -23,7 +23,7 @@ def test_published_parameter_counts(network, parameters):
 
 
 def test_the_reference_preset_is_the_published_network():
-    network = PRESETS["reference"]["network"]
+    network = PRESETS["reference", "yx"]["network"]
     assert (network.width, network.depth, network.convs, network.head) == (32, 4, 3, 128)
 
 

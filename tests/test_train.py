@@ -47,7 +47,7 @@ def test_the_run_folder(run_folder):
     assert len(rows) > 30
     assert float(rows[-1]["best_held_out_error"]) < 0.7 * float(rows[0]["held_out_error"])
     run = load_run(run_folder)
-    assert run.measured["steps"] == 200
+    assert run.measured["steps"] == 500
     assert run.offset == pytest.approx(100, abs=2)
     assert run.pixel_size_um == 0.0626
 

@@ -47,7 +47,12 @@ def quantized(onnx: bytes, image: Array) -> bytes:
     model = onnx_module.load_from_string(onnx)
     graph = model.graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    convolutions = [n for n in graph.node if n.op_type == "Conv" and stored[n.input[1]].shape[1] > 1]
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    convolutions = [
+        node for node in graph.node
+        if node.op_type == "Conv" and len(node.input) == 3 and stored[node.input[1]].shape[1] > 1
+        and makers.get(node.input[0]) != "Conv"  # what a convolution gives may be below zero
+    ]  # fmt: skip
     activations = _calibrate(onnx, [node.input[0] for node in convolutions], image)
     nodes = []
     for node in graph.node:
