@@ -162,8 +162,9 @@ def train(
     held_out = sampler.held_out(config.seed, HELD_OUT[len(patch)])
     kernel = torch.tensor(seen_psf, dtype=torch.float32, device=device)
     reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
-    blurs = config.weakest > 0 and teacher is None  # a teacher's answers are compared as they are
-    sharpen = WienerFilter(kernel, patch, config.network.upsample, config.weakest) if blurs else None
+    sharpen = None
+    if config.weakest and teacher is None:  # a teacher's answers are compared as they are, unblurred
+        sharpen = WienerFilter(kernel, patch, config.network.upsample, config.weakest)
     where = torch.Generator().manual_seed(config.seed)
     grain = torch.Generator(device).manual_seed(config.seed + 1)
     state = State(network, optimizer, where, grain)
