@@ -56,7 +56,7 @@ def volume_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("volumes")
     network = random_weights(lambda: DualStageUNet(4, 1, 2, 6, 2, axes="zyx", slope=0))
     weights = write_keras(folder / "cells.h5", network)
-    return import_keras(weights, folder / "volume", offset=100, scale=50)
+    return import_keras(weights, folder / "volume", offset=100, scale=50, margin="reflect")  # as our own models
 
 
 @pytest.fixture(scope="session")

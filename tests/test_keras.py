@@ -12,7 +12,8 @@ from torch import nn
 
 from tests.conftest import SHARED, needs_shared
 from tests.test_imports import PROGRAM
-from zsd_export.keras import import_keras, network_of, read_weights
+from zsd_export.convert import convert
+from zsd_export.keras import MARGINS, import_keras, network_of, read_weights
 from zsd_runtime import InputError, load_model
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
@@ -138,24 +139,63 @@ def test_upsampling_is_asked_for_where_the_file_does_not_say(tmp_path):
     assert [network_of(layers, upsample).upsample for upsample in (True, False)] == [2, 1]
 
 
-@pytest.mark.parametrize("name", ["three levels", "RCAN3D_SIM"])
-def test_an_imported_package_predicts_as_published(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "margin"),
+    [("three levels", None), ("three levels", "reflect"), ("three levels", (0, 8)), ("RCAN3D_SIM", None)],
+)
+def test_an_imported_package_predicts_as_published(name, margin, tmp_path):
     network = random_weights(NETWORKS[name])
-    package = import_keras(write_keras(tmp_path / "a b.h5", network), tmp_path / "model.zip")
+    axes = len(network.axes)
+    package = import_keras(write_keras(tmp_path / "a b.h5", network), tmp_path / "model.zip", margin=margin)
     description = read_package(package)
     assert (description.name, description.axes) == ("zsd a b", network.axes)
     assert description.preprocessing == ScaleRange()
     assert [(o.scale, o.postprocessing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
     image = np.random.default_rng(0).poisson(50, (5, 40, 48)[-len(network.axes) :]).astype(np.uint16)
-    edge = np.pad(image, EDGE, mode="reflect")  # what the runtime adds
+    normalised = (image - np.float32(image.min())) / np.float32(np.ptp(image))
+    pixels = {None: MARGINS[network.axes], "reflect": (EDGE,) * axes}.get(margin, margin)
+    edges = [(n, n) for n in pixels]
+    padded = np.pad(normalised, edges, mode="reflect") if margin == "reflect" else np.pad(normalised, edges)
     with torch.inference_mode():
-        normalised = (edge - np.float32(image.min())) / np.float32(np.ptp(image))
-        expected = [t[0, 0].numpy() for t in network(torch.from_numpy(normalised[None, None]))]
+        expected = [t[0, 0].numpy() for t in network(torch.from_numpy(padded[None, None]))]
     with load_model(package, engine="onnxruntime") as model:
         result = model.predict(image)
     for found, wanted, scale in zip((result.denoised, result.deconvolved), expected, network.scales, strict=True):
-        inside = tuple(slice(EDGE * k, n - EDGE * k) for n, k in zip(wanted.shape, scale, strict=True))
+        inside = tuple(slice(m * k, n - m * k) for m, n, k in zip(pixels, wanted.shape, scale, strict=True))
         assert difference(found, wanted[inside]) < 1e-5
+
+
+def test_tiles_and_odd_sizes_see_the_same_margin(tmp_path):
+    network = random_weights(NETWORKS["three levels"])
+    package = import_keras(write_keras(tmp_path / "w.h5", network), tmp_path / "model")
+    image = np.random.default_rng(0).poisson(50, (161, 183)).astype(np.uint16)
+    with load_model(package, engine="onnxruntime") as model:
+        halo = model.description.halo[0]
+        assert len(model.plan(image.shape, (2 * halo + 40,) * 2)) > 1
+        whole, tiled = (model.predict(image, tile=tile) for tile in ((300, 300), (2 * halo + 40,) * 2))
+    for name in ("denoised", "deconvolved"):
+        assert difference(getattr(tiled, name), getattr(whole, name)) < 1e-3
+    normalised = (image - np.float32(image.min())) / np.float32(np.ptp(image))
+    edge = np.pad(normalised, [(16, 23), (16, 17)])  # at least 16, to multiples of 8
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(edge[None, None]))[0][0, 0, 16:-23, 16:-17].numpy()
+    assert difference(whole.denoised, expected) < 1e-5
+
+
+def test_credits_are_written_and_survive_another_format(tmp_path):
+    weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
+    package = import_keras(
+        weights, tmp_path / "zoo", authors=["A. Person; an institute"], licence="mit", tags=["actin"], margin=(16, 24)
+    )
+    package = convert(package, tmp_path / "fiji", format="deepimagej")
+    rdf = yaml.safe_load((package / "rdf.yaml").read_text())
+    assert (rdf["authors"], rdf["license"]) == ([{"name": "A. Person", "affiliation": "an institute"}], "MIT")
+    assert "actin" in rdf["tags"]
+    assert read_package(package).zero_margin == (16, 24)
+    assert "margin of 16x24 pixels of zeros" in (package / "README.md").read_text()
+    missing = []
+    import_keras(weights, package, overwrite=True, notice=missing.append)
+    assert [word in sentence for word, sentence in zip(("author", "licence"), missing, strict=True)] == [True, True]
 
 
 def test_a_fixed_line_keeps_counts(tmp_path):
@@ -213,6 +253,10 @@ def _bad(folder):
         "a layer lost": ("lacks.h5", {}, "damaged"),
         "half a line": ("good.h5", {"offset": 3}, "give both or neither"),
         "scale": ("good.h5", {"offset": 3, "scale": 0}, "above 0"),
+        "margin": ("good.h5", {"margin": (16, 16)}, "--margin 16x16 must be 3 numbers, for ZYX, from 0 to 64"),
+        "large margin": ("good.h5", {"margin": (16, 16, 65)}, "from 0 to 64"),
+        "mirrored": ("good.h5", {"margin": "mirror"}, "'mirror' must be numbers of pixels, or 'reflect'"),
+        "format": ("good.h5", {"format": "tf"}, "format 'tf' must be one of zoo, deepimagej"),
     }  # fmt: skip
 
 
@@ -240,6 +284,15 @@ def test_the_command(tmp_path):
 
     result = zsd(weights, tmp_path / "model.zip", "--quiet")
     assert (result.returncode, result.stdout[:3], result.stderr) == (0, "OK ", "")
+    options = {"margin": "0x7", "author": "A. Person", "licence": "mit", "tag": "actin", "format": "deepimagej"}
+    given = [part for name, value in options.items() for part in (f"--{name}", value)]
+    result = zsd(weights, tmp_path / "model.zip", "--overwrite", *given)
+    assert (result.returncode, result.stderr) == (0, "")
+    model = read_package(tmp_path / "model.zip")
+    assert (model.zero_margin, model.rdf["format_version"]) == ((0, 8), "0.4.10")  # on the pooling grid
+    assert (model.rdf["authors"], model.rdf["license"]) == ([{"name": "A. Person"}], "MIT")
+    result = zsd(weights, tmp_path / "never", "--margin", "mirror")
+    assert (result.returncode, "16x16, or reflect" in result.stderr) == (2, True)
     result = zsd(weights, tmp_path / "model.zip")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")

@@ -27,6 +27,7 @@ def plans(draw: st.DrawFn):
         "step": step,
         "overlap": each(st.integers(0, 10)),
         "grid": each(st.integers(1, 12)),
+        "edge": draw(st.none() | st.tuples(*[st.integers(0, 20)] * axes)),
     }, each(st.integers(1, 3))
 
 

@@ -1,13 +1,13 @@
 """`zsd export` and `zsd compress`."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, warn
 from zsd_runtime.cli import Quiet, command_line, progress_bar, told
 from zsd_runtime.errors import InputError
 
@@ -21,17 +21,11 @@ app = command_line()
 def export(
     source: Annotated[Path, typer.Argument(help="Folder that `zsd train` wrote; or a package, to write it anew.")],
     package: Annotated[Path, typer.Argument(help="New folder, or new file ending in .zip.")],
-    format: Annotated[  # noqa: A002
-        str, typer.Option(help="zoo (BioImage.IO 0.5) or deepimagej (0.4.10, for deepImageJ in Fiji).")
-    ] = "zoo",
-    name: Annotated[str | None, typer.Option(help="Name of the model; the source's if not given.")] = None,
-    author: Annotated[
-        list[str] | None, typer.Option(help="'Name; affiliation' of who trained it; may be repeated.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", "--license", help="Of the weights, SPDX, for instance CC-BY-4.0.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag to be found by; may be repeated.")] = None,
+    format: Format = "zoo",  # noqa: A002
+    name: Name = None,
+    author: Authors = None,
+    licence: Licence = None,
+    tag: Tags = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +40,7 @@ def export(
         str | None,
         typer.Option("--output", help="float32 (if not given) or, with --input uint16, uint16 (rounded, clipped)."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the package that is there.")] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a model package: ONNX, description, page, cover, test and sample images, measured halo and memory.
@@ -61,7 +55,7 @@ def export(
         }
         how: dict[str, Any] = {
             "format": format, "name": name, "authors": author or (), "licence": licence, "tags": tag or (),
-            "overwrite": overwrite, "notice": (lambda text: None) if quiet else _warn,
+            "overwrite": overwrite, "notice": warn(quiet),
         }  # fmt: skip
         if (source / "config.toml").exists() or not (source.is_file() or (source / "rdf.yaml").exists()):
             from zsd_export.export import export as write
@@ -76,10 +70,6 @@ def export(
 
         convert(source, package, **how)
         print(f"OK {package} written, with the graph of {source}")
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 @app.command()

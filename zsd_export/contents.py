@@ -41,7 +41,8 @@ class Contents:
     summary : a sentence · origin : a paragraph · trained_on, validation : what there was and what was measured, by
     name, for people · kind, axes, step, scales : of the network · input_dtype, output_dtype : of the tensors; uint16
     are counts · precision_loss_db : of each output, empty for fp32 · bytes_per_voxel : of memory · licence : its SPDX
-    identifier · tags : beside those that every package has · provenance : what else is known, for machines.
+    identifier · tags : beside those that every package has · zero_margin : pixels of zeros that the network is to see
+    around an image, which is otherwise continued · provenance : what else is known, for machines.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Contents:
     authors: tuple[Author, ...] = ()
     licence: str | None = None
     tags: tuple[str, ...] = ()
+    zero_margin: tuple[int, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property

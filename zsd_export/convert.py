@@ -9,7 +9,7 @@ import numpy as np
 
 from zsd_export.bioimageio import check_place, write
 from zsd_export.contents import Contents, Intensities
-from zsd_export.describe import DEEPIMAGEJ_TAGS, FORMATS, NO_AUTHOR, NO_LICENCE, check_consumer
+from zsd_export.describe import DEEPIMAGEJ_TAGS, NO_AUTHOR, NO_LICENCE, check_consumer
 from zsd_export.verify import Halo
 from zsd_export.zoo import asked_for, authors_of, check_name, spdx
 from zsd_runtime.errors import InputError
@@ -57,11 +57,9 @@ def convert(
         When the source is no package of zsd, or the package exists or cannot be written.
     """
     package = Path(package)
-    if format not in FORMATS:
-        raise InputError(f"format {format!r} must be one of {', '.join(FORMATS)}")
-    check_place(package, overwrite)
     model = read_package(source)
     check_consumer(format, model.input_dtype)
+    check_place(package, overwrite)
     contents = _contents(model, source)
     contents = replace(
         contents,
@@ -109,6 +107,7 @@ def _contents(model: ModelDescription, source: str | Path) -> Contents:
             authors=tuple(author for author in rdf.get("authors") or [] if author != NO_AUTHOR),
             licence=None if rdf.get("license") == NO_LICENCE else rdf.get("license"),
             tags=tuple(tag for tag in rdf.get("tags") or [] if tag not in DEEPIMAGEJ_TAGS),
+            zero_margin=model.zero_margin,
             provenance=facts["provenance"],
         )
     except KeyError as error:

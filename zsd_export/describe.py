@@ -90,7 +90,9 @@ FORMATS = {"zoo": zoo, "deepimagej": deepimagej}
 
 
 def check_consumer(format: str, input_dtype: str) -> None:  # noqa: A002
-    """Refuse tensors that those who read a format do not make: JDLL gives ONNX Runtime float32 and 8 and 32 bit."""
+    """Refuse unknown formats, and tensors that a format's readers do not make: JDLL has no 16 bit."""
+    if format not in FORMATS:
+        raise InputError(f"format {format!r} must be one of {', '.join(FORMATS)}")
     if format == "deepimagej" and input_dtype != "float32":
         raise InputError(f"deepImageJ cannot run a graph of {input_dtype} counts: export the run with --input float32")
 
@@ -126,6 +128,7 @@ in {c.intensities.units}. {c.origin}
 - Intensities: {c.intensities.text}
 - Tensors: {c.input_dtype} in, {c.output_dtype} out, {"camera counts" if c.input_dtype == "uint16" else "normalised"}
 - Precision: {c.precision}{cost}
+- Edges: {_edges(c)}
 - Halo: {size_text(c.halo.pixels)} input pixels; {halo}
 
 # Training
@@ -148,6 +151,15 @@ in {c.intensities.units}. {c.origin}
         )
     }
 """
+
+
+def _edges(c: Contents) -> str:
+    if c.zero_margin is None:
+        return "zsd continues the image by reflection"
+    return (
+        f"zsd puts a margin of {size_text(c.zero_margin)} pixels of zeros (after normalisation) around the image and "
+        "crops it, as the published code does"
+    )
 
 
 USE = {
@@ -194,6 +206,7 @@ def _facts(c: Contents) -> Rdf:
         "z_step_um": c.z_step_um,
         "halo": list(c.halo.pixels),
         "halo_error": c.halo.error,
+        "zero_margin": list(c.zero_margin) if c.zero_margin is not None else None,
         "precision": c.precision,
         "precision_loss_db": c.precision_loss_db or None,
         "bytes_per_voxel": c.bytes_per_voxel,

@@ -10,13 +10,13 @@ import numpy as np
 from zsd_export.bioimageio import check_place, write
 from zsd_export.contents import Contents, linear
 from zsd_export.counts import counts_graph
-from zsd_export.describe import FORMATS, check_consumer
+from zsd_export.describe import check_consumer
 from zsd_export.memory import bytes_per_voxel
 from zsd_export.precision import loss_db, quantized
 from zsd_export.provenance import scores, trained_on
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import halo_of, parity
-from zsd_export.zoo import asked_for, authors_of, check_name, name_after, spdx
+from zsd_export.zoo import check_name, credits_of, name_after
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear
 from zsd_train.pictures import middle
@@ -84,7 +84,6 @@ def export(
     _check_choice("precision", precision, ("fp32", "fp16", "int8"))
     _check_choice("input", input, ("float32", "uint16"))
     _check_choice("output", output, ("float32", "uint16"))
-    _check_choice("format", format, tuple(FORMATS))
     if output == "uint16" and input != "uint16":
         raise InputError("output uint16 needs a graph of camera counts: add --input uint16")
     check_consumer(format, input)
@@ -92,9 +91,7 @@ def export(
     check_place(package, overwrite)
     trained = load_run(run)
     name = check_name(name or name_after(trained.folder.resolve().name))
-    credited, licence = authors_of(authors), licence and spdx(licence)
-    for sentence in asked_for(credited, licence):
-        notice(sentence)
+    credited, licence = credits_of(authors, licence, notice)
     if input == "uint16" and not np.array_equal(trained.sample, np.clip(np.rint(trained.sample), 0, 65535)):
         raise InputError(
             f"the run's images are not whole counts of 0 to 65535 ({trained.sample.min():g} to "

@@ -5,9 +5,11 @@ upsampling, and a ReLU between the stages. Both stand in the list of layers that
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import takewhile, zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import h5py
 import numpy as np
@@ -19,16 +21,21 @@ from torch import nn
 
 from zsd_export.bioimageio import check_place, write
 from zsd_export.contents import PER_IMAGE, Contents, linear
+from zsd_export.describe import check_consumer
 from zsd_export.memory import bytes_per_voxel
+from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, warn
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import LARGEST_DIFFERENCE, halo_of, parity
-from zsd_export.zoo import check_name, name_after
-from zsd_runtime.cli import Quiet, command_line, told
-from zsd_runtime.errors import InputError
+from zsd_export.zoo import check_name, credits_of, name_after
+from zsd_runtime.cli import Quiet, command_line, numbers, told
+from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.package import LARGEST_MARGIN
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
 
 SIDES = {"yx": (256, 256), "zyx": (16, 64, 64)}  # of the image that everything is measured on, about
+# Of zeros around every patch in the published training, and around every image.
+MARGINS = {"yx": (16, 16), "zyx": (2, 8, 8)}
 SMALLEST = 14  # convolutions, of an RCAN3D of one block
 
 Layers = dict[str, list[NDArray[np.float32]]]  # kernel and bias of each, in the order in which they run; or none
@@ -45,13 +52,26 @@ def _import_keras(
         bool | None,
         typer.Option(help="Is the deconvolved grid twice as fine? As the file's list of layers says, if not given."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model; the file's if not given.")] = None,
+    name: Name = None,
     offset: Annotated[
         float | None, typer.Option(help="Camera offset, counts: with --scale, one line for every image; flux is kept.")
     ] = None,
     scale: Annotated[
         float | None, typer.Option(help="Counts above the offset that the network sees as 1, as in its training.")
     ] = None,
+    margin: Annotated[
+        str | None,
+        typer.Option(
+            help="Pixels of zeros around an image, as around the patches of its training (insert_z, insert_xy): YxX or "
+            "ZxYxX, rounded up to the network's poolings; or reflect: continue the image. As published, 16x16 or "
+            "2x8x8, if not given."
+        ),
+    ] = None,
+    format: Format = "zoo",  # noqa: A002
+    author: Authors = None,
+    licence: Licence = None,
+    tag: Tags = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a model package from trained weights of the published ZS-DeconvNet.
@@ -60,7 +80,11 @@ def _import_keras(
     are then camera counts above the offset.
     """
     with told(quiet):
-        import_keras(weights, package, upsample=upsample, name=name, offset=offset, scale=scale)
+        import_keras(
+            weights, package, upsample=upsample, name=name, offset=offset, scale=scale,
+            margin=_margin(margin), format=format,
+            authors=author or (), licence=licence, tags=tag or (), overwrite=overwrite, notice=warn(quiet),
+        )  # fmt: skip
         print(f"OK {package} written from {weights}")
 
 
@@ -72,8 +96,15 @@ def import_keras(
     name: str | None = None,
     offset: float | None = None,
     scale: float | None = None,
+    margin: Sequence[int] | Literal["reflect"] | None = None,
+    format: str = "zoo",  # noqa: A002
+    authors: Sequence[str] = (),
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    overwrite: bool = False,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Write a model package (BioImage.IO 0.5) from trained weights of the published ZS-DeconvNet.
+    """Write a model package from trained weights of the published ZS-DeconvNet.
 
     Parameters
     ----------
@@ -89,6 +120,13 @@ def import_keras(
         Counts; the network then sees ``(counts - offset) / scale``, and gives counts above the offset. Without, each
         image goes from its minimum (0) to its maximum (1), as published, and results are shares of that range; they
         are not stretched to their percentiles, as the published code does before it saves them.
+    margin : sequence of int or "reflect"
+        Pixels of zeros, an axis each, that `zsd predict` puts around the normalised image and crops again:
+        ``insert_z``, ``insert_xy`` of its training, whose networks have learnt that zeros surround everything. At most
+        64, rounded up to the pooling grid. As published, 16 in 2D, and 2 slices and 8 pixels in 3D, if not given;
+        "reflect" continues the image.
+    format, authors, licence, tags, overwrite, notice
+        As for `zsd_export.export`.
 
     Returns
     -------
@@ -103,7 +141,9 @@ def import_keras(
         When the ONNX differs from torch; nothing is written then.
     """
     weights, package = Path(weights), Path(package)
-    check_place(package)
+    check_consumer(format, "float32")
+    check_place(package, overwrite)
+    credited, licence = credits_of(authors, licence, notice)
     name = check_name(name or name_after(weights.stem))
     if offset is None or scale is None:
         if offset is not scale:
@@ -117,10 +157,12 @@ def import_keras(
         network = network_of(read_weights(weights), upsample)
     except InputError as error:
         raise InputError(f"{weights}: {error}") from None
+    zeros = _zeros(margin, network)
     onnx = to_onnx(network)
     image = _scene([round_up(n, s) for n, s in zip(SIDES[network.axes], network.step, strict=True)])
     normalised = (image - image.min()) / np.float32(np.ptp(image))
     parity(network, onnx, normalised)
+    halo = halo_of(network, onnx, normalised)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     contents = Contents(
         name=name,
@@ -136,12 +178,41 @@ def import_keras(
         step=network.step,
         scales=network.scales,
         intensities=intensities,
-        halo=halo_of(network, onnx, normalised),
+        halo=replace(halo, pixels=tuple(map(max, halo.pixels, zeros or halo.pixels))),  # so that all the margin is seen
         bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
+        authors=credited,
+        licence=licence,
+        tags=tuple(tags),
+        zero_margin=zeros,
         provenance={"keras_weights": weights.name, "keras_sha256": sha256},
     )
-    write(package, contents, onnx, image)
+    write(package, contents, onnx, image, format, overwrite)
     return package
+
+
+def _margin(text: str | None) -> tuple[int, ...] | Literal["reflect"] | None:
+    """From what a person typed."""
+    if text == "reflect":
+        return "reflect"
+    try:
+        return numbers(text, "--margin", least=0)
+    except InputError:
+        raise InputError(f"--margin {text} must be YxX or ZxYxX, for instance 16x16, or reflect") from None
+
+
+def _zeros(margin: Sequence[int] | Literal["reflect"] | None, network: DualStage) -> tuple[int, ...] | None:
+    """Pixels of zeros around an image, on the pooling grid; None: the image is continued."""
+    if margin == "reflect":
+        return None
+    if isinstance(margin, str):
+        raise InputError(f"margin {margin!r} must be numbers of pixels, or 'reflect'")
+    margin = MARGINS[network.axes] if margin is None else margin
+    if len(margin) != len(network.axes) or not all(0 <= n <= LARGEST_MARGIN for n in margin):
+        raise InputError(
+            f"--margin {size_text(margin)} must be {len(network.axes)} numbers, for {network.axes.upper()}, from 0 to "
+            f"{LARGEST_MARGIN}"
+        )
+    return tuple(round_up(n, step) for n, step in zip(margin, network.step, strict=True))
 
 
 def read_weights(path: Path) -> Layers:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from packaging.licenses._spdx import LICENSES  # the SPDX list; the public functions tell only whether one is on it
 
@@ -65,6 +65,16 @@ def spdx(licence: str) -> str:
     near = [LICENSES[name]["id"] for name in difflib.get_close_matches(licence.lower(), LICENSES, 3, 0.5)]
     advice = f"did you mean {' or '.join(near)}" if near else "for instance CC-BY-4.0, MIT or BSD-3-Clause"
     raise InputError(f"--licence {licence!r} is no SPDX identifier (https://spdx.org/licenses): {advice}?")
+
+
+def credits_of(
+    authors: Sequence[str], licence: str | None, notice: Callable[[str], None]
+) -> tuple[tuple[Author, ...], str | None]:
+    """Authors and licence as a package has them; `notice` is told what the zoo will ask for that is missing."""
+    credited, licence = authors_of(authors), licence and spdx(licence)
+    for sentence in asked_for(credited, licence):
+        notice(sentence)
+    return credited, licence
 
 
 def asked_for(authors: Sequence[Author], licence: str | None) -> list[str]:

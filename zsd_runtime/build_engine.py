@@ -61,7 +61,8 @@ def tile_profile(
     # What tiling makes of these: multiples of the step, and for an image of one pixel no less than its halo.
     images_and_tiles = (((1,) * axes, tile), (tile, tile), (largest, largest))
     smallest, usual, most = (
-        (1, 1, *plan(image, shape, description.halo, description.step).tile) for image, shape in images_and_tiles
+        (1, 1, *plan(image, shape, description.halo, description.step, edge=description.zero_margin).tile)
+        for image, shape in images_and_tiles
     )
     return smallest, usual, most
 

@@ -53,16 +53,16 @@ def told(quiet: bool = False) -> Iterator[None]:
         raise fail(f"{type(error).__name__}: {error}", 1) from None
 
 
-def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
-    """From "512x256" to (512, 256)."""
+def numbers(text: str | None, option: str, *, least: int = 1) -> tuple[int, ...] | None:
+    """From "512x256" to (512, 256), none of them below `least`."""
     if text is None:
         return None
     try:
         values = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:
         values = ()
-    if not values or min(values) < 1:
-        raise InputError(f"{option} {text} must be whole numbers above 0 with x between them, for instance 512x512")
+    if not values or min(values) < least:
+        raise InputError(f"{option} {text} must be whole numbers from {least} with x between, for instance 512x512")
     return values
 
 

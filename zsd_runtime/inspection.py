@@ -63,6 +63,9 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
             "pixel size": _pixel_size(facts, (1,) * len(axes), axes),
             "normalisation": facts.get("intensities") or _normalisation(model),
             "sizes": f"any; tiles are multiples of {size_text(model.step)}",
+            "edges": "continued by reflection"
+            if model.zero_margin is None
+            else f"a margin of {size_text(model.zero_margin)} pixels of zeros, cropped again",
             "halo": f"{size_text(model.halo)} pixels" + _halo_error(facts),
         },
         "outputs": {

@@ -144,15 +144,20 @@ class Model:
         if tile is None:
             tile = self._chosen.get(key) or self._tile(*key)
         while True:
-            planned = plan(shape, tile, d.halo, d.step, self.overlap, grid)
+            planned = self.plan(shape, tile, grid)
             try:
                 self._run(source, leading, targets, planned, report)
                 if chosen:
                     self._chosen[key] = planned.tile
                 return
             except OutOfMemory as error:
-                tile = plan(shape, self._smaller(planned, error), d.halo, d.step, self.overlap, grid).tile
+                tile = self.plan(shape, self._smaller(planned, error), grid).tile
                 notice(f"{error}: going on with tiles of {size_text(tile)}")
+
+    def plan(self, shape: Sequence[int], tile: Sequence[int], grid: Sequence[int] | None = None) -> Plan:
+        """Tiles for an image of `shape`; see `zsd_runtime.tiling.plan`."""
+        d = self.description
+        return plan(shape, tile, d.halo, d.step, self.overlap, grid, d.zero_margin)
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for an image, or a stack, of `shape`.
@@ -192,6 +197,8 @@ class Model:
             if batch.dtype != np.float32 and values.dtype != batch.dtype:
                 values = as_dtype(values.astype(np.float64), batch.dtype)
             lines[index](values, out=batch[0, 0])
+            if d.zero_margin is not None:
+                tile.blank(batch[0, 0])
             release(source)
 
         def write(job: tuple[Index, Tile], outputs: list[Array]) -> None:
@@ -234,9 +241,9 @@ class Model:
         shared = 4 * outputs * self.overlap[0] * prod(shape[1:])
         buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
         pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
-        tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap, grid)
+        tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap, grid, d.zero_margin)
         if prod(tile) > pixels:  # not even one chunk and its halo: rather write chunks several times
-            tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap)
+            tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap, edge=d.zero_margin)
         return tile
 
     def _smaller(self, planned: Plan, error: OutOfMemory) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ LARGEST_RDF = 4 << 20  # bytes; YAML takes a hundred times that in memory
 LARGEST_MEMBER = 2 << 30  # bytes; no ONNX file can be larger
 # Weights shrink by a tenth in a zip, images by half. What is packed tighter than this, and is not small, is a bomb.
 TIGHTEST, SMALL = 100, 64 << 20
+LARGEST_MARGIN = 64  # pixels of zeros around an image; published are 16
 OPSETS = range(7, 24)
 OUTPUTS = ["denoised", "deconvolved"]
 
@@ -42,7 +43,8 @@ class ModelDescription:
     axes : spatial axes, "yx" or "zyx" · step : sizes are multiples of it · halo : pixels at a tile's rim that its
     border spoils · pixel_size_um : of the images it was trained on, if known · precision : of its arithmetic ·
     bytes_per_voxel : of memory that a prediction takes for each voxel of a tile, measured at export · weights : the
-    ONNX file's bytes · input_dtype : of the graph · rdf : the description as it stands.
+    ONNX file's bytes · input_dtype : of the graph · zero_margin : pixels of zeros, after normalisation, around
+    an image, which is otherwise continued · rdf : the description as it stands.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ModelDescription:
     bytes_per_voxel: float | None
     weights: bytes
     input_dtype: str = "float32"
+    zero_margin: tuple[int, ...] | None = None
     rdf: Rdf = field(default_factory=dict)
 
     @property
@@ -131,8 +134,17 @@ def _describe(rdf: Rdf, read: Read) -> ModelDescription:
         precision=_text(zsd.get("precision", "fp32")),
         bytes_per_voxel=zsd.get("bytes_per_voxel"),
         weights=read(_text(onnx["source"])),
+        zero_margin=_zero_margin(zsd.get("zero_margin"), source["axes"]),
         rdf=rdf,
     )
+
+
+def _zero_margin(pixels: Any, axes: str) -> tuple[int, ...] | None:
+    if pixels is None:
+        return None
+    if len(pixels) != len(axes) or not all(isinstance(n, int) and 0 <= n <= LARGEST_MARGIN for n in pixels):
+        raise InputError(f"its zero_margin is {short(pixels)}; it must be {len(axes)} numbers, 0 to {LARGEST_MARGIN}")
+    return tuple(pixels)
 
 
 def _is_04(rdf: Rdf) -> bool:

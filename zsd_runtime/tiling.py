@@ -18,6 +18,7 @@ Where a tile reaches beyond the image, the image is continued by reflection, and
 every tiling then shows the network the same edge, and the first pixels do not pay for its zero padding. (Measured:
 without reflection the RMSE of the outermost pixel doubles; with 8 pixels it equals that with a full halo.) Inside the
 image the halo is real image, and what the network makes of it is cropped. What is left of a tile's error is blended.
+Networks that were trained with a margin of zeros around every patch, as published, expect it: `Tile.blank`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,13 @@ class Tile:
             if part.shape[axis] != line.size or line[0] > line[-1]:
                 part = part.take(line - line.min(), axis)
         return part
+
+    def blank(self, values: Array) -> None:
+        """Set what lies beyond the image to 0, in `values` of this tile's shape."""
+        for axis, (span, n) in enumerate(zip(self.spans, self.image_shape, strict=True)):
+            along = np.moveaxis(values, axis, 0)
+            along[: max(0, -span.start)] = 0
+            along[n - span.start :] = 0
 
     def position(self, pixel: Sequence[int]) -> tuple[int, ...]:
         """Where in the image a pixel of this tile lies."""
@@ -159,6 +167,7 @@ def plan(
     step: Sequence[int],
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
+    edge: Sequence[int] | None = None,
 ) -> Plan:
     """Cover an image with tiles.
 
@@ -167,17 +176,17 @@ def plan(
     image_shape, tile, halo, step, overlap, grid : sequence of int
         One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `step`; a tile larger than
         the image is cut down to it. `overlap` (half of a halo, at most 32, unless given) is shortened where tiles have
-        no room for it. The stride is a multiple of `grid` where tiles are long enough.
+        no room for it. The stride is a multiple of `grid` where tiles are long enough. `edge` is by how much the image
+        is continued at both ends of an axis, rounded up to `step` and at most a halo; `EDGE` unless given.
 
     Raises
     ------
     InputError
         When a tile has no core: it must be larger than twice its halo.
     """
-    overlap = _overlap(halo) if overlap is None else overlap
     axes = [
-        _plan_axis(*numbers)
-        for numbers in zip(image_shape, tile, halo, step, overlap, grid or [1] * len(step), strict=True)
+        _plan_axis(n, length, *numbers)
+        for n, length, numbers in zip(image_shape, tile, _axes(halo, step, overlap, grid, edge), strict=True)
     ]
     lengths, lines, overlaps = zip(*axes, strict=True)
     return Plan(lines, lengths, tuple(image_shape), overlaps)
@@ -190,14 +199,14 @@ def choose_tile(
     pixels: float,
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
+    edge: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """The tile of at most `pixels` pixels, and LONGEST_SIDE a side, with which the fewest go through the network.
 
     As few equal parts along each axis as that allows, cutting first where tiles are longest; at the least, one core
     of a step. Arguments as for `plan`.
     """
-    overlap = _overlap(halo) if overlap is None else overlap
-    axes = [*zip(image_shape, halo, step, overlap, grid or [1] * len(step), strict=True)]
+    axes = [(n, *numbers) for n, numbers in zip(image_shape, _axes(halo, step, overlap, grid, edge), strict=True)]
     counts = [1] * len(axes)
     lengths = [_length(1, *axis) for axis in axes]
     while True:
@@ -224,28 +233,33 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _length(count: int, n: int, halo: int, step: int, overlap: int, grid: int) -> int:
+def _axes(
+    halo: Sequence[int],
+    step: Sequence[int],
+    overlap: Sequence[int] | None,
+    grid: Sequence[int] | None,
+    edge: Sequence[int] | None,
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """(halo, step, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
+    overlap = [min(h // 2, LONGEST_OVERLAP) for h in halo] if overlap is None else overlap
+    halo = [round_up(h, s) for h, s in zip(halo, step, strict=True)]
+    edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), step, halo, strict=True)]
+    return zip(halo, step, overlap, grid or [1] * len(step), edge, strict=True)
+
+
+def _length(count: int, n: int, halo: int, step: int, overlap: int, grid: int, edge: int) -> int:
     """Of tiles of which `count` cover an axis."""
-    halo = round_up(halo, step)
-    edge = _edge(halo, step)
     if count == 1:
         return round_up(n + edge, step) + edge
     stride = round_up(-(-n // count), lcm(step, grid))
     return min(round_up(stride + overlap, step) + 2 * halo, round_up(n + edge, step) + edge)
 
 
-def _overlap(halo: Sequence[int]) -> list[int]:
-    return [min(h // 2, LONGEST_OVERLAP) for h in halo]
-
-
-def _edge(halo: int, step: int) -> int:
-    return round_up(min(EDGE, halo), step)
-
-
-def _plan_axis(n: int, tile: int, halo: int, step: int, overlap: int, grid: int) -> tuple[int, tuple[Span, ...], int]:
+def _plan_axis(
+    n: int, tile: int, halo: int, step: int, overlap: int, grid: int, edge: int
+) -> tuple[int, tuple[Span, ...], int]:
     """Length of the tiles, the tiles, and what neighbours share."""
-    asked, halo, tile = tile, round_up(halo, step), round_up(tile, step)
-    edge = _edge(halo, step)
+    asked, tile = tile, round_up(tile, step)
     end = round_up(n + edge, step)
     if tile >= end + edge:
         return end + edge, (Span(-edge, 0, n, n),), 0
