@@ -87,6 +87,12 @@ def _truncated_single(path):
     path.write_bytes(path.read_bytes()[:4000])
 
 
+def _signed(path):
+    """As ImageJ writes them: shifted, with the line that shifts them back."""
+    calibration = {"cf": 0, "c0": -32768.0, "c1": 1.0, "vunit": "Gray Value"}
+    tifffile.imwrite(path, np.full((9, 9), 32800, np.uint16), imagej=True, metadata=calibration)
+
+
 BAD = {
     "missing.tif": (lambda path: None, "does not exist"),
     "folder.tif": (lambda path: path.mkdir(), "is a folder"),
@@ -96,6 +102,7 @@ BAD = {
     "cut.tif": (_truncated, "cut off"),
     "cut2.tif": (_truncated_single, "cut off"),
     "rgb.tif": (lambda path: tifffile.imwrite(path, np.zeros((9, 9, 3), np.uint8), photometric="rgb"), "colour"),
+    "signed.tif": (_signed, "signed 16-bit numbers, which are stored 32768 too high"),
     "bool.tif": (lambda path: tifffile.imwrite(path, np.zeros((9, 9), bool)), "truth values"),
     "complex.tif": (lambda path: tifffile.imwrite(path, np.zeros((9, 9), np.complex64)), "complex"),
     "nan.tif": (lambda path: tifffile.imwrite(path, np.full((9, 9), np.nan, np.float32)), "81 pixels that are NaN"),

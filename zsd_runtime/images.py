@@ -322,7 +322,13 @@ def _open_tiff(path: Path) -> Image:
         axes = "".join(a if a in "TCZYXS" else "T" for a in series.axes)
         if tiff.ome_metadata:
             return _with_ome(Image(data, axes, ome=True), tiff.ome_metadata)
-        return _with_resolution(Image(data, axes), page, tiff.imagej_metadata or {})
+        imagej = tiff.imagej_metadata or {}
+        if (imagej.get("c0"), imagej.get("c1")) == (-32768, 1):
+            raise InputError(
+                f"{path} holds ImageJ's signed 16-bit numbers, which are stored 32768 too high: convert it in ImageJ "
+                "(Image > Type > 32-bit) and save it again"
+            )
+        return _with_resolution(Image(data, axes), page, imagej)
 
 
 def _pixels(path: Path, series: Any) -> Any:
