@@ -98,6 +98,8 @@ def test_interpolated_images_are_told_by_their_correlated_noise():
     assert estimate_noise([image]).correlated == ""
     shifted = 0.5 * (image + np.roll(image, 1, axis=1))
     assert estimate_noise([shifted]).correlated == "X"
+    dark = np.random.default_rng(0).normal(100, 2, image.shape)  # as the first slices of a volume may be
+    assert estimate_noise([dark, shifted, shifted]).correlated == "X"
 
 
 def test_the_zeros_of_a_photon_counter_are_not_clipping():

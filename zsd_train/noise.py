@@ -113,11 +113,11 @@ def estimate_noise(images: list[Array]) -> NoiseModel:
         return NoiseModel(
             0.0, constant, constant, offset, gain_error, float(weights.sum() ** -0.5), offset_error,
             f"the gain cannot be told (slope {gain:.3g} ± {gain_error:.3g}): read noise dominates, taken as constant",
-            _correlated_axes(images[0]),
+            _correlated_axes(few),
         )  # fmt: skip
     return NoiseModel(
         gain, constant, floor, offset, gain_error, constant_error, offset_error, samples.message,
-        _correlated_axes(images[0]),
+        _correlated_axes(few),
     )  # fmt: skip
 
 
@@ -154,19 +154,23 @@ def _spatial_samples(image: Array) -> _Samples:
     return _Samples(signal, group, residual, "from the high spatial frequencies")
 
 
-def _correlated_axes(image: Array) -> str:
-    """Axes along which the high frequencies are not those of white noise."""
-    usable = _usable(image)
-    residual = ndi.convolve(image, _HIGH_PASS, mode="reflect")
-    local = np.clip(ndi.uniform_filter(residual**2, 15), 0, None)
-    residual /= np.sqrt(local) + 1e-9  # dark and bright parts count alike
+def _correlated_axes(images: list[Array]) -> str:
+    """Axes along which the high frequencies, of all images together, are not those of white noise."""
+    parts = [_whitened(image) for image in images]
+    power = np.concatenate([residual[usable] for residual, usable in parts])
     found = ""
     for axis, name in enumerate("YX"):
-        both = usable & np.roll(usable, 1, axis)
-        products = (residual * np.roll(residual, 1, axis))[both]
-        if products.size and abs(products.mean() / (residual[usable] ** 2).mean() - _WHITE) > _WHITE_TOLERANCE:
+        products = np.concatenate([(r * np.roll(r, 1, axis))[u & np.roll(u, 1, axis)] for r, u in parts])
+        if products.size and abs(products.mean() / np.square(power).mean() - _WHITE) > _WHITE_TOLERANCE:
             found += name
     return found
+
+
+def _whitened(image: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """High frequencies over their local strength, so that dark and bright parts count alike; and where they are."""
+    residual = ndi.convolve(image, _HIGH_PASS, mode="reflect")
+    local = np.clip(ndi.uniform_filter(residual**2, 15), 0, None)
+    return residual / (np.sqrt(local) + 1e-9), _usable(image)
 
 
 def _temporal_samples(images: list[Array]) -> _Samples | None:
