@@ -2,6 +2,8 @@ import csv
 import os
 import shutil
 import signal
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +60,28 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     a, b, c = (weights(tmp_path / name) for name in "abc")
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not all(torch.equal(a[key], c[key]) for key in a)
+
+
+def test_slow_validations_take_a_tenth_of_a_time_budget(tmp_path, monkeypatch):
+    moments = []
+
+    def slow(state, *_):
+        moments.append(state.seconds)
+        time.sleep(0.15)
+        return torch.zeros(4)
+
+    monkeypatch.setattr(sys.modules["zsd_train.train"], "_validate", slow)
+    train([image()], PSF, tiny(steps=None, minutes=0.05), tmp_path / "run")
+    assert 2 <= len(moments) <= 6  # of the 40 that were due: at once, in a tenth of 3 s, and at the end
+    assert moments[-1] >= 3
+
+
+def test_the_learning_rate_rises_for_a_tenth_of_a_short_budget(tmp_path):
+    train([image()], PSF, tiny(steps=40), tmp_path / "run")
+    rates = {int(row["step"]): float(row["learning_rate"]) for row in metrics(tmp_path / "run")}
+    assert rates[1] == pytest.approx(2e-3 / 100)
+    for step in (5, 20, 39):
+        assert rates[step] == pytest.approx(2e-3 * (1 - (step - 1) / 40))
 
 
 def test_ctrl_c_saves_and_resuming_is_bit_for_bit_the_same(tmp_path):

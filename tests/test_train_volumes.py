@@ -53,7 +53,8 @@ def test_a_volume_goes_the_whole_way(noisy, tmp_path):
 
 
 def test_a_little_training_denoises_a_volume(noisy, tmp_path):
-    run = train([noisy], PSF, tiny(steps=120, network=NetworkConfig(width=8, depth=2, head=8)), tmp_path / "run")
+    network = NetworkConfig(width=8, depth=2, head=8)
+    run = train([noisy], PSF, tiny(steps=80, batch=2, network=network), tmp_path / "run")
     clean = simulate((24, 64, 72), photons=60, camera=Camera(100, 1, 2), na=1.1, pixel_size_um=0.1).clean
     with torch.inference_mode():
         restored = run.network(torch.tensor((noisy[None, None] - 100.0) / run.scale, dtype=torch.float32))
@@ -61,6 +62,12 @@ def test_a_little_training_denoises_a_volume(noisy, tmp_path):
     inside = (slice(2, -2), slice(8, -8), slice(8, -8))
     noise, error = ((image[inside] - clean[inside]).std() for image in (noisy.astype(float), denoised))
     assert error < 0.5 * min(noise, clean[inside].std())
+
+
+def test_a_wide_psf_does_not_make_patches_all_margin(noisy, tmp_path):
+    run = train([noisy], gaussian_psf(4.0, 4.0), tiny(steps=1), tmp_path / "run")
+    assert run.measured["psf_shape"][0] > 9
+    assert run.measured["margin"] == [4, 4, 4]
 
 
 def test_mapped_volumes_train_as_those_in_memory(noisy, tmp_path):

@@ -24,6 +24,7 @@ class State:
         self.network, self.optimizer = network, optimizer
         self.generators = {"where": where, "grain": grain}
         self.step, self.seconds, self.validated = 0, 0.0, -1
+        self.validating = 0.0  # seconds
         self.turned, self.best_step = 0, 0
         self.averaged = _copy(network)
         self.best = _copy(network)
@@ -62,7 +63,7 @@ class State:
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
         tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
         tensors["best_errors"] = self.best_errors
-        numbers = {k: getattr(self, k) for k in ("step", "seconds", "validated", "turned", "best_step")}
+        numbers = {k: getattr(self, k) for k in ("step", "seconds", "validated", "validating", "turned", "best_step")}
         with written_whole(folder / "weights.safetensors") as temporary:
             save_file(_plain(self.best), temporary)
         with written_whole(folder / "state.safetensors") as temporary:

@@ -37,8 +37,9 @@ from zsd_train.run import Run, config_to_resume, load_run, sha256, write_array, 
 from zsd_train.state import Log, State
 
 DEFAULT_MINUTES = {2: 4.0, 3: 15.0}
-WARM_UP_STEPS = 100  # in which the learning rate rises
+WARM_UP_STEPS, WARM_UP = 100, 0.1  # in which the learning rate rises, and the share of the budget, if that is sooner
 VALIDATIONS = {2: 40, 3: 20}  # in a budget
+VALIDATING = 0.1  # share of a time budget that validations may take: slow machines make fewer
 HELD_OUT = {2: 64, 3: 12}  # tiles at most: in 3D each costs as much as a step
 SECONDS_BETWEEN_SAVES = 60.0
 TURNED = 4  # validations in a row that are significantly worse than the best one end the training
@@ -46,7 +47,7 @@ TURNED = 4  # validations in a row that are significantly worse than the best on
 PREVIEW: dict[int, Shape] = {2: (256, 256), 3: (8, 192, 192)}
 SAMPLE: dict[int, Shape] = {2: (512, 512), 3: (32, 256, 256)}
 # In 3D a margin as wide as the PSF, which defocus makes wide, would be most of a patch; `Reblur` makes up for the rest.
-LARGEST_MARGIN = (6, 8, 8)
+LARGEST_MARGIN = (4, 4, 4)
 Compared = tuple[Tensor, Tensor, Tensor]  # prediction, target, weight
 LAYOUT = {"yx": torch.channels_last, "zyx": torch.channels_last_3d}
 
@@ -200,8 +201,9 @@ def train(
         while not stop_reason:
             seconds = time.monotonic() - started
             fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))
+            warmth = min(max((state.step + 1) / WARM_UP_STEPS, fraction / WARM_UP), 1.0)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * min((state.step + 1) / WARM_UP_STEPS, 1.0) * (1 - fraction)
+                group["lr"] = config.learning_rate * warmth * (1 - fraction)
 
             if fraction < 1:
                 pairs = sampler.draw(config.batch, where, grain)
@@ -219,12 +221,16 @@ def train(
             state.seconds = time.monotonic() - started
             message = ""
             # Counted rather than compared with a share of the budget, which a resumed run may have changed.
-            if math.floor(fraction * validations) != state.validated:
+            due = math.floor(fraction * validations) != state.validated
+            ends = fraction >= 1 or interrupted.is_set()
+            if due and (config.steps or ends or state.validating <= VALIDATING * state.seconds):
                 state.validated = math.floor(fraction * validations)
                 errors = _validate(state, held_out, reblur, config, fabric)
                 message = state.judge(errors)
                 log.write(state, group["lr"], loss, denoising, deconvolution)
                 _write_preview(out, state, sample, offset, scale)
+                if state.step > 1:  # the first one is of weights that have learnt nothing
+                    state.validating += time.monotonic() - started - state.seconds
                 if state.turned >= TURNED:
                     stop_reason = (
                         f"stopped at step {state.step}: the held-out error has turned; kept step {state.best_step}"

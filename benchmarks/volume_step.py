@@ -1,0 +1,55 @@
+"""What a patch costs in a training on volumes, alone and in a batch of two: the network of `compact`, fp32.
+
+Of a single sample with few channels torch unfolds 3D convolutions instead of leaving them to oneDNN. Forward and
+backward, in turns; the ratio is the claim. Results: benchmarks/results/volume_step.json.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from zsd_train.config import TrainConfig
+from zsd_train.networks.dual_stage import build
+from zsd_train.train import LARGEST_MARGIN, LAYOUT
+
+ROUNDS = 5
+
+
+def step(batch: int) -> Callable[[], None]:
+    config = TrainConfig(axes="zyx")
+    torch.manual_seed(0)
+    network = build(config.network, "zyx").to(memory_format=LAYOUT["zyx"])  # type: ignore[call-overload]
+    patch = (config.slices, config.patch, config.patch)
+    noisy = torch.rand(batch, 1, *(n + 2 * m for n, m in zip(patch, LARGEST_MARGIN, strict=True)))
+    noisy = noisy.contiguous(memory_format=LAYOUT["zyx"])
+
+    def run() -> None:
+        torch.stack([image.square().mean() for image in network(noisy)]).sum().backward()
+
+    return run
+
+
+def main() -> None:
+    steps = {batch: step(batch) for batch in (1, 2)}
+    times: dict[int, list[float]] = {batch: [] for batch in steps}
+    for round_ in range(ROUNDS + 1):
+        for batch, run in steps.items():
+            started = time.perf_counter()
+            run()
+            if round_:  # the first is warm-up
+                times[batch].append(time.perf_counter() - started)
+    one, two = (median(times[batch]) for batch in steps)
+    content = {
+        "seconds": {"one patch": one, "two patches": two}, "a patch of two / alone": two / 2 / one,
+        "vectors": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    print(json.dumps(content, indent=1))
+    (Path(__file__).parent / "results" / "volume_step.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
