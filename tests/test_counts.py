@@ -6,6 +6,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import tifffile
+import torch
 import yaml
 from onnx import TensorProto
 
@@ -16,6 +17,8 @@ from zsd_export.to_onnx import to_onnx
 from zsd_runtime import InputError, load_model
 from zsd_runtime.package import read_package
 from zsd_train import load_run
+from zsd_train.config import NetworkConfig
+from zsd_train.networks.dual_stage import build
 
 
 def run_onnx(model, image):
@@ -50,15 +53,17 @@ def test_counts_in_and_out_are_what_normalisation_outside_gives(run, graphs, nam
         np.testing.assert_array_equal(w, np.clip(np.rint(f), 0, 65535))
 
 
-def test_counts_are_clipped_at_both_ends(run, graphs):
-    bright = np.full((64, 64), 65535, np.uint16)
-    model = counts_graph(graphs["fp32"], 0.0, 1.0, "uint16")
-    assert run_onnx(model, bright)[0].dtype == np.uint16
-    shifted = run_onnx(counts_graph(graphs["fp32"], run.offset, 1e6, "uint16"), bright)
-    floats = run_onnx(counts_graph(graphs["fp32"], run.offset, 1e6), bright)
-    for w, f in zip(shifted, floats, strict=True):
-        np.testing.assert_array_equal(w, np.clip(np.rint(f), 0, 65535))
-        assert f.max() > 65535 or f.min() < 0
+@pytest.mark.parametrize("level", [-3.0, 3.0])
+def test_counts_are_clipped_at_both_ends(level):
+    network = build(NetworkConfig(width=2, depth=1), "yx")
+    for last in (network.to_denoised, network.to_deconvolved):
+        torch.nn.init.constant_(last.bias, level)
+    onnx, counts = to_onnx(network), np.full((16, 16), 1000, np.uint16)
+    clipped = run_onnx(counts_graph(onnx, 0, 1e5, "uint16"), counts)
+    floats = run_onnx(counts_graph(onnx, 0, 1e5), counts)
+    for w, f in zip(clipped, floats, strict=True):
+        assert f.max() < 0 if level < 0 else f.min() > 65535
+        assert (w.dtype, w.min(), w.max()) == (np.uint16, *(0 if level < 0 else 65535,) * 2)
 
 
 @pytest.mark.parametrize(("output", "name"), [("float32", "fp32"), ("uint16", "int8")])
