@@ -2,6 +2,7 @@
 
     python benchmarks/restoration_3d.py baselines --seeds 0 1 2
     python benchmarks/restoration_3d.py simulated --seeds 0 1 2 --minutes 10      (and 30)
+    python benchmarks/restoration_3d.py beads --minutes 10
     python benchmarks/restoration_3d.py pollen DATA --minutes 10
     python benchmarks/restoration_3d.py lattice DATA --minutes 10
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,9 @@ DOCS = Path(__file__).parent.parent / "docs"
 SHAPE, PIXEL_UM, STEP_UM, OFFSET = (64, 256, 256), 0.1, 0.3, 100.0
 CAMERA = Camera(OFFSET, 1.0, 2.0)
 DETAIL = 144  # raw pixels of a picture
-BEADS = 40
+BEADS = (5, 12, 12)  # along Z, Y, X
+BOX = (5, 16, 16)  # around a bead, to each side: fine voxels
+LUCY = 130  # iterations, at which Richardson-Lucy is best on the structures
 
 
 def simulation(seed: int) -> Simulation:
@@ -48,13 +52,13 @@ def simulation(seed: int) -> Simulation:
     )  # fmt: skip
 
 
-def restore(volume: Any, psf: Any, config: TrainConfig, others: list[Any]) -> tuple[list[Prediction], Run]:
-    """Train on a volume, export, and predict it and the others."""
+def restore(volume: Any, psf: Any, config: TrainConfig) -> tuple[Prediction, Run]:
+    """Train on a volume, export, and predict it."""
     with tempfile.TemporaryDirectory() as name:
         run = train([volume], psf, config, Path(name) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)
         package = export(Path(name) / "run", Path(name) / "model.zip", name="benchmark")
         with load_model(package) as model:
-            return [model.predict(image) for image in (volume, *others)], run
+            return model.predict(volume), run
 
 
 def baselines(seeds: list[int]) -> None:
@@ -74,42 +78,81 @@ def simulated(seeds: list[int], minutes: float, scheme: str) -> None:
         s = simulation(seed)
         fine = (STEP_UM, PIXEL_UM / 2)
         psf = prepare_psf(s.psf, fine, fine)
-        bead_volume, places = beads(s.psf)
-        (result, bead_result), run = restore(
-            s.noisy, psf, make_config(axes="zyx", minutes=minutes, seed=seed, scheme=scheme), [bead_volume]
-        )
-        above = s.noisy.mean() - run.offset
+        result, run = restore(s.noisy, psf, make_config(axes="zyx", minutes=minutes, seed=seed, scheme=scheme))
         bars = json.loads(RESULTS.read_text())[f"baselines {seed}"]
         denoised, deconvolved = evaluate(result.denoised, s.clean).psnr, evaluate(result.deconvolved, s.truth).psnr
-        blurred = float(np.mean(fwhm_px(s.psf)[1:])) * fine[1] * 1000
-        sharp = float(np.mean(fwhm_px(average(bead_result.deconvolved, places))[1:])) * fine[1] * 1000
         keep(f"simulated {seed}, {minutes:g} minutes, {run.config.scheme}", {
             "denoised": denoised, "deconvolved": deconvolved, "over_gaussian": denoised - bars["gaussian"],
-            "over_lucy": deconvolved - bars["lucy"], "flux_denoised": float(result.denoised.mean() / above),
-            "flux_deconvolved": float(result.deconvolved.mean() / above), "steps": run.measured["steps"],
-            "kept_step": run.measured["kept_step"], "offset": run.offset, "gain": run.measured["noise"]["gain"],
-            "bead_fwhm_nm": {"blurred": blurred, "deconvolved": sharp, "ratio": blurred / sharp},
-            "threads": torch.get_num_threads(), "cores": len(os.sched_getaffinity(0)),
+            "over_lucy": deconvolved - bars["lucy"], **flux(s.noisy, result, run),
+            "of_true_light": true_light(result, s, run.offset),
+            **machine(run), "offset": run.offset, "gain": run.measured["noise"]["gain"],
         })  # fmt: skip
         if seed == 0 and run.config.scheme == "recorrupt":
             draw("volume-simulated", s.noisy, result, s.truth)
 
 
+def flux(noisy: Any, result: Prediction, run: Run) -> dict[str, float]:
+    """What the results hold of the light that the image has above the offset that the run took."""
+    above = noisy.mean(dtype=float) - run.offset
+    return {f"flux_{name}": float(image.mean(dtype=float) / above) for name, image in named(result)}
+
+
+def true_light(result: Prediction, s: Simulation, offset: float) -> dict[str, float]:
+    """The same of what is really there: some light leaves the field, and what enters it is not in the truth."""
+    there = {"denoised": s.clean.mean(dtype=float) - offset, "deconvolved": s.truth.mean(dtype=float) + OFFSET - offset}
+    return {name: float(image.mean(dtype=float) / there[name]) for name, image in named(result)}
+
+
+def named(result: Prediction) -> list[tuple[str, Any]]:
+    return [("denoised", result.denoised), ("deconvolved", result.deconvolved)]
+
+
+def machine(run: Run) -> dict[str, Any]:
+    """What the training had, and made of it."""
+    return {
+        "steps": run.measured["steps"], "kept_step": run.measured["kept_step"], "threads": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)), "cpu": torch.backends.cpu.get_cpu_capability(),
+    }  # fmt: skip
+
+
+def of_beads(minutes: float) -> None:
+    """The width of points, before and after: a volume of beads as bright as the structures, trained on itself."""
+    fine = (STEP_UM, PIXEL_UM / 2)
+    theory = simulation(0).psf
+    noisy, places = beads(theory)
+    psf = prepare_psf(theory, fine, fine)
+    result, run = restore(noisy, psf, make_config(axes="zyx", minutes=minutes))
+
+    def nm(image: Any) -> float:
+        return float(np.mean(fwhm_px(image)[1:])) * fine[1] * 1000
+
+    lucy = deque(richardson_lucy(noisy - OFFSET, psf, 2, LUCY), maxlen=1).pop()
+    blurred, sharp, classical = nm(theory), nm(average(result.deconvolved, places)), nm(average(lucy, places))
+    keep(f"beads, {minutes:g} minutes", {
+        "fwhm_nm": {"blurred": blurred, "deconvolved": sharp, f"lucy {LUCY}": classical}, "ratio": blurred / sharp,
+        "ratio_lucy": blurred / classical, **flux(noisy, result, run), **machine(run), "offset": run.offset,
+    })  # fmt: skip
+    draw("volume-beads", noisy, result, lucy)
+
+
 def beads(psf: Any) -> tuple[Any, list[tuple[int, int, int]]]:
-    """Points far from each other through the same microscope onto the same camera, and where they are (fine grid)."""
-    rng = np.random.default_rng(0)
+    """Points through the same microscope onto the same camera, and where they are (fine grid), but those at the rim."""
+    rng = np.random.default_rng(1)
     fine = np.zeros((SHAPE[0], 2 * SHAPE[1], 2 * SHAPE[2]), np.float32)
-    grid = [(z, y, x) for z in (16, 48) for y in range(64, 450, 76) for x in range(64, 450, 76)][:BEADS]
-    places = [(z + int(rng.integers(-3, 4)), y + int(rng.integers(8)), x + int(rng.integers(8))) for z, y, x in grid]
-    for place in places:
-        fine[place] = 1
+    grid = np.stack(np.meshgrid(*(np.linspace(6, n - 7, k) for n, k in zip(fine.shape, BEADS, strict=True))), axis=-1)
+    places = np.rint(grid.reshape(-1, 3) + rng.uniform(-1, 1, (grid.size // 3, 3)) * (3, 12, 12)).astype(int)
+    inside = ((places >= BOX) & (places < np.array(fine.shape) - BOX)).all(axis=1)
+    places = np.clip(places, 0, np.array(fine.shape) - 1)
+    fine[tuple(places.T)] = 1
     electrons = np.clip(binned(fftconvolve(fine, psf, mode="same"), 2), 0, None)
-    return CAMERA.expose(40 * electrons / electrons.max(), rng), places
+    return CAMERA.expose(40 * electrons / electrons.max(), rng), [tuple(place) for place in places[inside]]
 
 
 def average(image: Any, places: list[tuple[int, int, int]]) -> Any:
     """The mean of the boxes around points of the fine grid, without its background."""
-    box = np.mean([image[z - 5 : z + 6, y - 16 : y + 17, x - 16 : x + 17] for z, y, x in places], axis=0, dtype=float)
+    a, b, c = BOX
+    boxes = [image[z - a : z + a + 1, y - b : y + b + 1, x - c : x + c + 1] for z, y, x in places]
+    box = np.mean(boxes, axis=0, dtype=float)
     return box - np.median(box)
 
 
@@ -121,18 +164,16 @@ def pollen(folder: Path, minutes: float) -> None:
     )
     kernel = prepare_psf(psf, (1.0, 1.0), (1.0, 1.0), centre=True)
     clean = fftconvolve(np.pad(truth, 8, mode="reflect"), kernel, mode="same")[8:-8, 8:-8, 8:-8]
-    (result,), run = restore(noisy, kernel, make_config(axes="zyx", minutes=minutes, network={"upsample": 1}), [])
+    result, run = restore(noisy, kernel, make_config(axes="zyx", minutes=minutes, network={"upsample": 1}))
     sigma, gaussian = best_gaussian(noisy, clean)
     iterations, lucy = best_richardson_lucy(noisy, run.offset, kernel, truth)
-    above = noisy.mean() - run.offset
     keep(f"pollen, {minutes:g} minutes", {
         "noisy": evaluate(noisy, clean).psnr, "gaussian": gaussian.psnr, "sigma": sigma, "lucy": lucy.psnr,
         "iterations": iterations, "denoised": evaluate(result.denoised, clean).psnr,
         "deconvolved": evaluate(result.deconvolved, truth).psnr, "scheme": run.config.scheme,
-        "flux_denoised": float(result.denoised.mean() / above), "steps": run.measured["steps"],
-        "flux_deconvolved": float(result.deconvolved.mean() / above), "noise": run.measured["noise"],
+        **flux(noisy, result, run), **machine(run), "noise": run.measured["noise"],
     })  # fmt: skip
-    *_, best = richardson_lucy(noisy - run.offset, kernel, 1, iterations)
+    best = deque(richardson_lucy(noisy - run.offset, kernel, 1, iterations), maxlen=1).pop()
     draw("volume-pollen", noisy, result, truth, best)
 
 
@@ -142,18 +183,15 @@ def lattice(folder: Path, minutes: float) -> None:
     noisy, bead = (tifffile.imread(data / f"{name}.tif") for name in ("im_deskewed", "psf"))
     # The file does not say the bead's z step; with 0.05 µm its depth is what a lattice light-sheet gives.
     psf = prepare_psf(bead, (0.05, 0.1), (0.157, 0.05), centre=True)
-    (result,), run = restore(noisy, psf, make_config(axes="zyx", minutes=minutes), [])
-    above = noisy.mean() - run.offset
+    result, run = restore(noisy, psf, make_config(axes="zyx", minutes=minutes))
 
     def flicker(volume: Any) -> float:
         means = volume.mean(axis=(1, 2), dtype=float)
         return float(np.abs(np.diff(means)).mean())
 
     keep(f"lattice, {minutes:g} minutes", {
-        "scheme": run.config.scheme, "correlated": run.measured["noise"]["correlated"], "steps": run.measured["steps"],
-        "flux_denoised": float(result.denoised.mean() / above),
-        "flux_deconvolved": float(result.deconvolved.mean() / above),
-        "flicker": {"noisy": flicker(noisy), "denoised": flicker(result.denoised),
+        "scheme": run.config.scheme, "correlated": run.measured["noise"]["correlated"], **flux(noisy, result, run),
+        **machine(run), "flicker": {"noisy": flicker(noisy), "denoised": flicker(result.denoised),
                     "deconvolved": flicker(result.deconvolved)},
     })  # fmt: skip
     draw("volume-lattice", noisy, result)
@@ -181,7 +219,7 @@ def keep(name: str, row: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["baselines", "simulated", "pollen", "lattice"])
+    parser.add_argument("what", choices=["baselines", "simulated", "beads", "pollen", "lattice"])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -191,5 +229,7 @@ if __name__ == "__main__":
         baselines(arguments.seeds)
     elif arguments.what == "simulated":
         simulated(arguments.seeds, arguments.minutes, arguments.scheme)
+    elif arguments.what == "beads":
+        of_beads(arguments.minutes)
     else:
         {"pollen": pollen, "lattice": lattice}[arguments.what](arguments.folder, arguments.minutes)

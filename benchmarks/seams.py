@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from zsd_runtime import Model, load_model
 from zsd_runtime.cli import numbers
 from zsd_runtime.images import read_image
-from zsd_runtime.tiling import plan
 
 AROUND = 9  # voxels along each axis that are averaged, for the local signal and for the steps
 DARK = 0.05  # share of the bright signal (its 99.9th percentile) that counts where there is less
@@ -32,7 +31,7 @@ def largest_step(
 ) -> dict[str, dict[str, Any]]:
     """Of each output: the largest step, a share of the local signal; tiles of both; the largest difference alike."""
     d = model.description
-    plans = [plan(image.shape, t, d.halo, d.step, model.overlap) for t in (tile, larger)]
+    plans = [model.plan(image.shape, t) for t in (tile, larger)]
     cut = [axis for axis in range(image.ndim) if any(len(p.lines[axis]) > 1 for p in plans)]
     one, other = (model.predict(image, tile=t) for t in (tile, larger))
     result = {}
