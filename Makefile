@@ -1,5 +1,5 @@
 # make demo    the whole way on a simulated image: demo/montage.png and scores, in under 10 minutes
-# make test    the tests, in under 15 minutes
+# make test    the tests, on up to four cores, in under 15 minutes
 # make lint    ruff and mypy
 # make fiji    the plugin for ImageJ and Fiji: fiji/build/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
 # make bench   the figures that the documents quote, on this machine
@@ -25,7 +25,7 @@ demo: .venv/ready
 	$(BIN)/python benchmarks/demo_scores.py demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

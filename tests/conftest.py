@@ -1,9 +1,13 @@
 """What several tests share: a small simulated image, a network trained on it for seconds, its package."""
 
+import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from zsd_export import convert, export
 from zsd_export.keras import import_keras
@@ -15,6 +19,9 @@ from zsd_train.simulate import Camera, Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CREDITS = {"authors": ["Ada Lovelace; Analytical Engine", "Ro"], "licence": "cc-by-4.0", "tags": ["test"]}
+if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: each has one core
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 TINY = NetworkConfig(width=4, depth=2, convs=2, head=8)
 
 
@@ -57,6 +64,13 @@ def volume_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = random_weights(lambda: DualStageUNet(4, 1, 2, 6, 2, axes="zyx", slope=0))
     weights = write_keras(folder / "cells.h5", network)
     return import_keras(weights, folder / "volume", offset=100, scale=50, margin="reflect")  # as our own models
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Packages of the published weights among the reference numbers, each made once: it takes long."""
+    folder = tmp_path_factory.mktemp("imported")
+    return cache(lambda name: import_keras(SHARED / "reference" / f"{name}.h5", folder / name))
 
 
 @pytest.fixture(scope="session")

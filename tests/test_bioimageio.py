@@ -13,6 +13,7 @@ import onnx
 import pytest
 import yaml
 
+from tests.command import zsd
 from tests.conftest import CREDITS
 from zsd_export import convert, export
 from zsd_export.bioimageio import cover
@@ -304,19 +305,16 @@ def test_a_source_that_zsd_did_not_write(package, tmp_path):
 
 
 def test_the_command(package, tmp_path):
-    def zsd(*arguments):
-        return python("import zsd; zsd.main()", "export", *arguments)
-
-    result = zsd(package, tmp_path / "a.zip", "--format", "deepimagej")
+    result = zsd("export", package, tmp_path / "a.zip", "--format", "deepimagej")
     assert (result.returncode, result.stdout[:3]) == (0, "OK ")
     assert result.stderr.count("warning: ") == 2
-    result = zsd(package, tmp_path / "a.zip", "--overwrite", "--quiet")
+    result = zsd("export", package, tmp_path / "a.zip", "--overwrite", "--quiet")
     assert (result.returncode, result.stdout[:3], result.stderr) == (0, "OK ", "")
     assert read_package(tmp_path / "a.zip").rdf["format_version"] == "0.5.4"
-    result = zsd(package, tmp_path / "b", "--precision", "fp16")
+    result = zsd("export", package, tmp_path / "b", "--precision", "fp16")
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {package} is a package, whose graph stays as it is: leave --precision out")
-    result = zsd(tmp_path / "nothing", tmp_path / "b")
+    result = zsd("export", tmp_path / "nothing", tmp_path / "b")
     assert result.returncode == 2
     assert "is not a run" in result.stderr
 

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 import torch
 
+from tests.command import zsd
 from tests.conftest import TINY
-from tests.test_cli import zsd
 from zsd_export import compress as module
 from zsd_export import export
 from zsd_export.compress import compare, compress, picture, student_config

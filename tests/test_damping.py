@@ -7,11 +7,11 @@ import scipy.ndimage as ndi
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from tests.command import zsd
 from tests.conftest import SHARED, needs_shared
 from zsd_runtime import InputError
-from zsd_runtime.damping import app, coherence, damped, find_stripes, spectrum_picture
+from zsd_runtime.damping import coherence, damped, find_stripes, spectrum_picture
 from zsd_runtime.images import Image, read_image, write_image
 
 RNG = np.random.default_rng(0)
@@ -138,10 +138,6 @@ def test_bars_that_do_not_fit_are_told(width, length, message):
         damped(np.ones((16, 40)), "horizontal", width, length)
 
 
-def zsd_damp(*arguments):
-    return CliRunner().invoke(app, ["damp", *map(str, arguments)])
-
-
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TCZYX", "TYX"])
 @pytest.mark.parametrize("suffix", ["tif", "ome.tif", "zarr"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -151,9 +147,9 @@ def test_any_axes_and_format(tmp_path, axes, suffix, dtype):
     striped = np.broadcast_to(clean + 500 + stripes((64, 80), "vertical", 0.3 * clean.max()), shape)
     striped = np.rint(striped).clip(0).astype(dtype)
     write_image(tmp_path / f"a.{suffix}", Image(striped, axes, (0.1, 0.1), ome="ome" in suffix))
-    result = zsd_damp(tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}", "--spectrum", tmp_path / "s.png")
-    assert result.exit_code == 0, result.output
-    assert "vertical stripes damped" in result.output
+    result = zsd("damp", tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}", "--spectrum", tmp_path / "s.png")
+    assert result.returncode == 0, result.stderr
+    assert "vertical stripes damped" in result.stdout + result.stderr
     back = read_image(tmp_path / f"b.{suffix}")
     assert (back.axes, back.data.dtype, back.pixel_size_um) == (axes, dtype, pytest.approx((0.1, 0.1)))
     expected = damped(striped.reshape(-1, 64, 80)[0], "vertical")
@@ -166,12 +162,14 @@ def test_any_axes_and_format(tmp_path, axes, suffix, dtype):
 def test_without_stripes_the_values_stay(tmp_path):
     image = RNG.poisson(volume(3) + 5).astype(np.uint16)
     write_image(tmp_path / "a.tif", Image(image, "ZYX"))
-    result = zsd_damp(tmp_path / "a.tif", tmp_path / "b.zarr")
-    assert result.exit_code == 0
-    assert "no stripes were found, and nothing was changed" in result.output
+    result = zsd("damp", tmp_path / "a.tif", tmp_path / "b.zarr")
+    assert result.returncode == 0
+    assert "no stripes were found, and nothing was changed" in result.stdout + result.stderr
     np.testing.assert_array_equal(read_image(tmp_path / "b.zarr").data, image)
-    forced = zsd_damp(tmp_path / "a.tif", tmp_path / "b.tif", "--stripes", "horizontal", "--width", 0, "--length", 0.5)
-    assert forced.exit_code == 0
+    forced = zsd(
+        "damp", tmp_path / "a.tif", tmp_path / "b.tif", "--stripes", "horizontal", "--width", 0, "--length", 0.5
+    )
+    assert forced.returncode == 0
     expected = damped(image[4], "horizontal", 0, 0.5)
     np.testing.assert_array_equal(read_image(tmp_path / "b.tif").data[4], np.rint(expected).clip(0))
 
@@ -191,7 +189,7 @@ def test_bad_input_is_told_and_nothing_written(tmp_path):
         ("a.tif", "b.tif", "--width", 8): "width 8 must be",
         ("a.tif", "b.tif", "--length", 450): "length 450 must be above 0 and below 1",
     }.items():
-        result = zsd_damp(*(tmp_path / a if str(a).endswith((".tif", ".png")) else a for a in arguments))
-        assert result.exit_code == 2, (arguments, result.output)
-        assert message in result.output
+        result = zsd("damp", *(tmp_path / a if str(a).endswith((".tif", ".png")) else a for a in arguments))
+        assert result.returncode == 2, (arguments, result.stderr)
+        assert message in result.stderr
         assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
+import tifffile
+
 BLOCKED = ("torch", "zsd_train", "zsd_export", "lightning_fabric", "onnx", "scipy", "skimage", "bioimageio")
 PROGRAM = """
 import importlib.abc, pkgutil, sys
@@ -35,3 +38,35 @@ def test_a_missing_extra_is_told_as_its_install_line():
     result = zsd_without_torch("train", "x.tif", "--out", "y")
     assert result.returncode == 2
     assert "pip install 'zsd[train]'" in result.stderr
+
+
+LOADED = """
+import sys
+try:
+    exec(sys.argv.pop(1))
+finally:
+    print(*{name.partition('.')[0] for name in sys.modules})
+"""
+
+
+def loaded(program, *arguments):
+    """The packages that a new process has loaded when it ends."""
+    result = subprocess.run(
+        [sys.executable, "-c", LOADED, program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_a_start_loads_only_what_it_needs(package, tmp_path):
+    """What is imported is nearly all of a start-up (docs/performance.md), and does not depend on the machine."""
+    heavy = {"torch", "onnx", "scipy", "skimage", "pandas", "matplotlib", "zarr", "h5py", "tensorrt", "tensorrt_rtx"}
+    engines = {"openvino", "onnxruntime"}
+    assert "zsd_runtime" in (alone := loaded("import zsd_runtime"))
+    assert not alone & (heavy | engines | {"typer"})
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, np.random.default_rng(0).poisson(30, (64, 64)).astype(np.uint16))
+    for engine in sorted(engines):
+        arguments = ("predict", package, image, "--out", tmp_path / engine, "--engine", engine)
+        prediction = loaded("import zsd; zsd.main()", *arguments)
+        assert (tmp_path / engine / "image_denoised.tif").exists()
+        assert prediction & (heavy | engines) == {engine}

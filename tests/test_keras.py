@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from tests.command import zsd
 from tests.conftest import SHARED, needs_shared
 from tests.test_imports import PROGRAM
 from zsd_export.convert import convert
@@ -109,9 +110,9 @@ def test_published_weights_give_the_published_numbers(name):
 
 @needs_shared("reference")
 @pytest.mark.parametrize("name", ["unet2d_up1", "rcan3d_up0"])
-def test_published_weights_give_the_published_numbers_from_the_package(name, tmp_path):
+def test_published_weights_give_the_published_numbers_from_the_package(name, imported):
     expected = published(name)
-    description = read_package(import_keras(REFERENCE / f"{name}.h5", tmp_path / "model"))
+    description = read_package(imported(name))
     engine = OnnxRuntime(description.weights)
     for i in range(len(expected.image)):
         part = slice(i, i + 1)
@@ -278,25 +279,22 @@ def test_bad_input_is_told_and_nothing_is_written(tmp_path):
 def test_the_command(tmp_path):
     weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
 
-    def zsd(*arguments, blocked=()):
-        command = [sys.executable, "-c", PROGRAM % (blocked,), "import-keras", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    result = zsd(weights, tmp_path / "model.zip", "--quiet")
+    result = zsd("import-keras", weights, tmp_path / "model.zip", "--quiet")
     assert (result.returncode, result.stdout[:3], result.stderr) == (0, "OK ", "")
     options = {"margin": "0x7", "author": "A. Person", "licence": "mit", "tag": "actin", "format": "deepimagej"}
     given = [part for name, value in options.items() for part in (f"--{name}", value)]
-    result = zsd(weights, tmp_path / "model.zip", "--overwrite", *given)
+    result = zsd("import-keras", weights, tmp_path / "model.zip", "--overwrite", *given)
     assert (result.returncode, result.stderr) == (0, "")
     model = read_package(tmp_path / "model.zip")
     assert (model.zero_margin, model.rdf["format_version"]) == ((0, 8), "0.4.10")  # on the pooling grid
     assert (model.rdf["authors"], model.rdf["license"]) == ([{"name": "A. Person"}], "MIT")
-    result = zsd(weights, tmp_path / "never", "--margin", "mirror")
+    result = zsd("import-keras", weights, tmp_path / "never", "--margin", "mirror")
     assert (result.returncode, "16x16, or reflect" in result.stderr) == (2, True)
-    result = zsd(weights, tmp_path / "model.zip")
+    result = zsd("import-keras", weights, tmp_path / "model.zip")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "exists already" in result.stderr
-    result = zsd(weights, tmp_path / "never", blocked=("h5py",))
+    command = [sys.executable, "-c", PROGRAM % (("h5py",),), "import-keras", weights, tmp_path / "never"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "needs h5py: pip install 'zsd[export]'" in result.stderr

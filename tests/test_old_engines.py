@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,8 @@ import pytest
 
 from tests.conftest import needs_shared
 from tests.test_bioimageio import TEST
-from tests.test_keras import REFERENCE, difference, published
+from tests.test_keras import difference, published
 from zsd_export import convert, export
-from zsd_export.keras import import_keras
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.package import read_package
@@ -45,30 +46,30 @@ def _pythons() -> list[str]:
     return [p for p in found if subprocess.run([p, "-c", code], capture_output=True, check=False).returncode == 0]
 
 
-@pytest.fixture(scope="session", params=RUNTIMES)
-def old_python(request, tmp_path_factory) -> tuple[str, str]:
-    """The Python of an environment with an old ONNX Runtime, and its version."""
-    pythons = _pythons()
-    if not pythons:
-        pytest.skip(f"ONNX Runtime {request.param} needs a Python of 3.8 to 3.10, and none is here")
-    folder = tmp_path_factory.mktemp("old")
-    subprocess.run([pythons[0], "-m", "venv", folder], check=True, capture_output=True)
-    python = str(folder / "bin" / "python")
-    install = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--only-binary",
-        ":all:",
-        f"onnxruntime=={request.param}",
-        "numpy<2",
-    ]
-    result = subprocess.run(install, capture_output=True, text=True, check=False)
-    if result.returncode:
-        pytest.skip(f"ONNX Runtime {request.param} cannot be installed here: {result.stderr.strip().splitlines()[-1]}")
-    return python, request.param
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory) -> Callable[[str], str]:
+    """The Python of an environment with a version of ONNX Runtime, each made once."""
+
+    @cache
+    def made(version: str) -> str:
+        pythons = _pythons()
+        if not pythons:
+            pytest.skip(f"ONNX Runtime {version} needs a Python of 3.8 to 3.10, and none is here")
+        folder = tmp_path_factory.mktemp("old")
+        subprocess.run([pythons[0], "-m", "venv", folder], check=True, capture_output=True)
+        python = str(folder / "bin" / "python")
+        install = [python, "-m", "pip", "install", "-q", "--only-binary", ":all:", f"onnxruntime=={version}", "numpy<2"]
+        result = subprocess.run(install, capture_output=True, text=True, check=False)
+        if result.returncode:
+            pytest.skip(f"ONNX Runtime {version} cannot be installed here: {result.stderr.strip().splitlines()[-1]}")
+        return python
+
+    return made
+
+
+@pytest.fixture(params=RUNTIMES)
+def old_python(request, environments) -> tuple[str, str]:
+    return environments(request.param), request.param
 
 
 @pytest.fixture(scope="session", params=["2D fp32", "2D fp16", "2D int8", "3D fp32"])
@@ -99,12 +100,13 @@ def test_an_old_runtime_gives_the_same(old_python, graph, tmp_path):
 
 @needs_shared("reference")
 @pytest.mark.parametrize("name", ["unet2d_up1", "rcan3d_up1"])
-def test_published_weights_are_the_same_everywhere(name, old_python, tmp_path):
+def test_published_weights_are_the_same_everywhere(name, imported, old_python, tmp_path):
     """Keras' numbers, out of one graph: ours, an old runtime's, and bioimageio.core's."""
     python, _ = old_python
     expected = published(name)
     first = slice(0, 1)
-    package = convert(import_keras(REFERENCE / f"{name}.h5", tmp_path / "zoo"), tmp_path / "fiji", format="deepimagej")
+    zoo = imported(name)
+    package = convert(zoo, tmp_path / "fiji", format="deepimagej")
     description = read_package(package)
     (tmp_path / "model.onnx").write_bytes(description.weights)
     np.save(tmp_path / "input.npy", expected.image[first])
@@ -117,9 +119,9 @@ def test_published_weights_are_the_same_everywhere(name, old_python, tmp_path):
             assert difference(found, keras) < 1e-5
             assert difference(old[label], keras) < 1e-5
     engine.close()
-    for folder in ("zoo", "fiji"):  # bioimageio.core reproduces the test tensors, which are ours
+    for folder in (zoo, package):  # bioimageio.core reproduces the test tensors, which are ours
         result = subprocess.run(
-            [sys.executable, "-c", TEST, tmp_path / folder / "rdf.yaml"], capture_output=True, text=True, check=False
+            [sys.executable, "-c", TEST, folder / "rdf.yaml"], capture_output=True, text=True, check=False
         )
         assert result.stdout.startswith("passed"), result.stdout + result.stderr
 

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from typer.testing import CliRunner
 
 from benchmarks.seams import largest_step
+from tests.command import zsd
 from zsd_export.bioimageio import write
 from zsd_export.contents import Contents, linear
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import Halo
 from zsd_runtime import InputError, load_model
-from zsd_runtime.cli import app
 from zsd_runtime.images import Image, read_image, write_image
 from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet
 
@@ -61,7 +60,7 @@ def bright_side(shape):
 
 
 def predict(*arguments):
-    return CliRunner().invoke(app, ["predict", *map(str, arguments), "--device", "cpu", "--engine", "onnxruntime"])
+    return zsd("predict", *arguments, "--device", "cpu", "--engine", "onnxruntime")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def test_volumes_of_any_axes_in_and_out(packages, model, tmp_path, name, axes, o
     data = data if axes == "TCZYX" else data[0, 0]
     write_image(tmp_path / name, Image(data, axes, (0.2, 0.2), 0.5, ome="ome.tif" in name))
     result = predict(packages / "rcan-window", tmp_path / name, "--out", tmp_path / "out", "--format", out)
-    assert result.exit_code == 0, result.output
+    assert result.returncode == 0, result.stderr
     zarr = out == "zarr" or (out == "auto" and name.endswith("zarr"))
     for label, k in (("denoised", 1), ("deconvolved", 2)):
         back = read_image(tmp_path / "out" / f"a_{label}{'.zarr' if zarr else '.tif'}")
@@ -124,17 +123,17 @@ def test_a_single_slice_is_told(model, shape):
 def test_what_is_no_volume_is_one_line_and_nothing_written(packages, tmp_path, axes, shape, options, message):
     write_image(tmp_path / "a.zarr", Image(np.ones(shape, np.uint16), axes))
     result = predict(packages / "rcan-window", tmp_path / "a.zarr", "--out", tmp_path / "out", *options)
-    assert result.exit_code == 2, result.output
-    assert message in result.output
-    assert len(result.output.strip().splitlines()) == 1
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
     assert not list((tmp_path / "out").glob("*"))
 
 
 def test_slices_that_a_file_does_not_name_are_told_by_axes(packages, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", volume((5, 20, 24)), photometric="minisblack", metadata=None)
     arguments = (packages / "rcan-window", tmp_path / "a.tif", "--out", tmp_path / "out")
-    assert predict(*arguments).exit_code == 2
-    assert predict(*arguments, "--axes", "ZYX").exit_code == 0
+    assert predict(*arguments).returncode == 2
+    assert predict(*arguments, "--axes", "ZYX").returncode == 0
     assert read_image(tmp_path / "out" / "a_denoised.tif").data.shape == (5, 20, 24)
 
 

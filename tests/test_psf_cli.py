@@ -4,32 +4,31 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
 
+from tests.command import zsd
 from tests.test_beads import GOOD, field
 from tests.test_otf import OPTICS, radial_otf, steps_of, write_mrc
 from zsd_runtime.images import Image, read_image, write_image
 from zsd_train.psf import prepare_psf
-from zsd_train.psf_cli import app
 
 WATER = ("--na", 1.1, "--wavelength", 525, "--refractive-index", 1.33)
 
 
-def zsd(*arguments):
-    return CliRunner().invoke(app, ["psf", *map(str, arguments)])
+def zsd_psf(*arguments):
+    return zsd("psf", *arguments)
 
 
 def generate(path, *options):
-    result = zsd("generate", path, *WATER, "--pixel-size", 0.05, *options)
-    assert result.exit_code == 0, result.stderr
+    result = zsd_psf("generate", path, *WATER, "--pixel-size", 0.05, *options)
+    assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def test_help_knows_the_verbs():
-    text = zsd("--help").stdout
+    text = zsd_psf("--help").stdout
     assert all(verb in text for verb in ("generate", "from-otf", "from-beads", "show"))
     for verb in ("generate", "from-otf", "from-beads", "show"):
-        assert "Usage: " in zsd(verb, "--help").stdout
+        assert "Usage: " in zsd_psf(verb, "--help").stdout
 
 
 def test_generated_files_say_their_voxels_and_are_ready_for_use(tmp_path):
@@ -48,8 +47,8 @@ def test_generated_files_say_their_voxels_and_are_ready_for_use(tmp_path):
 def test_from_otf(tmp_path):
     psf = OPTICS.psf((65, 65), (0.05,))
     otf = write_mrc(tmp_path / "otf.mrc", radial_otf(psf)[None], steps_of(psf, (0.05,)), ">")
-    result = zsd("from-otf", otf, tmp_path / "psf.tif", "--pixel-size", 0.04)
-    assert result.exit_code == 0, result.stderr
+    result = zsd_psf("from-otf", otf, tmp_path / "psf.tif", "--pixel-size", 0.04)
+    assert result.returncode == 0, result.stderr
     image = read_image(tmp_path / "psf.tif")
     assert image.pixel_size_um == pytest.approx((0.04, 0.04))
     assert np.unravel_index(image.data.argmax(), image.data.shape) == tuple(n // 2 for n in image.data.shape)
@@ -57,14 +56,14 @@ def test_from_otf(tmp_path):
 
 def test_from_beads_and_a_picture(tmp_path):
     write_image(tmp_path / "beads.tif", Image(field(GOOD), "ZYX", (0.06, 0.06), 0.2))
-    result = zsd("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--bead-size", 100)
-    assert result.exit_code == 0, result.stderr
+    result = zsd_psf("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--bead-size", 100)
+    assert result.returncode == 0, result.stderr
     average, note, last = result.stdout.splitlines()
     assert average.startswith("4 beads averaged, rejected: 0 too near")
     assert "which is little" in note
     assert last.startswith("OK ")
-    assert zsd("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--quiet").stdout.count("\n") == 1
-    shown = zsd("show", tmp_path / "psf.tif", tmp_path / "psf.png")
+    assert zsd_psf("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--quiet").stdout.count("\n") == 1
+    shown = zsd_psf("show", tmp_path / "psf.tif", tmp_path / "psf.png")
     assert shown.stdout.split(";")[0][3:] in last
     picture = iio.imread(tmp_path / "psf.png")
     assert picture.shape[2] == 3
@@ -75,7 +74,7 @@ def test_a_flat_psf_has_a_smaller_picture(tmp_path):
     generate(tmp_path / "flat.tif")
     generate(tmp_path / "deep.tif", "--z-step", 0.15)
     for name in ("flat", "deep"):
-        assert zsd("show", tmp_path / f"{name}.tif", tmp_path / f"{name}.png").exit_code == 0
+        assert zsd_psf("show", tmp_path / f"{name}.tif", tmp_path / f"{name}.png").returncode == 0
     assert iio.imread(tmp_path / "flat.png").shape[1] < iio.imread(tmp_path / "deep.png").shape[1]
 
 
@@ -108,8 +107,8 @@ def _bad(folder):
 
 def test_bad_input_is_one_line_exit_2_and_nothing_written(tmp_path):
     for name, (arguments, message) in _bad(tmp_path).items():
-        result = zsd(*arguments)
-        assert result.exit_code == 2, (name, result.output)
+        result = zsd_psf(*arguments)
+        assert result.returncode == 2, (name, result.stderr)
         assert message in result.stderr, (name, result.stderr)
         assert result.stderr.startswith("error: "), name
         assert not (tmp_path / "never.tif").exists(), name

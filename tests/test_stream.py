@@ -47,12 +47,24 @@ def test_an_error_of_any_stage_is_raised_and_no_thread_stays(stage):
 
 
 def test_stages_overlap():
-    def wait(*_):
-        time.sleep(0.02)
+    """A job is read while the one before it is inferred and the one before that is written: all three meet."""
+    meeting = threading.Barrier(3, timeout=60)
 
-    started = time.perf_counter()
-    stream(range(10), wait, wait, wait, [0, 1], [0, 1])
-    assert time.perf_counter() - started < 0.45  # one after the other: 0.6
+    def read(job, source):
+        source[0] = job
+        if job >= 2:
+            meeting.wait()
+
+    def infer(source, _):
+        if 1 <= source[0] < 9:
+            meeting.wait()
+
+    def write(job, _):
+        if job < 8:
+            meeting.wait()
+
+    stream(range(10), read, infer, write, [[0], [0]], [[0], [0]])
+    assert not meeting.broken
 
 
 def test_no_more_jobs_are_under_way_than_buffers():

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.test_cli import zsd
+from tests.command import zsd
 from zsd_export.to_onnx import to_onnx
 from zsd_runtime import InputError
 from zsd_runtime.engines import EngineMissing, OutOfMemory, cache, run_once
