@@ -97,6 +97,9 @@ def said(process):
     return output.splitlines()
 
 
+PLANE = 'newImage("plane", "16-bit ramp", 64, 64, 1);\n'
+
+
 def script(path, text):
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -172,6 +175,28 @@ def test_a_z_stack_and_a_plane_of_8_bits_into_a_folder(imagej, zsd, package, tmp
     ]  # fmt: skip
 
 
+def test_a_model_of_volumes(imagej, zsd, volume_package, tmp_path):
+    """Each frame and channel of a hyperstack as a volume; and a single plane, which is none."""
+    movie = hyperstack(tmp_path / "movie.tif", (2, 6, 2, 33, 47), "TZCYX", spacing=0.5, finterval=2.5)
+    lines = said(imagej(
+        """
+        open("{folder}/movie.tif");
+        run("Restore...", "model=[{package}] zsd=[{zsd}]");
+        """ + TELL + """
+        selectImage("movie_denoised.tif");
+        saveAs("tiff", "{folder}/saved.tif");
+        """ + PLANE + """run("Restore...", "model=[{package}] zsd=[{zsd}]");
+        """,
+        package=volume_package, zsd=zsd,
+    ))  # fmt: skip
+    assert lines[1] == "movie_denoised.tif 47 33 2 6 2 0.125 0.125 0.5 µm 2.5"
+    assert lines[2] == "movie_deconvolved.tif 94 66 2 6 2 0.0625 0.0625 0.5 µm 2.5"
+    assert "single slice" in lines[-1]
+    with load_model(volume_package) as model:
+        expected = [[model.predict(frame[:, channel]).denoised for channel in range(2)] for frame in movie]
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "saved.tif"), np.swapaxes(expected, 1, 2), atol=1e-3)
+
+
 def test_a_folder_finishes_what_it_can(imagej, zsd, package, tmp_path):
     images = tmp_path / "week 12"
     images.mkdir()
@@ -194,7 +219,6 @@ def test_a_folder_finishes_what_it_can(imagej, zsd, package, tmp_path):
     ]  # fmt: skip
 
 
-PLANE = 'newImage("plane", "16-bit ramp", 64, 64, 1);\n'
 WRONG = {
     "no package": (PLANE, "model=[{folder}/none] zsd=[{zsd}]", "none does not exist: give a package"),
     "no model": (PLANE, "zsd=[{zsd}]", "no model is given"),
