@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_train.networks.dual_stage import DualStage
+from zsd_train.networks.dual_stage import DualStage, Restored
 
 
 class State:
@@ -130,6 +131,11 @@ class Log:
     def __exit__(self, *exc: object) -> None:
         self.file.close()
         self.board.close()  # type: ignore[no-untyped-call]
+
+
+def with_weights(network: DualStage, weights: dict[str, Tensor]) -> Callable[[Tensor], Restored]:
+    """The `network` with other `weights` than its own."""
+    return lambda x: torch.func.functional_call(network, weights, (x,))  # type: ignore[no-any-return]
 
 
 def _copy(network: torch.nn.Module) -> dict[str, Tensor]:

@@ -25,16 +25,17 @@ from zsd_runtime.files import cannot_write, written_whole
 from zsd_runtime.tiling import EDGE, round_up
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.distil import Taught, check_teacher, student
+from zsd_train.flux import keep_flux
 from zsd_train.frames import Frame, Shape, planes
 from zsd_train.losses import Reblur, WienerFilter, crop, data_term, hessian, total_variation
-from zsd_train.networks.dual_stage import DualStage, Restored, build
+from zsd_train.networks.dual_stage import Restored, build
 from zsd_train.networks.unet import upsampled
 from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
 from zsd_train.pairs import Pairs, Sampler
 from zsd_train.pictures import enlarged, middle, montage
 from zsd_train.psf import with_slices
 from zsd_train.run import Run, config_to_resume, load_run, sha256, write_array, write_config
-from zsd_train.state import Log, State
+from zsd_train.state import Log, State, with_weights
 
 DEFAULT_MINUTES = {2: 4.0, 3: 15.0}
 WARM_UP_STEPS, WARM_UP = 100, 0.1  # in which the learning rate rises, and the share of the budget, if that is sooner
@@ -153,8 +154,9 @@ def train(
     model.mark_forward_method("denoised")
     device = fabric.device
     rng = np.random.default_rng(config.seed)
+    frames = [Frame.of(image, config.holdout, rng) for image in images]
     drawn = Sampler(
-        [Frame.of(image, config.holdout, rng) for image in images], noise, offset=offset, scale=scale, patch=patch,
+        frames, noise, offset=offset, scale=scale, patch=patch,
         margin=margin, scheme="odd-even" if odd_even else config.recorruption, alpha=config.alpha, device=device,
     )  # fmt: skip
     sampler: Sampler | Taught = drawn
@@ -248,6 +250,8 @@ def train(
                 }
                 speed = state.step / max(state.seconds, 1e-9)
                 report(Progress(state.step, fraction, state.seconds, speed, message=stop_reason or message, **terms))
+            if stop_reason and not interrupted.is_set():
+                measured["light_lacked"] = keep_flux(network, state.best, frames, offset, scale)
             if stop_reason or time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 saved = time.monotonic()
                 state.save(out)
@@ -327,7 +331,7 @@ def _validate(state: State, held_out: Pairs | None, reblur: Reblur, config: Trai
     """
     if held_out is None:
         return torch.empty(0)
-    network = _with_weights(state.network, state.averaged)
+    network = with_weights(state.network, state.averaged)
     mu, tiles, batch = config.denoising_weight, [], 2 * config.batch
     for i in range(0, len(held_out.target), batch):
         part = held_out.part(slice(i, i + batch))
@@ -347,7 +351,7 @@ def _write_preview(folder: Path, state: State, sample: NDArray[np.float64], offs
     view = middle(sample, PREVIEW[sample.ndim], state.network.step)
     device = next(iter(state.best.values())).device
     batch = torch.tensor((view[None, None] - offset) / scale, dtype=torch.float32, device=device)
-    restored = (t[0, 0].float().cpu().numpy() for t in _with_weights(state.network, state.best)(batch))
+    restored = (t[0, 0].float().cpu().numpy() for t in with_weights(state.network, state.best)(batch))
     noisy, denoised, deconvolved = (a if a.ndim == 2 else a[len(a) // 2] for a in (view, *restored))
     inside = (slice(EDGE * k, -EDGE * k),) * 2  # what the rim lacks is not the network's fault
     panels = [panel[inside] for panel in (enlarged(noisy, k), enlarged(denoised, k), deconvolved)]
@@ -485,7 +489,3 @@ def _precision(config: TrainConfig) -> Any:
     else:  # emulated bf16 is slower than fp32
         fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if fast else "32-true"
-
-
-def _with_weights(network: DualStage, weights: dict[str, Tensor]) -> Callable[[Tensor], Restored]:
-    return lambda x: torch.func.functional_call(network, weights, (x,))  # type: ignore[no-any-return]
