@@ -1,8 +1,9 @@
 """The last biases of a trained network, set so that its results hold the light that the images hold."""
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import groupby, product
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from zsd_train.state import with_weights
 
 WINDOW: dict[int, Shape] = {2: (256, 256), 3: (32, 96, 96)}
 WINDOWS = {2: 16, 3: 8}  # at most
-PASSES = 3  # the second output sees the first one's new bias; and below zero an output gives way less
+PASSES = 2  # the second output sees the first one's new bias; and below zero an output gives way less
 
 
 @torch.no_grad()
@@ -54,17 +55,26 @@ def _means(
 ) -> NDArray[np.float64]:
     """For each output what its mean lacks, and the slope of the last activation: by how much it follows its bias."""
     sums, pixels = np.zeros((2, 2)), 0
-    for frame, start, size in windows:
-        noisy = _with_border(frame, start, size, network.step)
-        scaled = torch.tensor((noisy[None, None] - offset) / scale, dtype=torch.float32)
+    for size, places in _together(windows):
+        noisy = np.stack([_with_border(frame, start, size, network.step) for frame, start in places])
+        scaled = torch.tensor((noisy[:, None] - offset) / scale, dtype=torch.float32)
         light = float(_inside(scaled, size, (1,) * len(size)).mean())
         restored = restore(scaled.to(next(network.parameters()).device))
+        covered = len(places) * prod(size)
         for i, (image, factor) in enumerate(zip(restored, network.scales, strict=True)):
             values = _inside(image, size, factor)
             slope = torch.where(values > 0, 1.0, LEAKY).mean()
-            sums[:, i] += prod(size) * np.array([light - float(values.mean()), float(slope)])
-        pixels += prod(size)
+            sums[:, i] += covered * np.array([light - float(values.mean()), float(slope)])
+        pixels += covered
     return sums / pixels
+
+
+def _together(windows: list[tuple[Frame, Shape, Shape]]) -> Iterator[tuple[Shape, list[tuple[Frame, Shape]]]]:
+    """Windows of one size two by two, which for volumes takes little longer than one (benchmarks/volume_step.py)."""
+    for size, same in groupby(sorted(windows, key=itemgetter(2)), key=itemgetter(2)):
+        places = [(frame, start) for frame, start, _ in same]
+        for i in range(0, len(places), 2):
+            yield size, places[i : i + 2]
 
 
 def _windows(frames: list[Frame], step: tuple[int, ...]) -> Iterator[tuple[Frame, Shape, Shape]]:
