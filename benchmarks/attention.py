@@ -1,6 +1,6 @@
 """What channel attention over a window costs in dB, against the published mean over whole tiles.
 
-    python benchmarks/attention.py --steps 600
+    python benchmarks/attention.py --steps 200
 
 Two RCAN3D that differ in this alone (width 16, two blocks), trained on the same simulated volume for the same number
 of steps; each predicts the volume whole and in tiles. Results: benchmarks/results/attention.json.
@@ -29,16 +29,15 @@ TILES = {"whole": None, "tiles": (64, 128, 128)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", choices=WINDOWS, nargs="*", default=list(WINDOWS))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
     s = simulation(0)
     fine = (STEP_UM, PIXEL_UM / 2)
     psf = prepare_psf(s.psf, fine, fine)
-    for name in arguments.which:
+    for name, window in WINDOWS.items():
         config = make_config(
             axes="zyx", steps=arguments.steps, batch=2, slices=16, patch=48, learning_rate=1e-3,
-            network=NETWORK | {"window": WINDOWS[name]},
+            network=NETWORK | {"window": window},
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             run = train([s.noisy], psf, config, Path(folder) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)

@@ -30,6 +30,7 @@ class State:
         self.averaged = _copy(network)
         self.best = _copy(network)
         self.best_errors = torch.empty(0)
+        self.lacked: list[float] | None = None  # light, before `keep_flux` saw to the best weights
         self.latest = math.nan
 
     def average(self, decay: float) -> None:
@@ -46,7 +47,7 @@ class State:
         difference = torch.full_like(errors, -1) if first else errors - self.best_errors
         if not errors.numel() or difference.mean() < 0:  # without held-out tiles the latest weights are kept
             self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
-            self.best_errors, self.best_step, self.turned = errors, self.step, 0
+            self.best_errors, self.best_step, self.turned, self.lacked = errors, self.step, 0, None
             return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
         # Paired over tiles: the noise of the targets is the same in both and cancels.
         worse = difference.mean() > 2 * difference.std() / math.sqrt(errors.numel())
@@ -64,7 +65,8 @@ class State:
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
         tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
         tensors["best_errors"] = self.best_errors
-        numbers = {k: getattr(self, k) for k in ("step", "seconds", "validated", "validating", "turned", "best_step")}
+        names = ("step", "seconds", "validated", "validating", "turned", "best_step", "lacked")
+        numbers = {name: getattr(self, name) for name in names}
         with written_whole(folder / "weights.safetensors") as temporary:
             save_file(_plain(self.best), temporary)
         with written_whole(folder / "state.safetensors") as temporary:

@@ -250,8 +250,8 @@ def train(
                 }
                 speed = state.step / max(state.seconds, 1e-9)
                 report(Progress(state.step, fraction, state.seconds, speed, message=stop_reason or message, **terms))
-            if stop_reason and not interrupted.is_set():
-                measured["light_lacked"] = keep_flux(network, state.best, frames, offset, scale)
+            if stop_reason and not interrupted.is_set() and state.lacked is None:
+                state.lacked = keep_flux(network, state.best, frames, offset, scale)
             if stop_reason or time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 saved = time.monotonic()
                 state.save(out)
@@ -259,6 +259,7 @@ def train(
         raise Interrupted(f"{stop_reason}, saved in {out}: go on with --resume")
     write_config(out, config, measured | {
         "steps": state.step, "kept_step": state.best_step, "seconds": round(state.seconds, 1),
+        "light_lacked": state.lacked,
         "held_out_error": float(state.best_errors.mean()) if state.best_errors.numel() else math.nan,
         "stopped": stop_reason,
     })  # fmt: skip
