@@ -44,6 +44,7 @@ $(PLUGIN): fiji/plugins.config $(wildcard fiji/src/zsd/*.java)
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/volume_step.py
+	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/runtime.py
 
 clean:
