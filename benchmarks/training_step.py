@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,20 +73,25 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
     return run
 
 
-def main() -> None:
-    steps = {
-        "reference, plain": step("reference", plain=True),
-        "reference": step("reference", plain=False),
-        "compact": step("compact", plain=False),
-    }
-    times: dict[str, list[float]] = {name: [] for name in steps}
+def in_turns(steps: dict[Any, Callable[[], None]]) -> dict[Any, float]:
+    """Median seconds of each step."""
+    times: dict[Any, list[float]] = {name: [] for name in steps}
     for round_ in range(ROUNDS + 1):
         for name, run in steps.items():
             started = time.perf_counter()
             run()
             if round_:  # the first is warm-up
                 times[name].append(time.perf_counter() - started)
-    seconds = {name: median(t) for name, t in times.items()}
+    return {name: median(t) for name, t in times.items()}
+
+
+def main() -> None:
+    steps = {
+        "reference, plain": step("reference", plain=True),
+        "reference": step("reference", plain=False),
+        "compact": step("compact", plain=False),
+    }
+    seconds = in_turns(steps)
     ratios = {
         "reference / plain (at most 0.5)": seconds["reference"] / seconds["reference, plain"],
         "compact / reference (at most 0.083)": seconds["compact"] / seconds["reference"],

@@ -5,18 +5,15 @@ backward, in turns; the ratio is the claim. Results: benchmarks/results/volume_s
 """
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import torch
+from training_step import in_turns
 
 from zsd_train.config import TrainConfig
 from zsd_train.networks.dual_stage import build
 from zsd_train.train import LARGEST_MARGIN, LAYOUT
-
-ROUNDS = 5
 
 
 def step(batch: int) -> Callable[[], None]:
@@ -35,14 +32,7 @@ def step(batch: int) -> Callable[[], None]:
 
 def main() -> None:
     steps = {batch: step(batch) for batch in (1, 2)}
-    times: dict[int, list[float]] = {batch: [] for batch in steps}
-    for round_ in range(ROUNDS + 1):
-        for batch, run in steps.items():
-            started = time.perf_counter()
-            run()
-            if round_:  # the first is warm-up
-                times[batch].append(time.perf_counter() - started)
-    one, two = (median(times[batch]) for batch in steps)
+    one, two = in_turns(steps).values()
     content = {
         "seconds": {"one patch": one, "two patches": two}, "a patch of two / alone": two / 2 / one,
         "vectors": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
