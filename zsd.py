@@ -5,22 +5,22 @@ import sys
 from importlib import import_module
 
 VERBS = {
-    "simulate": ("zsd_train.cli", "a noisy image with its truth, to try everything on"),
-    "noise": ("zsd_train.cli", "camera offset, gain and read noise, told from images"),
+    "simulate": ("zsd_optics.cli", "a noisy image with its truth, to try everything on"),
+    "noise": ("zsd_optics.cli", "camera offset, gain and read noise, told from images"),
     "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
-    "evaluate": ("zsd_train.cli", "PSNR, SSIM and NRMSE against a truth"),
-    "psf": ("zsd_train.psf_cli", "point spread functions from theory, transfer functions or beads"),
+    "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
+    "psf": ("zsd_optics.psf_cli", "point spread functions from theory, transfer functions or beads"),
     "export": ("zsd_export.cli", "from a training run to a model package"),
     "compress": ("zsd_export.cli", "a smaller, faster network that does what a trained one does"),
     "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
     "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
     "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
-    "damp": ("zsd_runtime.damping", "take light-sheet stripes out of a result"),
+    "damp": ("zsd_optics.damping", "take light-sheet stripes out of a result"),
     "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
     "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
 }
 # Where an import fails, the extra that brings what is missing.
-EXTRAS = {"zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
+EXTRAS = {"zsd_optics": "optics", "zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
 
 
 def main() -> None:

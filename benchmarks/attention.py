@@ -15,11 +15,11 @@ import numpy as np
 from restoration_3d import PIXEL_UM, STEP_UM, machine, simulation
 
 from zsd_export import export
+from zsd_optics.metrics import evaluate
+from zsd_optics.psf import prepare_psf
 from zsd_runtime import load_model
 from zsd_train import train
 from zsd_train.config import make_config
-from zsd_train.evaluate import evaluate
-from zsd_train.psf import prepare_psf
 
 RESULTS = Path(__file__).parent / "results" / "attention.json"
 WINDOWS = {"window": (5, 17, 17), "global": "global"}

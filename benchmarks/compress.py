@@ -21,10 +21,10 @@ import torch
 
 from zsd_export.cli import table
 from zsd_export.compress import compare, picture, student_config
+from zsd_optics.metrics import evaluate
+from zsd_optics.psf import prepare_psf
+from zsd_optics.simulate import Camera, simulate
 from zsd_train import TrainConfig, load_run, train
-from zsd_train.evaluate import evaluate
-from zsd_train.psf import prepare_psf
-from zsd_train.simulate import Camera, simulate
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 PICTURE = Path(__file__).parent.parent / "docs" / "compress.png"

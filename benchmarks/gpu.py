@@ -93,7 +93,7 @@ def with_torch(case: Case, compiled: bool) -> dict[str, Any]:
 
 def with_engine(case: Case, name: str, precision: str, counts: bool) -> dict[str, Any]:
     onnx = to_onnx(case.network, half=precision == "fp16")
-    description = described(case.preset, onnx, case.network.step[0], 0, precision)
+    description = described(case.preset, onnx, case.network.size_multiple[0], 0, precision)
     if counts:  # the same line as `described` has, inside the graph
         outputs = tuple(replace(output, postprocessing=Linear()) for output in description.outputs)
         onnx = counts_graph(onnx, offset=100.0, scale=100.0)

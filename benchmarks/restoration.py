@@ -26,15 +26,15 @@ import torch
 from safetensors.torch import load_file
 
 from zsd_export import export
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
+from zsd_optics.noise import estimate_noise
+from zsd_optics.pictures import enlarged, montage
+from zsd_optics.psf import gaussian_psf, prepare_psf, widefield_psf
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import Prediction, load_model
 from zsd_train import TrainConfig, train
-from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate
 from zsd_train.networks.dual_stage import build
-from zsd_train.noise import estimate_noise
-from zsd_train.pictures import enlarged, montage
-from zsd_train.psf import gaussian_psf, prepare_psf, widefield_psf
 from zsd_train.run import Run
-from zsd_train.simulate import Camera, simulate
 from zsd_train.train import Progress
 
 training = importlib.import_module("zsd_train.train")  # the package's own name `train` is the function

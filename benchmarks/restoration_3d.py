@@ -26,14 +26,14 @@ import torch
 from scipy.signal import fftconvolve
 
 from zsd_export import export
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
+from zsd_optics.pictures import binned, enlarged, middle, montage
+from zsd_optics.psf import fwhm_px, prepare_psf
+from zsd_optics.simulate import Camera, Simulation, simulate
 from zsd_runtime import Prediction, load_model
 from zsd_train import train
 from zsd_train.config import TrainConfig, make_config
-from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
-from zsd_train.pictures import binned, enlarged, middle, montage
-from zsd_train.psf import fwhm_px, prepare_psf
 from zsd_train.run import Run
-from zsd_train.simulate import Camera, Simulation, simulate
 
 RESULTS = Path(__file__).parent / "results" / "restoration_3d.json"
 DOCS = Path(__file__).parent.parent / "docs"
@@ -164,7 +164,7 @@ def pollen(folder: Path, minutes: float) -> None:
     )
     kernel = prepare_psf(psf, (1.0, 1.0), (1.0, 1.0), centre=True)
     clean = fftconvolve(np.pad(truth, 8, mode="reflect"), kernel, mode="same")[8:-8, 8:-8, 8:-8]
-    result, run = restore(noisy, kernel, make_config(axes="zyx", minutes=minutes, network={"upsample": 1}))
+    result, run = restore(noisy, kernel, make_config(axes="zyx", minutes=minutes, network={"grid_factor": 1}))
     sigma, gaussian = best_gaussian(noisy, clean)
     iterations, lucy = best_richardson_lucy(noisy, run.offset, kernel, truth)
     keep(f"pollen, {minutes:g} minutes", {

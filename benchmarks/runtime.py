@@ -131,7 +131,7 @@ def predictions(preset: str, onnx: bytes, network: DualStageUNet, halo: int, sid
     runs: Runs = {"plain InferenceSession": plain}
     models = {}
     for name, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
-        description = described(preset, onnx, network.step[0], halo)
+        description = described(preset, onnx, network.size_multiple[0], halo)
         models[name, precision] = Model(description, open_engine(description, "cpu", name, precision))
         runs[f"predict, {name} {precision}"] = lambda m=models[name, precision]: m.predict(image, memory=MEMORY)
     try:
@@ -164,7 +164,7 @@ def tiling_overhead(preset: str, onnx: bytes, step: int, halo: int, side: int) -
     with Model(description, open_engine(description, "cpu", "onnxruntime")) as model:
         model.predict(image[: side // 8, : side // 8])
         tile = model._tile(image.shape, (1, 1), None)
-        planned = plan(image.shape, tile, description.halo, description.step)
+        planned = plan(image.shape, tile, description.halo, description.size_multiple)
         model._prepare(planned.tile)
         batch, outputs = model._batches[0], model._outputs[0]
         batch[:] = 0.5
@@ -227,11 +227,11 @@ def main() -> None:
         network = network_of(preset)
         onnx = to_onnx(network)
         halo = measure_halo(
-            onnx, np.random.default_rng(0).random((768, 768), np.float32), network.step, network.scales
+            onnx, np.random.default_rng(0).random((768, 768), np.float32), network.size_multiple, network.scales
         ).pixels[0]
         entry = results.setdefault(preset, {})
         if arguments.large:
-            entry["tiling"] = tiling_overhead(preset, onnx, network.step[0], halo, 4096)
+            entry["tiling"] = tiling_overhead(preset, onnx, network.size_multiple[0], halo, 4096)
             print(preset, entry["tiling"], flush=True)
             continue
         int8 = quantized(onnx, calibration)

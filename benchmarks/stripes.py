@@ -17,10 +17,10 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from zsd_runtime.damping import LENGTH, WIDTH, coherence, damped, find_stripes, spectrum_picture
+from zsd_optics.damping import LENGTH, WIDTH, coherence, damped, find_stripes, spectrum_picture
+from zsd_optics.pictures import montage
+from zsd_optics.simulate import simulate
 from zsd_runtime.images import read_image
-from zsd_train.pictures import montage
-from zsd_train.simulate import simulate
 
 SHAPE = (4, 128, 160)
 AMPLITUDES = (0.0, 0.01, 0.03, 0.05, 0.2)

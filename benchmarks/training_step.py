@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from zsd_optics.noise import estimate_noise
+from zsd_optics.psf import prepare_psf, widefield_psf
+from zsd_optics.simulate import simulate
 from zsd_train.config import TrainConfig
 from zsd_train.frames import Frame
 from zsd_train.losses import Reblur, crop, data_term, downsample, hessian
 from zsd_train.networks.dual_stage import build
-from zsd_train.noise import estimate_noise
 from zsd_train.pairs import Sampler
-from zsd_train.psf import prepare_psf, widefield_psf
-from zsd_train.simulate import simulate
 from zsd_train.train import losses
 
 ROUNDS = 7
@@ -48,7 +48,7 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
     else:
         network = network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
-        reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
+        reblur = Reblur(kernel, sampler.size, margin, config.network.grid_factor)
     where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
 
     def run() -> None:

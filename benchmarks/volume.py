@@ -23,7 +23,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_runtime.images import Image, create_image, open_image
+from zsd_runtime.images import Image, Voxel, create_image, open_image
 from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
@@ -62,8 +62,8 @@ def stand_in() -> bytes:
 def open_stand_in() -> Model:
     outputs = (Output("denoised", (1, 1, 1), Linear(1000)), Output("deconvolved", SCALE, Linear(1000)))
     description = ModelDescription(
-        name="stand-in", axes="zyx", step=(1, 1, 1), halo=(1, 1, 1), preprocessing=Linear(1e-3), outputs=outputs,
-        pixel_size_um=0.1, precision="fp32", bytes_per_voxel=40, weights=stand_in(),
+        name="stand-in", axes="zyx", size_multiple=(1, 1, 1), halo=(1, 1, 1), preprocessing=Linear(1e-3),
+        outputs=outputs, pixel_size_um=0.1, precision="fp32", bytes_per_voxel=40, weights=stand_in(),
     )  # fmt: skip
     return Model(description, OnnxRuntime(description.weights))
 
@@ -74,7 +74,7 @@ def make_volume(path: Path, gb: float) -> None:
     random = np.random.default_rng(0)
     y, x = np.ogrid[: PLANE[0], : PLANE[1]]
     planes = [random.poisson(100 + 60 * (1 + np.sin(x / (9 + k)) * np.sin(y / 13))).astype(np.uint16) for k in range(4)]
-    image = Image(np.broadcast_to(np.zeros((), np.uint16), (depth, *PLANE)), "ZYX", (0.1, 0.1), 0.3)
+    image = Image(np.broadcast_to(np.zeros((), np.uint16), (depth, *PLANE)), "ZYX", Voxel(0.3, 0.1, 0.1))
     with create_image(path, image) as target:
         for z in range(depth):
             target[slice(z, z + 1), slice(0, PLANE[0]), slice(0, PLANE[1])] = planes[z % 4]
@@ -131,7 +131,7 @@ def formats(work: Path) -> dict[str, object]:
     print(results["zarr to tiff"], flush=True)
     for source, result in (("deconvolved.zarr", "damped.zarr"), ("deconvolved.tif", "damped.tif")):
         program = (
-            "import sys, time; from zsd_runtime.damping import app; from zsd_runtime.memory import peak_memory\n"
+            "import sys, time; from zsd_optics.damping import app; from zsd_runtime.memory import peak_memory\n"
             "with peak_memory() as peak:\n"
             "    started = time.perf_counter()\n"
             "    app(sys.argv[1:], standalone_mode=False)\n"

@@ -11,11 +11,11 @@ import torch
 
 from zsd_export import convert, export
 from zsd_export.keras import import_keras
+from zsd_optics.psf import prepare_psf
+from zsd_optics.simulate import Camera, Simulation, simulate
 from zsd_train import TrainConfig, train
 from zsd_train.config import NetworkConfig
 from zsd_train.networks.dual_stage import DualStageUNet
-from zsd_train.psf import prepare_psf
-from zsd_train.simulate import Camera, Simulation, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CREDITS = {"authors": ["Ada Lovelace; Analytical Engine", "Ro"], "licence": "cc-by-4.0", "tags": ["test"]}

@@ -3,11 +3,11 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.conftest import SHARED, needs_shared
+from zsd_optics.beads import average_beads, bead_note
+from zsd_optics.optics import Optics
+from zsd_optics.psf import fwhm_px, resampled
 from zsd_runtime import InputError
 from zsd_runtime.images import read_image
-from zsd_train.beads import average_beads, bead_note
-from zsd_train.optics import Optics
-from zsd_train.psf import fwhm_px, resampled
 
 VOXEL = (0.2, 0.06)
 PSF = Optics(1.1, 525, 1.33).psf((35, 51, 51), VOXEL)

@@ -17,12 +17,12 @@ from tests.command import zsd
 from tests.conftest import CREDITS
 from zsd_export import convert, export
 from zsd_export.bioimageio import cover
+from zsd_optics.pictures import continued
 from zsd_runtime import InputError, load_model
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import read_image
 from zsd_runtime.package import read_member, read_package
 from zsd_runtime.tiling import round_up
-from zsd_train.pictures import continued
 
 # In a process of its own: its import changes logging and warnings for everybody.
 TEST = "import sys; from bioimageio.core import test_model as t; s = t(sys.argv[1]); print(s.status, s.details)"
@@ -60,12 +60,12 @@ NAMES = ["2D zoo", "2D deepimagej", "3D zoo", "3D deepimagej"]
 def test_both_formats_say_the_same(packages, name):
     old, new = read_package(packages[name]), read_package(packages[name.replace("deepimagej", "zoo")])
     assert old.weights == new.weights
-    for field in ("name", "axes", "step", "halo", "pixel_size_um", "input_dtype"):
+    for field in ("name", "axes", "size_multiple", "halo", "pixel_size_um", "input_dtype"):
         assert getattr(old, field) == getattr(new, field), field
     assert [(o.name, o.scale, o.dtype) for o in old.outputs] == [(o.name, o.scale, o.dtype) for o in new.outputs]
     lines = [[d.preprocessing, *(output.postprocessing for output in d.outputs)] for d in (old, new)]
     for a, b in zip(*lines, strict=True):
-        assert (a.gain, a.offset) == pytest.approx((b.gain, b.offset), rel=1e-12)
+        assert (a.slope, a.intercept) == pytest.approx((b.slope, b.intercept), rel=1e-12)
     assert old.rdf["format_version"] == "0.4.10"
     assert {**old.facts, "exported": ""} == {**new.facts, "exported": ""}
     assert old.rdf["license"] == "CC-BY-4.0"
@@ -90,11 +90,13 @@ def test_bioimageio_predicts_block_by_block_as_we_do(packages, name, tmp_path):
     """
     source = packages[name]
     model = read_package(source)
-    block = [4 * halo + 2 * step for halo, step in zip(model.halo, model.step, strict=True)]  # two along each axis
+    block = [
+        4 * halo + 2 * step for halo, step in zip(model.halo, model.size_multiple, strict=True)
+    ]  # two along each axis
     shape = tuple(n + 1 for n in block)
     assert all(n % 2 for n in shape)
     image = continued(np.load(BytesIO(read_member(source, model.test_tensor)))[0, 0], shape)
-    grid = [round_up(n, step) for n, step in zip(shape, model.step, strict=True)]
+    grid = [round_up(n, step) for n, step in zip(shape, model.size_multiple, strict=True)]
     np.save(tmp_path / "image.npy", continued(image, grid))
     result = python(
         PREDICT,
@@ -134,8 +136,8 @@ def test_the_runtime_reproduces_the_test_tensors(packages, name, tmp_path):
         assert np.abs(getattr(result, output.name)[inside] - expected[inside]).max() < 1e-3 * np.ptp(expected)
         fine = read_image(folder / f"sample_{output.name}.tif")
         np.testing.assert_array_equal(fine.data, expected)
-        if sample.pixel_size_um:
-            assert fine.pixel_size_um == pytest.approx([p / output.scale[-1] for p in sample.pixel_size_um])
+        if sample.voxel.x_um:
+            assert (fine.voxel.y_um, fine.voxel.x_um) == pytest.approx([sample.voxel.x_um / output.scale[-1]] * 2)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,10 +157,10 @@ def test_the_page_and_the_cover(packages, name, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (65, 300), (256, 256), (300, 70), (7, 90, 81)])
-@pytest.mark.parametrize("upsample", [1, 2])
-def test_a_cover_is_twice_as_wide_as_high(shape, upsample):
+@pytest.mark.parametrize("grid_factor", [1, 2])
+def test_a_cover_is_twice_as_wide_as_high(shape, grid_factor):
     raw = np.random.default_rng(0).random(shape)
-    image = cover(raw, raw, raw.repeat(upsample, -1).repeat(upsample, -2))
+    image = cover(raw, raw, raw.repeat(grid_factor, -1).repeat(grid_factor, -2))
     assert image.shape[1] == 2 * image.shape[0]
     assert 64 <= image.shape[0] <= 256
 

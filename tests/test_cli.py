@@ -45,7 +45,7 @@ def test_the_whole_way(sample, tmp_path):
         assert result.stderr == ""
     fine = read_image(tmp_path / "out" / "noisy_deconvolved.tif")
     assert fine.data.shape == (192, 224)
-    assert fine.pixel_size_um == pytest.approx((0.0313, 0.0313))
+    assert (fine.voxel.y_um, fine.voxel.x_um) == pytest.approx((0.0313, 0.0313))
     clean = sample / "sample" / "clean.tif"
     scores = json.loads(zsd("evaluate", tmp_path / "out" / "noisy_denoised.tif", "--truth", clean, "--json").stdout)
     assert scores["psnr"] > 10

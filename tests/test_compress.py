@@ -14,12 +14,12 @@ from tests.conftest import TINY
 from zsd_export import compress as module
 from zsd_export import export
 from zsd_export.compress import compare, compress, picture, student_config
+from zsd_optics.psf import gaussian_psf
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
 from zsd_runtime.model import Prediction
 from zsd_train import load_run, train
 from zsd_train.config import RCANConfig, make_config
-from zsd_train.psf import gaussian_psf
-from zsd_train.simulate import Camera, simulate
 from zsd_train.train import Interrupted
 
 QUICK = {"steps": 20, "batch": 2, "device": "cpu"}
@@ -126,7 +126,7 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
         ({"width": 1}, "network.width = 1"),
         ({"width": 2, "choices": {"network": SMALL}}, r"--width 2 and \[network\]"),
         ({"choices": {"network": SMALL, "hesian_weight": 1}}, "did you mean 'hessian_weight'"),
-        ({"choices": {"network": SMALL | {"upsample": 1}}}, "network.upsample = 1"),
+        ({"choices": {"network": SMALL | {"grid_factor": 1}}}, "network.grid_factor = 1"),
         ({"width": 2, "choices": {"scheme": "odd-even"}}, "scheme odd-even"),
         ({"width": 2, "truths": {"denoised": np.zeros((5, 5))}}, "truth of denoised is 5x5"),
         ({"width": 2, "images": [np.zeros((4, 64, 64))]}, "is not YX"),

@@ -11,8 +11,8 @@ def test_a_preset_fills_in_what_is_not_given():
     assert config.patch == 128
     assert config.learning_rate == 1e-5
     assert TrainConfig(preset="reference").network.width == 32
-    partial = make_config(preset="reference", network={"upsample": 1}).network
-    assert (partial.width, partial.upsample) == (32, 1)
+    partial = make_config(preset="reference", network={"grid_factor": 1}).network
+    assert (partial.width, partial.grid_factor) == (32, 1)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.command import zsd
 from tests.conftest import SHARED, needs_shared
+from zsd_optics.damping import coherence, damped, find_stripes, spectrum_picture
 from zsd_runtime import InputError
-from zsd_runtime.damping import coherence, damped, find_stripes, spectrum_picture
-from zsd_runtime.images import Image, read_image, write_image
+from zsd_runtime.images import Image, Voxel, read_image, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -146,12 +146,12 @@ def test_any_axes_and_format(tmp_path, axes, suffix, dtype):
     clean = volume(2, (3, 64, 80)).max(axis=0)
     striped = np.broadcast_to(clean + 500 + stripes((64, 80), "vertical", 0.3 * clean.max()), shape)
     striped = np.rint(striped).clip(0).astype(dtype)
-    write_image(tmp_path / f"a.{suffix}", Image(striped, axes, (0.1, 0.1), ome="ome" in suffix))
+    write_image(tmp_path / f"a.{suffix}", Image(striped, axes, Voxel(None, 0.1, 0.1), ome="ome" in suffix))
     result = zsd("damp", tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}", "--spectrum", tmp_path / "s.png")
     assert result.returncode == 0, result.stderr
     assert "vertical stripes damped" in result.stdout + result.stderr
     back = read_image(tmp_path / f"b.{suffix}")
-    assert (back.axes, back.data.dtype, back.pixel_size_um) == (axes, dtype, pytest.approx((0.1, 0.1)))
+    assert (back.axes, back.data.dtype, (back.voxel.y_um, back.voxel.x_um)) == (axes, dtype, pytest.approx((0.1, 0.1)))
     expected = damped(striped.reshape(-1, 64, 80)[0], "vertical")
     if dtype == "uint16":
         expected = np.rint(expected).clip(0, 65535)

@@ -89,7 +89,7 @@ def test_a_copy_of_the_teacher_has_nothing_to_learn(run_folder, simulation, tmp_
 
 def test_a_student_on_another_grid_is_refused(run_folder, simulation, tmp_path):
     teacher = load_run(run_folder)
-    config = choices(network=NetworkConfig(width=4, depth=1, upsample=1), steps=1)
-    with pytest.raises(InputError, match=r"network.upsample = 1, .* set it to 2"):
+    config = choices(network=NetworkConfig(width=4, depth=1, grid_factor=1), steps=1)
+    with pytest.raises(InputError, match=r"network.grid_factor = 1, .* set it to 2"):
         train([simulation.noisy], teacher.psf, config, tmp_path / "run", teacher=teacher)
     assert not (tmp_path / "run").exists()

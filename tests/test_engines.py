@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
 from zsd_runtime.engines import EngineMissing, OutOfMemory, failures, select
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.model import Model
 from zsd_runtime.package import read_package
-from zsd_train.simulate import Camera, simulate
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 

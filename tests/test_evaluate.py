@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
+from zsd_optics.psf import gaussian_psf
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
-from zsd_train.evaluate import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
-from zsd_train.psf import gaussian_psf
-from zsd_train.simulate import Camera, simulate
 
 
 def test_gain_and_offset_do_not_matter():

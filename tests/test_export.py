@@ -89,7 +89,7 @@ def test_the_halo_of_a_known_field():
             once = torch.nn.functional.conv2d(x, torch.ones(1, 1, 3, 3), padding=1)
             return type(super().forward(x))(once, torch.nn.functional.conv2d(once, torch.ones(1, 1, 3, 3), padding=1))
 
-    network = Two(2, 1, 2, 2, upsample=1)
+    network = Two(2, 1, 2, 2, grid_factor=1)
     halo = measure_halo(to_onnx(network), np.random.default_rng(0).random((64, 64), np.float32), (1, 1), [(1, 1)] * 2)
     assert (halo.pixels, halo.error) == ((2, 2), pytest.approx(0, abs=1e-6))
 

@@ -48,7 +48,7 @@ def test_the_mean_is_that_of_the_images(name, shape):
     again = keep_flux(network, weights, [image], OFFSET, SCALE)
     assert max(np.abs(again)) < 1e-3 * SCALE
     # As a prediction of the whole image has it.
-    whole = [round_up(n + 2 * EDGE, s) for n, s in zip(shape, network.step, strict=True)]
+    whole = [round_up(n + 2 * EDGE, s) for n, s in zip(shape, network.size_multiple, strict=True)]
     noisy = image.window((-EDGE,) * len(shape), tuple(whole))
     with torch.no_grad():
         results = with_weights(network, weights)(

@@ -43,7 +43,7 @@ def test_the_folded_graph_computes_what_torch_does(name, shape, half):
     assert {tensor.name for tensor in model.graph.initializer} <= read
     shapes = kernels(graph)
     assert not any(outside == 1 and kernel == [3, 3, 3] for outside, _, *kernel in shapes)
-    assert sum(tuple(kernel) == (3, 2, 2) for _, _, *kernel in shapes) == (0 if network.upsample == 1 else 4)
+    assert sum(tuple(kernel) == (3, 2, 2) for _, _, *kernel in shapes) == (0 if network.grid_factor == 1 else 4)
 
 
 def test_2d_graphs_are_left_alone():

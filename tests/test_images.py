@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from zsd_runtime import InputError
-from zsd_runtime.images import Image, read_image, stem, write_image
+from zsd_runtime.images import Image, Voxel, read_image, stem, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -25,7 +25,7 @@ def test_imagej_hyperstack_keeps_axes_calibration_and_info(tmp_path):
     result = read_image(tmp_path / "b.tif")
     assert result.axes == "TCYX"
     assert result.data.shape == (3, 2, 40, 60)
-    assert result.pixel_size_um == pytest.approx((0.05, 0.05))
+    assert (result.voxel.y_um, result.voxel.x_um) == pytest.approx((0.05, 0.05))
     assert result.metadata["finterval"] == 2.5
     assert result.metadata["Info"] == "cell 7"
     np.testing.assert_array_equal(image.data, data)
@@ -42,13 +42,13 @@ def test_ome_tiff_keeps_axes_calibration_and_channels(tmp_path):
     result = read_image(tmp_path / "b.tif")
     assert result.ome
     assert result.axes == "CYX"
-    assert result.pixel_size_um == pytest.approx((0.0325, 0.0325))
+    assert (result.voxel.y_um, result.voxel.x_um) == pytest.approx((0.0325, 0.0325))
     assert result.metadata["Channel"] == {"Name": ["actin", "nuclei"]}
 
 
 def test_z_spacing_is_kept(tmp_path):
-    write_image(tmp_path / "z.tif", Image(np.zeros((4, 8, 8), np.float32), "ZYX", (0.1, 0.1), 0.3))
-    assert read_image(tmp_path / "z.tif").z_step_um == pytest.approx(0.3)
+    write_image(tmp_path / "z.tif", Image(np.zeros((4, 8, 8), np.float32), "ZYX", Voxel(0.3, 0.1, 0.1)))
+    assert read_image(tmp_path / "z.tif").voxel.z_um == pytest.approx(0.3)
 
 
 def test_compressed_tiff_and_png_are_read(tmp_path):

@@ -76,7 +76,7 @@ def write_keras(path, network: DualStage, *, weightless: bool = True, group: str
     """The file that Keras 2 writes for such a network."""
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
     levels = len(getattr(network.denoise, "down", ()))
-    extra = ["input_1", *["up_sampling"] * 2 * levels, *["up_sampling"] * (network.upsample - 1)]
+    extra = ["input_1", *["up_sampling"] * 2 * levels, *["up_sampling"] * (network.grid_factor - 1)]
     extra += ["re_lu"] * isinstance(network.between, nn.ReLU) + ["leaky_re_lu"] * isinstance(network, DualStageRCAN)
     names = [f"conv_{i}" for i in range(len(convolutions))]
     with h5py.File(path, "w") as file:
@@ -101,7 +101,7 @@ def test_published_weights_give_the_published_numbers(name):
     network = network_of(read_weights(REFERENCE / f"{name}.h5"))
     expected = published(name)
     facts = json.loads((REFERENCE / "networks.json").read_text())[name]
-    assert network.upsample == 1 + facts["upsample_flag"]
+    assert network.grid_factor == 1 + facts["upsample_flag"]
     with torch.inference_mode():
         denoised, deconvolved = (t.numpy() for t in network(torch.from_numpy(expected.image)))
     assert difference(denoised, expected.denoised) < 1e-5
@@ -126,7 +126,7 @@ def test_published_weights_give_the_published_numbers_from_the_package(name, imp
 def test_any_network_is_recognised(name, group, tmp_path):
     network = random_weights(NETWORKS[name])
     found = network_of(read_weights(write_keras(tmp_path / "weights.h5", network, group=group)))
-    assert (type(found), found.axes, found.upsample) == (type(network), network.axes, network.upsample)
+    assert (type(found), found.axes, found.grid_factor) == (type(network), network.axes, network.grid_factor)
     noisy = torch.rand(1, 1, *(3 * n + n % 2 for n in (8,) * len(network.axes))) - 0.3
     with torch.inference_mode():
         for a, b in zip(found(noisy), network(noisy), strict=True):
@@ -137,7 +137,7 @@ def test_upsampling_is_asked_for_where_the_file_does_not_say(tmp_path):
     layers = read_weights(write_keras(tmp_path / "w.h5", random_weights(NETWORKS["three levels"]), weightless=False))
     with pytest.raises(InputError, match="--upsample or --no-upsample"):
         network_of(layers)
-    assert [network_of(layers, upsample).upsample for upsample in (True, False)] == [2, 1]
+    assert [network_of(layers, grid_factor).grid_factor for grid_factor in (True, False)] == [2, 1]
 
 
 @pytest.mark.parametrize(

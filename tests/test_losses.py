@@ -19,7 +19,7 @@ def test_published_2d_losses(squared, tv, hess):
     pred, target = (torch.tensor(arrays[k]).movedim(-1, 1) for k in ("pred", "target"))
     psf = torch.tensor(arrays["psf"]).squeeze()
     size = tuple(n // 2 for n in pred.shape[-2:])
-    blurred = Reblur(psf, size, (4, 4), upsample=2)(pred, torch.zeros(len(pred), dtype=torch.long))
+    blurred = Reblur(psf, size, (4, 4), grid_factor=2)(pred, torch.zeros(len(pred), dtype=torch.long))
     loss = data_term(blurred, target, squared=bool(squared)) + hess * hessian(pred) + tv * total_variation(pred)
     expected = json.loads((SHARED / "reference/losses.json").read_text())
     assert float(loss) == pytest.approx(expected[f"2d_up1_insert4_mse{squared}_tv{tv}_hess{hess}"], abs=1e-5)
@@ -80,7 +80,7 @@ def test_the_wiener_filter_undoes_the_psf_and_keeps_the_variance_of_noise(size, 
     grids = torch.meshgrid(*axes, indexing="ij")
     psf = torch.exp(-0.5 * sum(g.double() ** 2 for g in grids) / 0.8**2)
     psf /= psf.sum()
-    sharpen = WienerFilter(psf, size, upsample=1, weakest=1e-6)
+    sharpen = WienerFilter(psf, size, grid_factor=1, weakest=1e-6)
     image = torch.rand(1, 1, *size, dtype=torch.float64)
     folded = torch.zeros(size, dtype=torch.float64)
     index = torch.meshgrid(*(axis % n for axis, n in zip(axes, size, strict=True)), indexing="ij")
@@ -95,7 +95,7 @@ def test_the_wiener_filter_undoes_the_psf_and_keeps_the_variance_of_noise(size, 
 
 def test_light_from_beyond_a_patch_is_made_up_for():
     psf = torch.ones(5, 21, 21) / (5 * 21 * 21)
-    reblur = Reblur(psf, (8, 16, 16), (1, 2, 2), upsample=2)
+    reblur = Reblur(psf, (8, 16, 16), (1, 2, 2), grid_factor=2)
     flat = torch.full((1, 1, 8, 32, 32), 3.0)
     result = reblur(flat, torch.tensor([3]))
     assert result.shape == (1, 1, 6, 12, 12)

@@ -27,23 +27,23 @@ def test_the_reference_preset_is_the_published_network():
     assert (network.width, network.depth, network.convs, network.head) == (32, 4, 3, 128)
 
 
-def small(upsample=2, window=(3, 5, 5)):
+def small(grid_factor=2, window=(3, 5, 5)):
     return {
-        "unet": DualStageUNet(4, 3, 2, 8, upsample),
-        "unet3d": DualStageUNet(4, 2, 2, 8, upsample, axes="zyx"),
-        "rcan3d": DualStageRCAN(6, 2, 8, upsample, squeezed=2, window=window),
-        "rcan3d, global": DualStageRCAN(6, 2, 8, upsample, squeezed=2, window=None),
+        "unet": DualStageUNet(4, 3, 2, 8, grid_factor),
+        "unet3d": DualStageUNet(4, 2, 2, 8, grid_factor, axes="zyx"),
+        "rcan3d": DualStageRCAN(6, 2, 8, grid_factor, squeezed=2, window=window),
+        "rcan3d, global": DualStageRCAN(6, 2, 8, grid_factor, squeezed=2, window=None),
     }
 
 
-@pytest.mark.parametrize("upsample", [1, 2])
+@pytest.mark.parametrize("grid_factor", [1, 2])
 @pytest.mark.parametrize("name", small())
-def test_output_shapes(name, upsample):
-    network = small(upsample)[name]
+def test_output_shapes(name, grid_factor):
+    network = small(grid_factor)[name]
     depth = (5,) if network.axes == "zyx" else ()
     denoised, deconvolved = network(torch.zeros(2, 1, *depth, 16, 24))
     assert denoised.shape == (2, 1, *depth, 16, 24)
-    assert deconvolved.shape == (2, 1, *depth, 16 * upsample, 24 * upsample)
+    assert deconvolved.shape == (2, 1, *depth, 16 * grid_factor, 24 * grid_factor)
     assert [denoised.shape[2:], deconvolved.shape[2:]] == [
         tuple(n * k for n, k in zip((*depth, 16, 24), scale, strict=True)) for scale in network.scales
     ]
@@ -70,7 +70,7 @@ def test_attention_over_a_window_is_the_same_in_every_tile_and_over_all_it_is_no
     tile, reach = 64, 2 * (1 + 2 * 2 + 2) + 4 * (5 // 2)  # pixels: of convolutions in a row, and 4 windows
     differences = {}
     for name in ("rcan3d", "rcan3d, global"):
-        network = small(upsample=1)[name].eval()
+        network = small(grid_factor=1)[name].eval()
         with torch.inference_mode():
             whole, part = network(image).deconvolved[..., :tile], network(image[..., :tile]).deconvolved
         error = (whole - part).abs() / whole.std()

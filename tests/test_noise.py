@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHARED, needs_shared
+from zsd_optics.noise import estimate_noise, known_noise
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
 from zsd_runtime.images import read_image
-from zsd_train.noise import estimate_noise, known_noise
-from zsd_train.simulate import Camera, simulate
 
 
 def cases(count):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from zsd_optics.optics import Optics, generate_psf
+from zsd_optics.psf import fwhm_px
 from zsd_runtime import InputError
-from zsd_train.optics import Optics, generate_psf
-from zsd_train.psf import fwhm_px
 
 VOXEL = (0.05, 0.02)  # µm
 SHAPE = (121, 81, 81)

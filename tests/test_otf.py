@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHARED, needs_shared
+from zsd_optics.optics import Optics, generate_psf
+from zsd_optics.otf import psf_from_otf, read_otf
+from zsd_optics.psf import fwhm_px
 from zsd_runtime import InputError
-from zsd_train.optics import Optics, generate_psf
-from zsd_train.otf import psf_from_otf, read_otf
-from zsd_train.psf import fwhm_px
 
 MODES = {2: "f4", 4: "c8"}
 OPTICS = Optics(1.1, 525, 1.33)

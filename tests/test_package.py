@@ -19,7 +19,7 @@ def changed(package, tmp_path, change):
 
 def test_what_the_runtime_reads(package):
     d = read_package(package)
-    assert (d.axes, d.step) == ("yx", (4, 4))
+    assert (d.axes, d.size_multiple) == ("yx", (4, 4))
     assert d.halo[0] % 4 == 0
     assert [(o.name, o.scale) for o in d.outputs] == [("denoised", (1, 1)), ("deconvolved", (2, 2))]
     assert read_package(package / "rdf.yaml") == d

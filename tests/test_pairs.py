@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.signal import fftconvolve
 
+from zsd_optics.noise import NoiseModel, known_noise
 from zsd_train.frames import Frame
 from zsd_train.losses import blur, dihedral, otf_of
-from zsd_train.noise import NoiseModel, known_noise
 from zsd_train.pairs import Sampler, split_photons
 
 

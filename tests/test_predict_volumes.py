@@ -12,7 +12,7 @@ from zsd_export.contents import Contents, linear
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import Halo
 from zsd_runtime import InputError, load_model
-from zsd_runtime.images import Image, read_image, write_image
+from zsd_runtime.images import Image, Voxel, read_image, write_image
 from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet
 
 NETWORKS = {
@@ -34,7 +34,7 @@ def packages(tmp_path_factory):
             torch.nn.init.normal_(last.weight, std=0.3)
         contents = Contents(
             name=f"random {name}", summary="Random weights.", origin="", trained_on={}, validation={},
-            kind=network.kind, axes=network.axes, step=network.step, scales=network.scales,
+            kind=network.kind, axes=network.axes, size_multiple=network.size_multiple, scales=network.scales,
             intensities=linear(100, 200), halo=Halo(HALOS[name], None), bytes_per_voxel=500,
         )  # fmt: skip
         write(folder / name, contents, to_onnx(network), volume((4, 32, 32)))
@@ -71,15 +71,15 @@ def test_volumes_of_any_axes_in_and_out(packages, model, tmp_path, name, axes, o
     """Every volume of the file comes out as by itself, with its axes and pixel sizes."""
     data = np.stack([volume((5, 20, 24), seed) for seed in range(4)]).reshape(2, 2, 5, 20, 24)
     data = data if axes == "TCZYX" else data[0, 0]
-    write_image(tmp_path / name, Image(data, axes, (0.2, 0.2), 0.5, ome="ome.tif" in name))
+    write_image(tmp_path / name, Image(data, axes, Voxel(0.5, 0.2, 0.2), ome="ome.tif" in name))
     result = predict(packages / "rcan-window", tmp_path / name, "--out", tmp_path / "out", "--format", out)
     assert result.returncode == 0, result.stderr
     zarr = out == "zarr" or (out == "auto" and name.endswith("zarr"))
     for label, k in (("denoised", 1), ("deconvolved", 2)):
         back = read_image(tmp_path / "out" / f"a_{label}{'.zarr' if zarr else '.tif'}")
         assert (back.axes, back.data.shape) == (axes, (*data.shape[:-2], k * 20, k * 24))
-        assert back.pixel_size_um == pytest.approx((0.2 / k, 0.2 / k))
-        assert back.z_step_um == pytest.approx(0.5)
+        assert (back.voxel.y_um, back.voxel.x_um) == pytest.approx((0.2 / k, 0.2 / k))
+        assert back.voxel.z_um == pytest.approx(0.5)
         for index in np.ndindex(data.shape[:-3]):
             np.testing.assert_allclose(back.data[index], getattr(model.predict(data[index]), label), atol=1e-3)
 

@@ -3,10 +3,10 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.conftest import SHARED, needs_shared
+from zsd_optics.optics import Optics
+from zsd_optics.psf import fwhm_px, gaussian_psf, prepare_psf, resampled, widefield_psf
 from zsd_runtime import InputError
 from zsd_runtime.images import read_image
-from zsd_train.optics import Optics
-from zsd_train.psf import fwhm_px, gaussian_psf, prepare_psf, resampled, widefield_psf
 
 
 def width(psf):

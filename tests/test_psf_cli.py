@@ -8,8 +8,8 @@ import tifffile
 from tests.command import zsd
 from tests.test_beads import GOOD, field
 from tests.test_otf import OPTICS, radial_otf, steps_of, write_mrc
-from zsd_runtime.images import Image, read_image, write_image
-from zsd_train.psf import prepare_psf
+from zsd_optics.psf import prepare_psf
+from zsd_runtime.images import Image, Voxel, read_image, write_image
 
 WATER = ("--na", 1.1, "--wavelength", 525, "--refractive-index", 1.33)
 
@@ -34,13 +34,13 @@ def test_help_knows_the_verbs():
 def test_generated_files_say_their_voxels_and_are_ready_for_use(tmp_path):
     assert generate(tmp_path / "flat.tif").startswith("OK 65x65, FWHM Y 2")
     flat = read_image(tmp_path / "flat.tif")
-    assert (flat.axes, flat.data.shape, flat.z_step_um) == ("YX", (65, 65), None)
+    assert (flat.axes, flat.data.shape, flat.voxel.z_um) == ("YX", (65, 65), None)
     options = ("--z-step", 0.15, "--size", "21x33x33", "--kind", "light-sheet", "--sheet-thickness", 1)
     assert "FWHM Z 6" in generate(tmp_path / "deep.tif", *options)
     deep = read_image(tmp_path / "deep.tif")
     assert (deep.axes, deep.data.shape) == ("ZYX", (21, 33, 33))
     assert deep.data.sum() == pytest.approx(1)
-    assert (deep.z_step_um, *deep.pixel_size_um) == pytest.approx((0.15, 0.05, 0.05))
+    assert (deep.voxel.z_um, deep.voxel.y_um, deep.voxel.x_um) == pytest.approx((0.15, 0.05, 0.05))
     assert prepare_psf(deep.data, (0.15, 0.05), (0.3, 0.05)).ndim == 3
 
 
@@ -50,12 +50,12 @@ def test_from_otf(tmp_path):
     result = zsd_psf("from-otf", otf, tmp_path / "psf.tif", "--pixel-size", 0.04)
     assert result.returncode == 0, result.stderr
     image = read_image(tmp_path / "psf.tif")
-    assert image.pixel_size_um == pytest.approx((0.04, 0.04))
+    assert (image.voxel.y_um, image.voxel.x_um) == pytest.approx((0.04, 0.04))
     assert np.unravel_index(image.data.argmax(), image.data.shape) == tuple(n // 2 for n in image.data.shape)
 
 
 def test_from_beads_and_a_picture(tmp_path):
-    write_image(tmp_path / "beads.tif", Image(field(GOOD), "ZYX", (0.06, 0.06), 0.2))
+    write_image(tmp_path / "beads.tif", Image(field(GOOD), "ZYX", Voxel(0.2, 0.06, 0.06)))
     result = zsd_psf("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--bead-size", 100)
     assert result.returncode == 0, result.stderr
     average, note, last = result.stdout.splitlines()
@@ -81,9 +81,9 @@ def test_a_flat_psf_has_a_smaller_picture(tmp_path):
 def _bad(folder):
     plain, flat, oblong, full = (folder / f"{name}.tif" for name in ("plain", "flat", "oblong", "full"))
     tifffile.imwrite(plain, np.ones((5, 9, 9), np.float32), imagej=True, metadata={"axes": "ZYX"})
-    write_image(flat, Image(np.ones((9, 9), np.float32), "YX", (0.1, 0.1)))
-    write_image(oblong, Image(np.ones((9, 9), np.float32), "YX", (0.1, 0.2)))
-    write_image(full, Image(np.ones((2, 5, 9, 9), np.float32), "CZYX", (0.1, 0.1), 0.2))
+    write_image(flat, Image(np.ones((9, 9), np.float32), "YX", Voxel(None, 0.1, 0.1)))
+    write_image(oblong, Image(np.ones((9, 9), np.float32), "YX", Voxel(None, 0.1, 0.2)))
+    write_image(full, Image(np.ones((2, 5, 9, 9), np.float32), "CZYX", Voxel(0.2, 0.1, 0.1)))
     out = folder / "never.tif"
     make = ("generate", out, *WATER)
     return {

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
+from zsd_optics.pictures import binned
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
-from zsd_train.pictures import binned
-from zsd_train.simulate import Camera, simulate
 
 
 def test_the_same_seed_gives_the_same_bytes():

@@ -24,7 +24,7 @@ def plans(draw: st.DrawFn):
         "image_shape": each(st.integers(1, 60)),
         "tile": tile,
         "halo": halo,
-        "step": step,
+        "size_multiple": step,
         "overlap": each(st.integers(0, 10)),
         "grid": each(st.integers(1, 12)),
         "edge": draw(st.none() | st.tuples(*[st.integers(0, 20)] * axes)),
@@ -65,7 +65,7 @@ def test_tiles_have_one_shape_and_see_the_same_edges(geometry):
     whole = plan(**{**arguments, "tile": (1000,) * len(arguments["tile"])})
     (only,) = whole
     for axis, line in enumerate(planned.lines):
-        step, length = arguments["step"][axis], planned.tile[axis]
+        step, length = arguments["size_multiple"][axis], planned.tile[axis]
         assert length % step == 0
         assert all(span.start % step == 0 for span in line)
         assert line[0].start == only.spans[axis].start
@@ -78,7 +78,7 @@ def test_what_is_finished_lies_on_the_grid(geometry):
     arguments, _ = geometry
     planned = plan(**arguments)
     for line, step, grid, tile, halo in zip(
-        planned.lines, arguments["step"], arguments["grid"], planned.tile, arguments["halo"], strict=True
+        planned.lines, arguments["size_multiple"], arguments["grid"], planned.tile, arguments["halo"], strict=True
     ):
         room = tile - 2 * -(-halo // step) * step - arguments["overlap"][0]
         if room >= np.lcm(step, grid) and len(arguments["tile"]) == 1:
@@ -95,7 +95,7 @@ def test_a_chosen_tile_fits_and_can_be_planned(geometry, pixels):
     assert planned.tile == tile
     smallest = [
         2 * -(-h // s) * s + -(-(np.lcm(s, g) + o) // s) * s
-        for h, s, g, o in zip(*(arguments[k] for k in ("halo", "step", "grid", "overlap")), strict=True)
+        for h, s, g, o in zip(*(arguments[k] for k in ("halo", "size_multiple", "grid", "overlap")), strict=True)
     ]
     assert prod(tile) <= max(pixels, prod(smallest))
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import TINY
+from zsd_optics.psf import gaussian_psf
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
 from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import NetworkConfig, make_config
 from zsd_train.networks.dual_stage import build
-from zsd_train.psf import gaussian_psf
-from zsd_train.simulate import Camera, simulate
 from zsd_train.state import State
 from zsd_train.train import TURNED, Interrupted
 
@@ -162,7 +162,7 @@ def test_known_camera_values_are_used(tmp_path):
 
 
 def test_without_upsampling_both_outputs_share_a_grid(tmp_path):
-    network = NetworkConfig(**(TINY.model_dump() | {"upsample": 1}))
+    network = NetworkConfig(**(TINY.model_dump() | {"grid_factor": 1}))
     run = train([image()], PSF, tiny(network=network, steps=2), tmp_path / "run")
     assert run.network(torch.zeros(1, 1, 8, 8)).deconvolved.shape == (1, 1, 8, 8)
 

@@ -6,14 +6,14 @@ import torch
 
 from tests.conftest import TINY
 from zsd_export import export
+from zsd_optics.noise import known_noise, planes
+from zsd_optics.psf import gaussian_psf, with_slices
+from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
 from zsd_train import TrainConfig, train
 from zsd_train.config import NetworkConfig, RCANConfig, make_config
-from zsd_train.frames import Frame, planes
-from zsd_train.noise import known_noise
+from zsd_train.frames import Frame
 from zsd_train.pairs import Sampler
-from zsd_train.psf import gaussian_psf, with_slices
-from zsd_train.simulate import Camera, simulate
 
 PSF = gaussian_psf(1.2, 2.0)
 RCAN = RCANConfig(kind="rcan", width=4, blocks=1, head=4, squeezed=2, window=(3, 5, 5))

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 from zsd_runtime import InputError
-from zsd_runtime.images import Image, create_image, open_image, read_image, write_image
+from zsd_runtime.images import Image, Voxel, create_image, open_image, read_image, write_image
 from zsd_runtime.memory import release
 from zsd_runtime.zarrs import Chunked
 
@@ -23,7 +23,7 @@ BOX = (1, slice(1, 4), slice(7, 33), slice(0, 50))
 
 @pytest.fixture
 def image():
-    return Image(STACK, "TZYX", (0.1, 0.1), 0.3)
+    return Image(STACK, "TZYX", Voxel(0.3, 0.1, 0.1))
 
 
 def written_in_boxes(path, image, scale=()):
@@ -40,8 +40,8 @@ def written_in_boxes(path, image, scale=()):
 def test_what_is_written_in_boxes_is_read_in_boxes(tmp_path, image, name):
     back = written_in_boxes(tmp_path / name, image)
     assert back.axes == "TZYX"
-    assert back.pixel_size_um == pytest.approx((0.1, 0.1))
-    assert back.z_step_um == pytest.approx(0.3)
+    assert (back.voxel.y_um, back.voxel.x_um) == pytest.approx((0.1, 0.1))
+    assert back.voxel.z_um == pytest.approx(0.3)
     np.testing.assert_array_equal(back.data[BOX], STACK[BOX])
     np.testing.assert_array_equal(read_image(tmp_path / name).data, STACK)
 
@@ -101,7 +101,11 @@ def test_ome_zarr_0_4_is_read(tmp_path):
     scale = [{"type": "scale", "scale": [300.0, 65.0, 65.0]}]
     group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "s0", "coordinateTransformations": scale}]}]
     image = open_image(tmp_path / "a.zarr")
-    assert (image.axes, image.pixel_size_um, image.z_step_um) == ("ZYX", pytest.approx((0.065, 0.065)), 0.3)
+    assert (image.axes, (image.voxel.y_um, image.voxel.x_um), image.voxel.z_um) == (
+        "ZYX",
+        pytest.approx((0.065, 0.065)),
+        0.3,
+    )
     np.testing.assert_array_equal(image.data[1:4, 3:20, 5:50], STACK[0, 1:4, 3:20, 5:50])
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from zsd_export.contents import Contents
 from zsd_export.describe import FORMATS, TENSORS, readme
+from zsd_optics.pictures import GAP, continued, enlarged, montage
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_runtime.images import Image, write_image
+from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.package import read_package
-from zsd_train.pictures import GAP, continued, enlarged, montage
 
 COVER_HEIGHT = 256
 FILES = {
@@ -130,8 +130,9 @@ def _predicted(onnx: bytes, test: Counts, c: Contents) -> list[Counts]:
 
 def _sample(values: Counts, raw: Counts, c: Contents) -> Image:
     """A tensor as an image that people can open, with the pixel sizes of its grid."""
-    size = (c.pixel_size_um, c.pixel_size_um) if c.pixel_size_um else None
-    image = Image(raw, c.axes.upper(), size, c.z_step_um).resized(values.shape, str(values.dtype))
+    image = Image(raw, c.axes.upper(), Voxel.square(c.pixel_size_um, c.z_step_um)).resized(
+        values.shape, str(values.dtype)
+    )
     return replace(image, data=values)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, warn
-from zsd_runtime.cli import Quiet, command_line, progress_bar, told
+from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export(
 
     A package written from another has the same graph; its precision, input and output stay.
     """
-    with told(quiet):
+    with reporting(quiet):
         graph: dict[str, Any] = {
             option: value
             for option, value in (("precision", precision), ("input", input_type), ("output", output_type))
@@ -103,10 +103,10 @@ def compress(
     The network is that of the preset compact unless --width or --config says otherwise.
     OUT/compressed.json and compressed.png (teacher | compressed | difference × 10) hold the comparison.
     """
-    with told(quiet):
+    with reporting(quiet):
         from zsd_export.compress import compress as make
+        from zsd_optics.inputs import open_images
         from zsd_runtime.images import read_image
-        from zsd_train.cli import open_images
         from zsd_train.config import read_config
         from zsd_train.train import Interrupted, Progress
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from zsd_export.contents import linear
 from zsd_export.precision import psnr_lost, quantized
 from zsd_export.to_onnx import OUTPUTS, to_onnx
+from zsd_optics.metrics import evaluate
+from zsd_optics.pictures import enlarged, grey_levels, middle, montage
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
@@ -25,9 +27,7 @@ from zsd_runtime.model import Model, Prediction
 from zsd_runtime.package import ModelDescription, Output
 from zsd_train.config import PRESETS, TrainConfig, make_config
 from zsd_train.distil import CHOICES, prunes
-from zsd_train.evaluate import evaluate
 from zsd_train.networks.dual_stage import build, parameter_count
-from zsd_train.pictures import enlarged, grey_levels, middle, montage
 from zsd_train.run import Run, load_run, write_config
 from zsd_train.train import Progress, train
 
@@ -160,7 +160,7 @@ def compare(
     Returns the rows, and what each (name, precision) makes of the image.
     """
     teacher = next(iter(runs.values()))
-    step = tuple(max(steps) for steps in zip(*(run.network.step for run in runs.values()), strict=True))
+    step = tuple(max(steps) for steps in zip(*(run.network.size_multiple for run in runs.values()), strict=True))
     view = middle(image, VIEW[image.ndim], step)
     normalised = ((view - teacher.offset) / teacher.scale).astype(np.float32)
     graphs = {
@@ -217,7 +217,7 @@ def _open(teacher: Run, precision: str, graph: bytes) -> Model:
     network, intensities = teacher.network, linear(teacher.offset, teacher.scale)
     outputs = tuple(Output(n, s, intensities.after) for n, s in zip(OUTPUTS, network.scales, strict=True))
     description = ModelDescription(
-        "compared", network.axes, network.step, (0,) * len(network.axes), intensities.before, outputs,
+        "compared", network.axes, network.size_multiple, (0,) * len(network.axes), intensities.before, outputs,
         teacher.pixel_size_um, precision, None, graph,
     )  # fmt: skip
     return Model(description, open_engine(description))

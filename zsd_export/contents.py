@@ -39,8 +39,8 @@ class Contents:
     """What a package says of its model.
 
     summary : a sentence · origin : a paragraph · trained_on, validation : what there was and what was measured, by
-    name, for people · kind, axes, step, scales : of the network · input_dtype, output_dtype : of the tensors; uint16
-    are counts · precision_loss_db : of each output, empty for fp32 · bytes_per_voxel : of memory · licence : its SPDX
+    name, for people · kind, axes, size_multiple, scales : of the network ·
+    input_dtype, output_dtype : of the tensors; uint16 are counts · precision_loss_db : of each output, empty for fp32 · bytes_per_voxel : of memory · licence : its SPDX
     identifier · tags : beside those that every package has · zero_margin : pixels of zeros that the network is to see
     around an image, which is otherwise continued · provenance : what else is known, for machines.
     """
@@ -52,7 +52,7 @@ class Contents:
     validation: dict[str, str]
     kind: str
     axes: str
-    step: tuple[int, ...]
+    size_multiple: tuple[int, ...]
     scales: list[tuple[int, ...]]
     intensities: Intensities
     halo: Halo
@@ -72,7 +72,7 @@ class Contents:
     @property
     def smallest(self) -> tuple[int, ...]:
         """Input pixels, axis by axis: a tile has something left when its halo is cropped."""
-        lengths = zip(self.axes, self.halo.pixels, self.step, strict=True)
+        lengths = zip(self.axes, self.halo.pixels, self.size_multiple, strict=True)
         return tuple(round_up(max(2 * halo + 1, 64 if axis in "yx" else 1), step) for axis, halo, step in lengths)
 
     @property

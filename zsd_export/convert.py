@@ -93,7 +93,7 @@ def _contents(model: ModelDescription, source: str | Path) -> Contents:
             validation=facts["validation"],
             kind=facts["kind"],
             axes=model.axes,
-            step=model.step,
+            size_multiple=model.size_multiple,
             scales=[output.scale for output in model.outputs],
             intensities=Intensities(before, after, facts["units"], facts["intensities"]),
             halo=Halo(model.halo, facts.get("halo_error")),

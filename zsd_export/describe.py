@@ -47,7 +47,7 @@ def deepimagej(c: Contents, tolerance: dict[str, float]) -> Rdf:
         "description": "camera counts, offset included",
         "axes": letters,
         "data_type": c.input_dtype,
-        "shape": {"min": [1, 1, *c.smallest], "step": [0, 0, *c.step]},
+        "shape": {"min": [1, 1, *c.smallest], "step": [0, 0, *c.size_multiple]},
         "preprocessing": _operations_04(c.intensities.before, c.axes),
     }
     outputs = [
@@ -124,7 +124,7 @@ in {c.intensities.units}. {c.origin}
 {USE[format]}
 
 - Axes: {c.axes.upper()}, one channel
-- Sizes: multiples of {size_text(c.step)}, at least {size_text(c.smallest)} ({PADDING[format]})
+- Sizes: multiples of {size_text(c.size_multiple)}, at least {size_text(c.smallest)} ({PADDING[format]})
 - Intensities: {c.intensities.text}
 - Tensors: {c.input_dtype} in, {c.output_dtype} out, {"camera counts" if c.input_dtype == "uint16" else "normalised"}
 - Precision: {c.precision}{cost}
@@ -226,7 +226,7 @@ def _axes_05(sizes: list[Rdf], axes: str) -> list[Rdf]:
 
 
 def _input_05(c: Contents) -> Rdf:
-    sizes = [{"size": {"min": n, "step": step}} for n, step in zip(c.smallest, c.step, strict=True)]
+    sizes = [{"size": {"min": n, "step": step}} for n, step in zip(c.smallest, c.size_multiple, strict=True)]
     return {
         "id": "noisy",
         "description": "camera counts, offset included",
@@ -264,7 +264,7 @@ def _operations_05(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
         return [{"id": "scale_range", "kwargs": {"axes": ["channel", *axes], **limits}}]
     if line == Linear():
         return []
-    return [{"id": "scale_linear", "kwargs": {"gain": line.gain, "offset": line.offset}}]
+    return [{"id": "scale_linear", "kwargs": {"gain": line.slope, "offset": line.intercept}}]
 
 
 def _operations_04(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
@@ -281,8 +281,8 @@ def _operations_04(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
     fixed = {
         "mode": "fixed",
         "axes": axes,
-        "mean": [-line.offset / line.gain],
-        "std": [1 / line.gain - EPS],
+        "mean": [-line.intercept / line.slope],
+        "std": [1 / line.slope - EPS],
         "eps": EPS,
     }
     return [{"name": "zero_mean_unit_variance", "kwargs": fixed}]

@@ -17,9 +17,9 @@ from zsd_export.provenance import scores, trained_on
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import halo_of, parity
 from zsd_export.zoo import check_name, credits_of, name_after
+from zsd_optics.pictures import middle
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear
-from zsd_train.pictures import middle
 from zsd_train.run import load_run
 
 TEST = {2: (256, 256), 3: (16, 96, 96)}  # pixels of the test tensors
@@ -102,7 +102,7 @@ def export(
         raise InputError(f"int8 is for U-Nets, and the run's network is {network.kind}: export with --precision fp16")
     normalised = ((trained.sample - trained.offset) / trained.scale).astype(np.float32)
     exact = to_onnx(network)
-    parity(network, exact, middle(normalised, TEST[normalised.ndim], network.step))
+    parity(network, exact, middle(normalised, TEST[normalised.ndim], network.size_multiple))
     # Of the exact graph: where an int8 graph rounds, the faintest trace of a border can turn a whole step.
     halo = halo_of(network, exact, normalised)
     onnx, losses = exact, {}
@@ -123,7 +123,7 @@ def export(
         validation=scores(trained, halo, losses),
         kind=network.kind,
         axes=network.axes,
-        step=network.step,
+        size_multiple=network.size_multiple,
         scales=network.scales,
         intensities=intensities,
         halo=halo,
@@ -142,7 +142,7 @@ def export(
             "measured": trained.measured,
         },
     )
-    test = middle(trained.sample, TEST[normalised.ndim], network.step).astype(input)
+    test = middle(trained.sample, TEST[normalised.ndim], network.size_multiple).astype(input)
     write(package, contents, onnx, test, format, overwrite)
     return package
 

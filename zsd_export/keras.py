@@ -27,7 +27,7 @@ from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, 
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import LARGEST_DIFFERENCE, halo_of, parity
 from zsd_export.zoo import check_name, credits_of, name_after
-from zsd_runtime.cli import Quiet, command_line, numbers, told
+from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import LARGEST_MARGIN
 from zsd_runtime.tiling import round_up
@@ -79,7 +79,7 @@ def _import_keras(
     Every image is normalised by its minimum and maximum, as published, unless --offset and --scale are given; results
     are then camera counts above the offset.
     """
-    with told(quiet):
+    with reporting(quiet):
         import_keras(
             weights, package, upsample=upsample, name=name, offset=offset, scale=scale,
             margin=_margin(margin), format=format,
@@ -159,7 +159,7 @@ def import_keras(
         raise InputError(f"{weights}: {error}") from None
     zeros = _zeros(margin, network)
     onnx = to_onnx(network)
-    image = _scene([round_up(n, s) for n, s in zip(SIDES[network.axes], network.step, strict=True)])
+    image = _scene([round_up(n, s) for n, s in zip(SIDES[network.axes], network.size_multiple, strict=True)])
     normalised = (image - image.min()) / np.float32(np.ptp(image))
     parity(network, onnx, normalised)
     halo = halo_of(network, onnx, normalised)
@@ -175,7 +175,7 @@ def import_keras(
         },
         kind=network.kind,
         axes=network.axes,
-        step=network.step,
+        size_multiple=network.size_multiple,
         scales=network.scales,
         intensities=intensities,
         halo=replace(halo, pixels=tuple(map(max, halo.pixels, zeros or halo.pixels))),  # so that all the margin is seen
@@ -212,7 +212,7 @@ def _zeros(margin: Sequence[int] | Literal["reflect"] | None, network: DualStage
             f"--margin {size_text(margin)} must be {len(network.axes)} numbers, for {network.axes.upper()}, from 0 to "
             f"{LARGEST_MARGIN}"
         )
-    return tuple(round_up(n, step) for n, step in zip(margin, network.step, strict=True))
+    return tuple(round_up(n, step) for n, step in zip(margin, network.size_multiple, strict=True))
 
 
 def read_weights(path: Path) -> Layers:

@@ -4,8 +4,8 @@ from importlib.metadata import version
 from math import isfinite
 
 from zsd_export.verify import LARGEST_DIFFERENCE, Halo
+from zsd_optics.noise import NoiseModel
 from zsd_runtime.errors import size_text
-from zsd_train.noise import NoiseModel
 from zsd_train.run import Run
 
 

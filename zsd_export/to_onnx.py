@@ -23,7 +23,7 @@ def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
 
     `half`: weights and all between the ends are float16.
     """
-    example = torch.zeros(1, 1, *(n * step for n, step in enumerate(network.step, start=2)))
+    example = torch.zeros(1, 1, *(n * step for n, step in enumerate(network.size_multiple, start=2)))
     dynamic = {
         name: {0: "n"} | {i: f"{name}_{axis}" for i, axis in enumerate(network.axes, start=2)}
         for name in ["noisy", *OUTPUTS]

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zsd_optics.pictures import continued
 from zsd_runtime.engines import relative_difference, run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage
-from zsd_train.pictures import continued
 
 LARGEST_DIFFERENCE = 1e-4  # of the range, between ONNX Runtime and torch
 HALO_ERROR = 1e-4  # of the range, that tiles may leave at the rim of their cores; on other images up to ten times that
@@ -67,21 +67,23 @@ def parity(network: DualStage, onnx: bytes, image: Array) -> list[Array]:
 
 def halo_of(network: DualStage, onnx: bytes, image: Array) -> Halo:
     """How far a tile's border reaches into the outputs: measured, unless it reaches everywhere."""
-    return Halo(network.halo, None) if network.halo else measure_halo(onnx, image, network.step, network.scales)
+    return (
+        Halo(network.halo, None) if network.halo else measure_halo(onnx, image, network.size_multiple, network.scales)
+    )
 
 
-def measure_halo(onnx: bytes, image: Array, step: tuple[int, ...], scales: list[tuple[int, ...]]) -> Halo:
+def measure_halo(onnx: bytes, image: Array, size_multiple: tuple[int, ...], scales: list[tuple[int, ...]]) -> Halo:
     """Find how far a tile's border reaches into the outputs; of volumes, along each axis by itself.
 
     The outputs of a whole image, the normalised `image` ([z,] y, x) continued by reflection, are compared with those
-    of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest multiple of `step`
+    of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest multiple of `size_multiple`
     beyond which no output differs by more than 1e-4 of its range: every tile of any tiling is such a cut.
     """
     engine = OnnxRuntime(onnx)
     pixels, errors = [0] * image.ndim, []
     for axes, shape in HALO_IMAGES[image.ndim]:
-        large = continued(image, [round_up(n, s) for n, s in zip(shape, step, strict=True)])
-        reach, error = _reach(engine, large, axes, step[axes[0]], scales)
+        large = continued(image, [round_up(n, s) for n, s in zip(shape, size_multiple, strict=True)])
+        reach, error = _reach(engine, large, axes, size_multiple[axes[0]], scales)
         for axis in axes:
             pixels[axis] = reach
         errors.append(error)

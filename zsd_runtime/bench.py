@@ -119,7 +119,7 @@ def _synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray
     line = description.preprocessing
     if not isinstance(line, Linear) or line == Linear():  # it is not said what a count is worth
         line = Linear(1e-3, -0.1)
-    counts = (normalised - line.offset) / line.gain
+    counts = (normalised - line.intercept) / line.slope
     return np.clip(counts, 0, 65535).astype(np.uint16)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zsd_runtime.cli import Quiet, command_line, numbers, told
+from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.engines import EngineMissing, cache
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import ModelDescription, read_package
@@ -33,7 +33,7 @@ def build_engine(
 
     TensorRT-RTX needs no GPU for it, and the engine runs on any that it knows; TensorRT builds for the GPU at hand.
     """
-    with told(quiet):
+    with reporting(quiet):
         description = read_package(package)
         profile = tile_profile(description, numbers(tile, "--tile"), numbers(largest, "--largest"))
         path = write_engine(description, profile, out or cache.engines_folder(package))
@@ -61,7 +61,7 @@ def tile_profile(
     # What tiling makes of these: multiples of the step, and for an image of one pixel no less than its halo.
     images_and_tiles = (((1,) * axes, tile), (tile, tile), (largest, largest))
     smallest, usual, most = (
-        (1, 1, *plan(image, shape, description.halo, description.step, edge=description.zero_margin).tile)
+        (1, 1, *plan(image, shape, description.halo, description.size_multiple, edge=description.zero_margin).tile)
         for image, shape in images_and_tiles
     )
     return smallest, usual, most

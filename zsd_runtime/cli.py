@@ -33,7 +33,7 @@ app = command_line()
 
 
 @contextmanager
-def told(quiet: bool = False) -> Iterator[None]:
+def reporting(quiet: bool = False) -> Iterator[None]:
     """Turn what went wrong into one line on stderr and the exit status: 2 the input, 1 anything else."""
 
     def fail(message: str, status: int) -> typer.Exit:
@@ -46,11 +46,16 @@ def told(quiet: bool = False) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise fail(str(error), 2) from None
+        raise fail(error.told(flag), 2) from None
     except KeyboardInterrupt:
         raise fail("interrupted; nothing was left half-written", 1) from None
     except (RuntimeError, MemoryError) as error:
         raise fail(f"{type(error).__name__}: {error}", 1) from None
+
+
+def flag(option: str) -> str:
+    """How the command line writes an option: ``--z-step``."""
+    return "--" + option.replace("_", "-")
 
 
 def numbers(text: str | None, option: str, *, least: int = 1) -> tuple[int, ...] | None:
@@ -94,7 +99,7 @@ def predict(
     plane through a 2D model. A batch finishes what it can and reports each failure. Results of an earlier run are
     replaced.
     """
-    with told(quiet):
+    with reporting(quiet):
         for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
             if value not in known:
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
@@ -139,7 +144,7 @@ def bench(
     Latency of a whole prediction; time to the first result from opening the package; the largest difference from the
     first row of the same size. Let nothing else run meanwhile.
     """
-    with told():
+    with reporting():
         from zsd_runtime.bench import Row
         from zsd_runtime.bench import bench as measure
 

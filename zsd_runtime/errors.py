@@ -1,14 +1,32 @@
 """The one exception for what a person can mend, and how its messages write sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class InputError(ValueError):
     """The user's input is at fault.
 
-    The message names the value, what was expected, and the remedy; the command line prints it after
-    ``error:`` and exits with status 2.
+    Parameters
+    ----------
+    what : str
+        The value, and what was expected.
+    remedy : str
+        What to do about it. Both may name options of a function in backticks: ``set `slices` to 8``.
+    option : str or tuple of str
+        The options that the message names. Each front end writes them in its own way (`told`): the command line as
+        ``--slices``, Python as the argument's name.
     """
+
+    def __init__(self, what: str, remedy: str = "", *, option: str | tuple[str, ...] = ()) -> None:
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.options = (option,) if isinstance(option, str) else option
+
+    def told(self, name: Callable[[str], str]) -> str:
+        """The message, with each option as `name` writes it."""
+        text = str(self)
+        for option in self.options:
+            text = text.replace(f"`{option}`", name(option))
+        return text
 
 
 def size_text(shape: Iterable[int]) -> str:

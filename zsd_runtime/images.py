@@ -29,18 +29,50 @@ READ_AT_ONCE = 1 << 30  # bytes of a compressed TIFF; larger ones are decoded wh
 
 
 @dataclass(frozen=True)
+class Voxel:
+    """The size of a voxel, µm, axis by axis; None where it is not known."""
+
+    z_um: float | None = None
+    y_um: float | None = None
+    x_um: float | None = None
+
+    @classmethod
+    def square(cls, pixel_size_um: float | None, z_step_um: float | None = None) -> Self:
+        """Pixels as high as wide, and slices `z_step_um` apart."""
+        return cls(z_step_um, pixel_size_um, pixel_size_um)
+
+    def __getitem__(self, axis: str) -> float | None:
+        """Along an axis, "Z", "Y" or "X"; None along others."""
+        return getattr(self, f"{axis.lower()}_um", None)
+
+    def finer(self, factors: dict[str, float]) -> Self:
+        """On a grid that many times as fine along each axis."""
+        return type(self)(*(size and size / factors.get(axis, 1.0) for axis in "ZYX" for size in [self[axis]]))
+
+    def pixel_size_um(self, name: str) -> float | None:
+        """Of square pixels.
+
+        Raises
+        ------
+        InputError
+            When they are not square; `name` is what they are of.
+        """
+        if self.y_um and self.x_um and abs(self.y_um - self.x_um) > 1e-3 * self.y_um:
+            raise InputError(f"{name} has pixels of {self.y_um:g} x {self.x_um:g} µm", "resample it to square ones")
+        return self.x_um if self.y_um else None
+
+
+@dataclass(frozen=True)
 class Image:
     """An image as it came.
 
     data : ndarray, or what takes slices like one; one axis a letter of `axes` ("TCZYX" or part of it, Y and X last) ·
-    pixel_size_um : Y and X (µm), None if the file does not say · z_step_um · ome : written as OME-TIFF ·
-    metadata : what tifffile takes back when writing.
+    voxel : as far as the file says · ome : written as OME-TIFF · metadata : what tifffile takes back when writing.
     """
 
     data: Any
     axes: str
-    pixel_size_um: tuple[float, float] | None = None
-    z_step_um: float | None = None
+    voxel: Voxel = Voxel()
     ome: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -52,13 +84,7 @@ class Image:
     def resized(self, shape: tuple[int, ...], dtype: str) -> Self:
         """What the same field is on another grid: pixel sizes follow; its data are zeros that take no memory."""
         finer = {a: new / old for a, new, old in zip(self.axes, shape, self.data.shape, strict=True)}
-        y, x = self.pixel_size_um or (0.0, 0.0)
-        return replace(
-            self,
-            data=np.broadcast_to(np.zeros((), dtype), shape),
-            pixel_size_um=(y / finer["Y"], x / finer["X"]) if self.pixel_size_um else None,
-            z_step_um=self.z_step_um / finer.get("Z", 1.0) if self.z_step_um else None,
-        )
+        return replace(self, data=np.broadcast_to(np.zeros((), dtype), shape), voxel=self.voxel.finer(finer))
 
 
 def image_files(path: Path) -> list[Path]:
@@ -228,7 +254,7 @@ class _TiffTarget:
 
 def _empty_tiff(path: Path, image: Image, order: str, shape: tuple[int, ...]) -> int:
     """Write all of a TIFF but its pixels, for which room is left; the offset of the first."""
-    y, x = image.pixel_size_um or (None, None)
+    z, y, x = image.voxel.z_um, image.voxel.y_um, image.voxel.x_um
     common: dict[str, Any] = {"shape": shape, "dtype": image.data.dtype.newbyteorder("<"), "returnoffset": True}
     with warnings.catch_warnings():
         # Above 4 GB an ImageJ hyperstack has one directory, "truncated"; ImageJ knows to go on by itself.
@@ -236,15 +262,15 @@ def _empty_tiff(path: Path, image: Image, order: str, shape: tuple[int, ...]) ->
         if image.ome:
             units = {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
             sizes = {"PhysicalSizeY": y, "PhysicalSizeX": x, **units} if y else {}
-            z = {"PhysicalSizeZ": image.z_step_um, "PhysicalSizeZUnit": "µm"} if image.z_step_um else {}
-            metadata = {**image.metadata, "axes": order, **sizes, **z}
+            depth = {"PhysicalSizeZ": z, "PhysicalSizeZUnit": "µm"} if z else {}
+            metadata = {**image.metadata, "axes": order, **sizes, **depth}
             written = tifffile.imwrite(path, ome=True, photometric="minisblack", metadata=metadata, **common)
         else:
             metadata = {**image.metadata, "axes": order}
             if y:
                 metadata["unit"] = "um"
-            if image.z_step_um:
-                metadata["spacing"] = image.z_step_um
+            if z:
+                metadata["spacing"] = z
             resolution = (1 / x, 1 / y) if x and y else None
             written = tifffile.imwrite(path, imagej=True, resolution=resolution, metadata=metadata, **common)
     assert written is not None
@@ -356,10 +382,11 @@ def _with_resolution(image: Image, page: Any, imagej: dict[str, Any]) -> Image:
     if not imagej and page.tags.get("ResolutionUnit") is not None and int(page.tags["ResolutionUnit"].value) == 3:
         unit = "cm"  # inches are what programs write that do not know the pixel size
     y, x = per_pixel("YResolution"), per_pixel("XResolution")
-    size = (y * UM[unit], x * UM[unit]) if unit in UM and y and x else None
-    spacing = imagej.get("spacing")
-    z = float(spacing) * UM[unit] if spacing and unit in UM else None
-    return replace(image, pixel_size_um=size, z_step_um=z, metadata={k: imagej[k] for k in _IMAGEJ_KEPT if k in imagej})
+    um, spacing = UM.get(unit), imagej.get("spacing")
+    voxel = Voxel(
+        float(spacing) * um if spacing and um else None, *((y * um, x * um) if y and x and um else (None, None))
+    )
+    return replace(image, voxel=voxel, metadata={k: imagej[k] for k in _IMAGEJ_KEPT if k in imagej})
 
 
 def _with_ome(image: Image, xml: str) -> Image:
@@ -385,7 +412,8 @@ def _with_ome(image: Image, xml: str) -> Image:
     for key in ("TimeIncrement", "TimeIncrementUnit"):
         if key in pixels:
             metadata[key] = pixels[key]
-    return replace(image, pixel_size_um=(y, x) if y and x else None, z_step_um=um("Z"), metadata=metadata)
+    voxel = Voxel(um("Z"), *((y, x) if y and x else (None, None)))
+    return replace(image, voxel=voxel, metadata=metadata)
 
 
 def _checked_axes(axes: str, shape: tuple[int, ...], path: Path) -> str:

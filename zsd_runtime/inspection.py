@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zsd_runtime.cli import command_line, told
+from zsd_runtime.cli import command_line, reporting
 from zsd_runtime.engines.select import CANDIDATES, open_engine, run_smallest
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.normalize import Linear, ScaleRange
@@ -31,7 +31,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a package is: what it was trained on, what goes in and comes out, and what runs it here."""
-    with told():
+    with reporting():
         model = read_package(package)
         sections = describe(model)
         tried = engines(model)
@@ -62,7 +62,7 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
             "noisy": f"{axes}, one channel, {model.input_dtype}" + " camera counts" * (model.input_dtype == "uint16"),
             "pixel size": _pixel_size(facts, (1,) * len(axes), axes),
             "normalisation": facts.get("intensities") or _normalisation(model),
-            "sizes": f"any; tiles are multiples of {size_text(model.step)}",
+            "sizes": f"any; tiles are multiples of {size_text(model.size_multiple)}",
             "edges": "continued by reflection"
             if model.zero_margin is None
             else f"a margin of {size_text(model.zero_margin)} pixels of zeros, cropped again",
@@ -120,7 +120,7 @@ def _pixel_size(facts: dict[str, Any], scale: tuple[int, ...], axes: str) -> str
 def _normalisation(model: ModelDescription) -> str:
     line = model.preprocessing
     if isinstance(line, Linear):
-        return f"{line.gain:.6g} · counts {line.offset:+.6g}, the same for every image"
+        return f"{line.slope:.6g} · counts {line.intercept:+.6g}, the same for every image"
     if isinstance(line, ScaleRange):
         return f"each image from its percentile {line.low:g} (0) to {line.high:g} (1)"
     return "each image to mean 0 and variance 1"

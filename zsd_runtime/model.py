@@ -157,7 +157,7 @@ class Model:
     def plan(self, shape: Sequence[int], tile: Sequence[int], grid: Sequence[int] | None = None) -> Plan:
         """Tiles for an image of `shape`; see `zsd_runtime.tiling.plan`."""
         d = self.description
-        return plan(shape, tile, d.halo, d.step, self.overlap, grid, d.zero_margin)
+        return plan(shape, tile, d.halo, d.size_multiple, self.overlap, grid, d.zero_margin)
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for an image, or a stack, of `shape`.
@@ -241,15 +241,15 @@ class Model:
         shared = 4 * outputs * self.overlap[0] * prod(shape[1:])
         buffers = 4 * (IN_FLIGHT + (IN_FLIGHT + 1) * outputs)
         pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
-        tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap, grid, d.zero_margin)
+        tile = choose_tile(shape, d.halo, d.size_multiple, pixels, self.overlap, grid, d.zero_margin)
         if prod(tile) > pixels:  # not even one chunk and its halo: rather write chunks several times
-            tile = choose_tile(shape, d.halo, d.step, pixels, self.overlap, edge=d.zero_margin)
+            tile = choose_tile(shape, d.halo, d.size_multiple, pixels, self.overlap, edge=d.zero_margin)
         return tile
 
     def _smaller(self, planned: Plan, error: OutOfMemory) -> tuple[int, ...]:
         """Half of the tile's longest axis, as far as its halo lets."""
         d = self.description
-        smallest = [2 * round_up(h, s) + s for h, s in zip(d.halo, d.step, strict=True)]
+        smallest = [2 * round_up(h, s) + s for h, s in zip(d.halo, d.size_multiple, strict=True)]
         room = [t - s for t, s in zip(planned.tile, smallest, strict=True)]
         if max(room) <= 0:
             size = size_text(planned.tile)

@@ -21,10 +21,10 @@ BINS = 20  # bits of a float32 that its histogram tells apart: sign, exponent an
 
 @dataclass(frozen=True)
 class Linear:
-    """``gain · x + offset``: BioImage.IO's scale_linear. Fixed at training, so a live stream does not flicker."""
+    """``slope · x + intercept``: BioImage.IO's scale_linear. Fixed at training, so a live stream does not flicker."""
 
-    gain: float = 1.0
-    offset: float = 0.0
+    slope: float = 1.0
+    intercept: float = 0.0
 
     def __call__(self, x: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Apply to an array of any real dtype and shape; float32, into `out` if given."""
@@ -32,16 +32,16 @@ class Linear:
         if self == Linear():
             np.copyto(out, x, casting="unsafe")
         elif x.dtype.itemsize <= 2 or x.dtype == np.float32:
-            np.multiply(x, np.float32(self.gain), out=out, casting="unsafe")
-            if self.offset:
-                out += np.float32(self.offset)
+            np.multiply(x, np.float32(self.slope), out=out, casting="unsafe")
+            if self.intercept:
+                out += np.float32(self.intercept)
         else:  # counts of 32 bit and more lose their last digits in float32 unless the offset goes first
-            np.copyto(out, x.astype(np.float64) * self.gain + self.offset, casting="unsafe")
+            np.copyto(out, x.astype(np.float64) * self.slope + self.intercept, casting="unsafe")
         return out
 
     def then(self, other: "Linear") -> "Linear":
         """This one, followed by `other`."""
-        return Linear(self.gain * other.gain, self.offset * other.gain + other.offset)
+        return Linear(self.slope * other.slope, self.intercept * other.slope + other.intercept)
 
     def fit(self, blocks: Iterable[NDArray[Any]]) -> "Linear":  # noqa: ARG002
         """Itself: it does not depend on the image, which is not read."""
@@ -59,8 +59,8 @@ class ScaleRange:
     def fit(self, blocks: Iterable[NDArray[Any]]) -> Linear:
         """The line for one image, read once, block by block; the blocks together are each pixel once."""
         low, high = percentiles(blocks, (self.low, self.high))
-        gain = 1 / (high - low + self.eps)
-        return Linear(gain, -low * gain)
+        slope = 1 / (high - low + self.eps)
+        return Linear(slope, -low * slope)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class ZeroMeanUnitVariance:
             squares += float(values.var()) * values.size + difference**2 * count * values.size / (count + values.size)
             count += values.size
             mean += difference * values.size / count
-        gain = 1 / (np.sqrt(squares / count) + self.eps)
-        return Linear(float(gain), float(-mean * gain))
+        slope = 1 / (np.sqrt(squares / count) + self.eps)
+        return Linear(float(slope), float(-mean * slope))
 
 
 class Normalisation(Protocol):

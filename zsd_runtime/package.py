@@ -40,7 +40,7 @@ class Output:
 class ModelDescription:
     """What a package says of its model; lengths are input pixels, one an axis of `axes`.
 
-    axes : spatial axes, "yx" or "zyx" · step : sizes are multiples of it · halo : pixels at a tile's rim that its
+    axes : spatial axes, "yx" or "zyx" · size_multiple : sizes are multiples of it · halo : pixels at a tile's rim that its
     border spoils · pixel_size_um : of the images it was trained on, if known · precision : of its arithmetic ·
     bytes_per_voxel : of memory that a prediction takes for each voxel of a tile, measured at export · weights : the
     ONNX file's bytes · input_dtype : of the graph · zero_margin : pixels of zeros, after normalisation, around
@@ -49,7 +49,7 @@ class ModelDescription:
 
     name: str
     axes: str
-    step: tuple[int, ...]
+    size_multiple: tuple[int, ...]
     halo: tuple[int, ...]
     preprocessing: Normalisation
     outputs: tuple[Output, ...]
@@ -158,7 +158,7 @@ def _input_05(tensor: Rdf) -> dict[str, Any]:
     sizes = [axis["size"] for axis in spatial]
     return {
         "axes": axes,
-        "step": tuple(int(size["step"]) if isinstance(size, dict) else 1 for size in sizes),
+        "size_multiple": tuple(int(size["step"]) if isinstance(size, dict) else 1 for size in sizes),
         "input_dtype": _text((tensor.get("data") or {}).get("type", "float32")),
         "preprocessing": from_description(tensor.get("preprocessing") or [], "the input"),
     }
@@ -171,7 +171,7 @@ def _input_04(tensor: Rdf) -> dict[str, Any]:
     step = shape["step"] if isinstance(shape, dict) else [1] * len(letters)
     return {
         "axes": letters[2:],
-        "step": tuple(max(1, int(n)) for n in _lengths(step, letters)),
+        "size_multiple": tuple(max(1, int(n)) for n in _lengths(step, letters)),
         "input_dtype": _text(tensor.get("data_type", "float32")),
         "preprocessing": from_description(tensor.get("preprocessing") or [], "the input"),
     }

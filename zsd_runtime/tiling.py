@@ -10,7 +10,7 @@ One axis, three tiles (all lengths in input pixels)::
                                   |ovl|========1========\\
       finished by    |-- tile 0 --|----- tile 1 -----|-------- tile 2 ----------|
 
-Tiles of one plan have one shape, so that static engines serve, and start on multiples of `step`, the network's pooling
+Tiles of one plan have one shape, so that static engines serve, and start on multiples of `size_multiple`, the network's pooling
 grid. Tile k finishes the pixels from k · stride to (k + 1) · stride; the next `overlap` pixels it shares with its
 neighbour. The stride can be made a multiple of `grid`: what is finished is then whole chunks of a Zarr array.
 
@@ -164,7 +164,7 @@ def plan(
     image_shape: Sequence[int],
     tile: Sequence[int],
     halo: Sequence[int],
-    step: Sequence[int],
+    size_multiple: Sequence[int],
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
     edge: Sequence[int] | None = None,
@@ -173,11 +173,11 @@ def plan(
 
     Parameters
     ----------
-    image_shape, tile, halo, step, overlap, grid : sequence of int
-        One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `step`; a tile larger than
+    image_shape, tile, halo, size_multiple, overlap, grid : sequence of int
+        One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `size_multiple`; a tile larger than
         the image is cut down to it. `overlap` (half of a halo, at most 32, unless given) is shortened where tiles have
         no room for it. The stride is a multiple of `grid` where tiles are long enough. `edge` is by how much the image
-        is continued at both ends of an axis, rounded up to `step` and at most a halo; `EDGE` unless given.
+        is continued at both ends of an axis, rounded up to `size_multiple` and at most a halo; `EDGE` unless given.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def plan(
     """
     axes = [
         _plan_axis(n, length, *numbers)
-        for n, length, numbers in zip(image_shape, tile, _axes(halo, step, overlap, grid, edge), strict=True)
+        for n, length, numbers in zip(image_shape, tile, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
     ]
     lengths, lines, overlaps = zip(*axes, strict=True)
     return Plan(lines, lengths, tuple(image_shape), overlaps)
@@ -195,7 +195,7 @@ def plan(
 def choose_tile(
     image_shape: Sequence[int],
     halo: Sequence[int],
-    step: Sequence[int],
+    size_multiple: Sequence[int],
     pixels: float,
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
@@ -204,9 +204,11 @@ def choose_tile(
     """The tile of at most `pixels` pixels, and LONGEST_SIDE a side, with which the fewest go through the network.
 
     As few equal parts along each axis as that allows, cutting first where tiles are longest; at the least, one core
-    of a step. Arguments as for `plan`.
+    of a size_multiple. Arguments as for `plan`.
     """
-    axes = [(n, *numbers) for n, numbers in zip(image_shape, _axes(halo, step, overlap, grid, edge), strict=True)]
+    axes = [
+        (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
+    ]
     counts = [1] * len(axes)
     lengths = [_length(1, *axis) for axis in axes]
     while True:
@@ -235,43 +237,45 @@ def round_up(value: int, multiple: int) -> int:
 
 def _axes(
     halo: Sequence[int],
-    step: Sequence[int],
+    size_multiple: Sequence[int],
     overlap: Sequence[int] | None,
     grid: Sequence[int] | None,
     edge: Sequence[int] | None,
 ) -> Iterator[tuple[int, int, int, int, int]]:
-    """(halo, step, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
+    """(halo, size_multiple, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
     overlap = [min(h // 2, LONGEST_OVERLAP) for h in halo] if overlap is None else overlap
-    halo = [round_up(h, s) for h, s in zip(halo, step, strict=True)]
-    edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), step, halo, strict=True)]
-    return zip(halo, step, overlap, grid or [1] * len(step), edge, strict=True)
+    halo = [round_up(h, s) for h, s in zip(halo, size_multiple, strict=True)]
+    edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), size_multiple, halo, strict=True)]
+    return zip(halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
 
 
-def _length(count: int, n: int, halo: int, step: int, overlap: int, grid: int, edge: int) -> int:
+def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int) -> int:
     """Of tiles of which `count` cover an axis."""
     if count == 1:
-        return round_up(n + edge, step) + edge
-    stride = round_up(-(-n // count), lcm(step, grid))
-    return min(round_up(stride + overlap, step) + 2 * halo, round_up(n + edge, step) + edge)
+        return round_up(n + edge, size_multiple) + edge
+    stride = round_up(-(-n // count), lcm(size_multiple, grid))
+    return min(round_up(stride + overlap, size_multiple) + 2 * halo, round_up(n + edge, size_multiple) + edge)
 
 
 def _plan_axis(
-    n: int, tile: int, halo: int, step: int, overlap: int, grid: int, edge: int
+    n: int, tile: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int
 ) -> tuple[int, tuple[Span, ...], int]:
     """Length of the tiles, the tiles, and what neighbours share."""
-    asked, tile = tile, round_up(tile, step)
-    end = round_up(n + edge, step)
+    asked, tile = tile, round_up(tile, size_multiple)
+    end = round_up(n + edge, size_multiple)
     if tile >= end + edge:
         return end + edge, (Span(-edge, 0, n, n),), 0
     core = tile - 2 * halo
     if core <= 0:
         raise InputError(
             f"a tile of {asked} pixels is not larger than twice the halo of {halo}: give one of at least "
-            f"{2 * halo + step}"
+            f"{2 * halo + size_multiple}"
         )
     overlap = min(overlap, core // 2)
     room = core - overlap
-    stride = room // lcm(step, grid) * lcm(step, grid) or max(step, room // step * step)
+    stride = room // lcm(size_multiple, grid) * lcm(size_multiple, grid) or max(
+        size_multiple, room // size_multiple * size_multiple
+    )
     overlap = min(overlap, core - stride, stride)  # no pixel is shared by three
     last = -(-(end - tile + halo) // stride)  # the first whose core, pulled back into the image, reaches its end
     spans = tuple(

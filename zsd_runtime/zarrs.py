@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import UM, Image
+from zsd_runtime.images import UM, Image, Voxel
 
 CACHE = 256 << 20  # bytes of decoded chunks: the neighbouring tiles of a row read the same ones
 CHUNK = {"Z": 8, "Y": 256, "X": 256}  # voxels on the raw grid; a finer output has as many times larger chunks
@@ -92,8 +92,7 @@ def open_zarr(path: Path, axes: str | None) -> Image:
     return Image(
         Chunked(array),
         axes or "".join(named),
-        (size["Y"], size["X"]) if {"Y", "X"} <= set(size) else None,
-        size.get("Z"),
+        Voxel(size.get("Z"), *((size["Y"], size["X"]) if {"Y", "X"} <= set(size) else (None, None))),
         metadata={"Name": str(image["name"])} if image.get("name") else {},
     )
 
@@ -109,19 +108,17 @@ def create_zarr(path: Path, image: Image, scale: tuple[int, ...]) -> zarr.Array[
     finer = (1,) * (len(image.axes) - len(scale)) + tuple(scale)
     chunks = tuple(min(CHUNK.get(a, 1) * k, n) for a, k, n in zip(image.axes, finer, image.data.shape, strict=True))
     group = zarr.open_group(path, mode="w", zarr_format=3)
-    y, x = image.pixel_size_um or (None, None)
-    size = {"Z": image.z_step_um, "Y": y, "X": x}
     group.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [
             {
                 "name": image.metadata.get("Name", path.stem),
-                "axes": [_axis(a, bool(size.get(a))) for a in image.axes],
+                "axes": [_axis(a, bool(image.voxel[a])) for a in image.axes],
                 "datasets": [
                     {
                         "path": "0",
                         "coordinateTransformations": [
-                            {"type": "scale", "scale": [float(size.get(a) or 1.0) for a in image.axes]}
+                            {"type": "scale", "scale": [float(image.voxel[a] or 1.0) for a in image.axes]}
                         ],
                     }
                 ],

@@ -9,6 +9,13 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from zsd_runtime.errors import InputError
 
+RENAMED = {"upsample": "grid_factor"}  # keys of older files
+
+
+def _renamed(values: Any) -> Any:
+    """Keys by their names of today."""
+    return {RENAMED.get(k, k): v for k, v in values.items()} if isinstance(values, dict) else values
+
 
 class NetworkConfig(BaseModel):
     """The shape of a dual-stage U-Net, in 2D and 3D, stored with its weights."""
@@ -20,10 +27,12 @@ class NetworkConfig(BaseModel):
     depth: int = Field(3, ge=1, le=6, description="number of 2 x 2 poolings, in Y and X")
     convs: int = Field(2, ge=2, description="convolutions a level")
     head: int = Field(32, ge=1, description="channels of the convolutions on the fine grid")
-    upsample: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
+    grid_factor: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
+
+    _rename = model_validator(mode="before")(lambda values: _renamed(values))
 
     @property
-    def step(self) -> int:
+    def size_multiple(self) -> int:
         """Patches are multiples of it in Y and X."""
         return 2**self.depth
 
@@ -42,10 +51,12 @@ class RCANConfig(BaseModel):
         (5, 17, 17),
         description="slices, rows, columns whose mean is the attention's; as published: global, a whole tile",
     )
-    upsample: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
+    grid_factor: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
+
+    _rename = model_validator(mode="before")(lambda values: _renamed(values))
 
     @property
-    def step(self) -> int:
+    def size_multiple(self) -> int:
         """Patches are multiples of it in Y and X."""
         return 1
 
@@ -156,8 +167,8 @@ class TrainConfig(BaseModel):
         known = [v is not None for v in (self.offset, self.gain, self.read_noise)]
         if any(known[1:]) and not all(known):
             raise ValueError("offset, gain and read_noise describe the camera together: give all three, or none")
-        if self.patch % self.network.step:
-            raise ValueError(f"patch {self.patch} must be a multiple of {self.network.step} (2 ** depth)")
+        if self.patch % self.network.size_multiple:
+            raise ValueError(f"patch {self.patch} must be a multiple of {self.network.size_multiple} (2 ** depth)")
         return self
 
 

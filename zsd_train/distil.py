@@ -69,14 +69,14 @@ def check_teacher(teacher: Run, config: TrainConfig) -> None:
     if config.scheme == "odd-even":
         raise InputError("scheme odd-even is for learning without a teacher: leave it out")
     theirs, ours = teacher.config.network, config.network
-    if ours.upsample != theirs.upsample:
+    if ours.grid_factor != theirs.grid_factor:
         raise InputError(
-            f"network.upsample = {ours.upsample}, and {teacher.folder} was trained with {theirs.upsample}: outputs are "
-            f"compared pixel by pixel, so set it to {theirs.upsample}"
+            f"network.grid_factor = {ours.grid_factor}, and {teacher.folder} was trained with {theirs.grid_factor}: outputs are "
+            f"compared pixel by pixel, so set it to {theirs.grid_factor}"
         )
-    if config.patch % theirs.step:
+    if config.patch % theirs.size_multiple:
         raise InputError(
-            f"patch {config.patch} must be a multiple of {theirs.step}, for the network of {teacher.folder}"
+            f"patch {config.patch} must be a multiple of {theirs.size_multiple}, for the network of {teacher.folder}"
         )
 
 

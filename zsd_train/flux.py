@@ -36,7 +36,7 @@ def keep_flux(
     list of float
         The light that the denoised and the deconvolved image lacked, counts a pixel.
     """
-    windows = list(_windows(frames, network.step))
+    windows = list(_windows(frames, network.size_multiple))
     lacked = []
     for _ in range(PASSES):
         missing, slopes = _means(with_weights(network, weights), windows, network, offset, scale)
@@ -56,7 +56,7 @@ def _means(
     """For each output what its mean lacks, and the slope of the last activation: by how much it follows its bias."""
     sums, pixels = np.zeros((2, 2)), 0
     for size, places in _together(windows):
-        noisy = np.stack([_with_border(frame, start, size, network.step) for frame, start in places])
+        noisy = np.stack([_with_border(frame, start, size, network.size_multiple) for frame, start in places])
         scaled = torch.tensor((noisy[:, None] - offset) / scale, dtype=torch.float32)
         light = float(_inside(scaled, size, (1,) * len(size)).mean())
         restored = restore(scaled.to(next(network.parameters()).device))

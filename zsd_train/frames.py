@@ -1,6 +1,5 @@
 """Images to draw patches from, planes or volumes, in memory or mapped from files: what is bright, what is held out."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -65,21 +64,6 @@ class Frame:
     def _lines(self, start: Shape, shape: Shape) -> list[NDArray[np.int64]]:
         lengths = zip(start, shape, self.image.shape, strict=True)
         return [reflected(np.arange(first, first + length), n) for first, length, n in lengths]
-
-
-def planes(images: list[NDArray[np.generic]], most: int = 16) -> list[NDArray[np.float64]]:
-    """Planes (Y, X) that stand for images: themselves, or of a volume at most `most`, the brightest among them."""
-    return [plane for image in images for plane in _planes(image, most)]
-
-
-def _planes(image: NDArray[np.generic], most: int) -> Iterator[NDArray[np.float64]]:
-    if image.ndim == 2:
-        yield np.asarray(image, np.float64)
-        return
-    spread = np.linspace(0, len(image) - 1, min(len(image), most)).round().astype(int).tolist()
-    brightest = max(range(len(image)), key=lambda z: float(image[z, ::4, ::4].mean()))
-    for z in sorted({*spread, brightest}):
-        yield np.asarray(image[z], np.float64)
 
 
 def block_means(image: NDArray[np.generic], block: Shape) -> NDArray[np.float64]:

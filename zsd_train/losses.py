@@ -75,14 +75,14 @@ class WienerFilter:
         ([z,] y, x) on the deconvolved grid, sum 1.
     size : tuple of int
         Raw pixels of a residual.
-    upsample : int
+    grid_factor : int
     weakest : float
         ε.
     """
 
-    def __init__(self, psf: Tensor, size: tuple[int, ...], upsample: int, weakest: float) -> None:
+    def __init__(self, psf: Tensor, size: tuple[int, ...], grid_factor: int, weakest: float) -> None:
         # On the raw grid; where the PSF is larger than the residual, folded, as its frequencies ask for.
-        fine = [upsample if i >= len(size) - 2 else 1 for i in range(len(size))]
+        fine = [grid_factor if i >= len(size) - 2 else 1 for i in range(len(size))]
         places = [(torch.arange(n, device=psf.device) // k) % m for n, k, m in zip(psf.shape, fine, size, strict=True)]
         index = torch.meshgrid(*places, indexing="ij")
         binned = psf.new_zeros(size).index_put_(index, psf, accumulate=True)
@@ -110,15 +110,15 @@ class Reblur:
         ([z,] y, x) on the deconvolved grid, odd-sized, sum 1.
     size, margin : tuple of int
         Raw pixels of a patch with its margin, and of the margin, which is cropped.
-    upsample, symmetries : int
+    grid_factor, symmetries : int
         Patches are turned by the first so many of `dihedral`.
     """
 
     def __init__(
-        self, psf: Tensor, size: tuple[int, ...], margin: tuple[int, ...], upsample: int, symmetries: int = 8
+        self, psf: Tensor, size: tuple[int, ...], margin: tuple[int, ...], grid_factor: int, symmetries: int = 8
     ) -> None:
-        self.margin, self.upsample = margin, upsample
-        fine = [upsample if i >= len(size) - 2 else 1 for i in range(len(size))]
+        self.margin, self.grid_factor = margin, grid_factor
+        fine = [grid_factor if i >= len(size) - 2 else 1 for i in range(len(size))]
         missing = [max(0, n // 2 - k * m) for n, k, m in zip(psf.shape, fine, margin, strict=True)]
         self.padding = [n for m in reversed(missing) for n in (m, m)]
         self.outside = tuple(missing)
@@ -132,7 +132,7 @@ class Reblur:
         image = self._blurred(deconvolved, self.otfs[orientation])
         if self.share is not None:
             image = image / self.share[orientation]
-        return crop(downsample(image, self.upsample), self.margin)
+        return crop(downsample(image, self.grid_factor), self.margin)
 
     def _blurred(self, image: Tensor, otfs: OTF) -> Tensor:
         return crop(blur(torch.nn.functional.pad(image, self.padding), otfs), self.outside)

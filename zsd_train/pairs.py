@@ -22,10 +22,10 @@ import scipy.ndimage as ndi
 import torch
 from torch import Tensor
 
+from zsd_optics.noise import NoiseModel
 from zsd_train.frames import TILES, Frame, Shape
 from zsd_train.losses import crop, dihedral
 from zsd_train.networks.dual_stage import Restored
-from zsd_train.noise import NoiseModel
 
 
 @dataclass(frozen=True)

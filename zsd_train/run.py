@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_runtime.images import Image, write_image
+from zsd_runtime.images import Image, Voxel, write_image
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.networks.dual_stage import DualStage, build
 
@@ -84,8 +84,8 @@ def load_run(folder: str | Path) -> Run:
 
 def write_array(path: Path, array: NDArray[np.float64], pixel_size_um: float | None, z_step_um: float | None) -> None:
     """Write ([Z,] Y, X) as a float32 TIFF with its pixel sizes."""
-    size = (pixel_size_um, pixel_size_um) if pixel_size_um else None
-    write_image(path, Image(array.astype(np.float32), "ZYX"[-array.ndim :], size, z_step_um))
+    voxel = Voxel.square(pixel_size_um, z_step_um)
+    write_image(path, Image(array.astype(np.float32), "ZYX"[-array.ndim :], voxel))
 
 
 def sha256(arrays: Sequence[NDArray[Any]]) -> str:

@@ -20,20 +20,20 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zsd_optics.noise import NoiseModel, correlated_noise, estimate_noise, known_noise, planes
+from zsd_optics.pictures import enlarged, middle, montage
+from zsd_optics.psf import with_slices
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import cannot_write, written_whole
 from zsd_runtime.tiling import EDGE, round_up
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.distil import Taught, check_teacher, student
 from zsd_train.flux import keep_flux
-from zsd_train.frames import Frame, Shape, planes
+from zsd_train.frames import Frame, Shape
 from zsd_train.losses import Reblur, WienerFilter, crop, data_term, hessian, total_variation
 from zsd_train.networks.dual_stage import Restored, build
 from zsd_train.networks.unet import upsampled
-from zsd_train.noise import NoiseModel, correlated_noise, estimate_noise, known_noise
 from zsd_train.pairs import Pairs, Sampler
-from zsd_train.pictures import enlarged, middle, montage
-from zsd_train.psf import with_slices
 from zsd_train.run import Run, config_to_resume, load_run, sha256, write_array, write_config
 from zsd_train.state import Log, State, with_weights
 
@@ -96,7 +96,7 @@ def train(
         (Y, X), or volumes (Z, Y, X), also memory-mapped: camera counts, any real dtype, all of one kind of sample and
         one camera setting.
     psf : ndarray
-        ([Z,] Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_train.psf`.
+        ([Z,] Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_optics.psf`.
     config : TrainConfig
     out : path
         The run folder; must be new unless `resume`.
@@ -142,7 +142,9 @@ def train(
         config = config.model_copy(update={"scheme": _scheme(noise, config)})
     odd_even = config.scheme == "odd-even"
     patch, seen_psf = _patch(config, images, odd_even), with_slices(psf, 2) if odd_even else psf
-    margin = _margin(seen_psf, config, max(config.network.step, teacher.config.network.step if teacher else 1))
+    margin = _margin(
+        seen_psf, config, max(config.network.size_multiple, teacher.config.network.size_multiple if teacher else 1)
+    )
 
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
@@ -164,15 +166,15 @@ def train(
         sampler = Taught(drawn, fabric.setup(teacher.network.to(memory_format=LAYOUT[config.axes])))  # type: ignore[call-overload]
     held_out = sampler.held_out(config.seed, HELD_OUT[len(patch)])
     kernel = torch.tensor(seen_psf, dtype=torch.float32, device=device)
-    reblur = Reblur(kernel, sampler.size, margin, config.network.upsample)
+    reblur = Reblur(kernel, sampler.size, margin, config.network.grid_factor)
     sharpen = None
     if config.weakest and teacher is None:  # a teacher's answers are compared as they are, unblurred
-        sharpen = WienerFilter(kernel, patch, config.network.upsample, config.weakest)
+        sharpen = WienerFilter(kernel, patch, config.network.grid_factor, config.weakest)
     where = torch.Generator().manual_seed(config.seed)
     grain = torch.Generator(device).manual_seed(config.seed + 1)
     state = State(network, optimizer, where, grain)
 
-    sample = middle(images[0], SAMPLE[len(patch)], network.step).astype(np.float64)
+    sample = middle(images[0], SAMPLE[len(patch)], network.size_multiple).astype(np.float64)
     sizes = {"pixel_size_um": pixel_size_um, "z_step_um": z_step_um}
     measured = {
         "offset": offset, "scale": scale, "noise": asdict(noise), **hashes, "margin": list(margin),
@@ -184,7 +186,7 @@ def train(
             state.load(out)
         else:
             out.mkdir(parents=True, exist_ok=True)
-            fine = pixel_size_um / config.network.upsample if pixel_size_um else None
+            fine = pixel_size_um / config.network.grid_factor if pixel_size_um else None
             write_array(out / "psf.tif", psf, fine, z_step_um)
             write_array(out / "sample.tif", sample, pixel_size_um, z_step_um)
             write_config(out, config, measured)
@@ -307,7 +309,7 @@ def _compared(restored: Restored, pairs: Pairs, reblur: Reblur) -> tuple[Compare
     if pairs.taught is None:
         blurred = reblur(restored.deconvolved, pairs.orientation)
         return (denoised, pairs.target, pairs.weight), (blurred, pairs.target, pairs.weight)
-    k, taught = reblur.upsample, pairs.taught
+    k, taught = reblur.grid_factor, pairs.taught
     fine = (*reblur.margin[:-2], *(k * m for m in reblur.margin[-2:]))
     return (
         (denoised, crop(taught.denoised, reblur.margin), pairs.weight),
@@ -348,8 +350,8 @@ def _validate(state: State, held_out: Pairs | None, reblur: Reblur, config: Trai
 @torch.no_grad()
 def _write_preview(folder: Path, state: State, sample: NDArray[np.float64], offset: float, scale: float) -> None:
     """noisy | denoised | deconvolved of the middle of the sample, of volumes its middle slice, on the fine grid."""
-    k = state.network.upsample
-    view = middle(sample, PREVIEW[sample.ndim], state.network.step)
+    k = state.network.grid_factor
+    view = middle(sample, PREVIEW[sample.ndim], state.network.size_multiple)
     device = next(iter(state.best.values())).device
     batch = torch.tensor((view[None, None] - offset) / scale, dtype=torch.float32, device=device)
     restored = (t[0, 0].float().cpu().numpy() for t in with_weights(state.network, state.best)(batch))
@@ -400,7 +402,7 @@ def _for_images(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np
     ):
         raise InputError(
             f"the PSF (shape {psf.shape}, sum {psf.sum():.3g}) must be square in Y and X, odd-sized and sum to 1: "
-            "use zsd_train.psf.prepare_psf"
+            "use zsd_optics.psf.prepare_psf"
         )
     config = config.for_axes(axes)  # type: ignore[arg-type]
     for image in images:
@@ -419,7 +421,7 @@ def _for_images(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np
             raise InputError("an image contains NaN or infinity: repair it or leave it out")
         if image.min() == image.max():
             raise InputError(f"an image is constant ({image.flat[0]:g}): there is nothing to learn from it")
-        fine = [n * config.network.upsample for n in image.shape[-2:]]
+        fine = [n * config.network.grid_factor for n in image.shape[-2:]]
         if min(fine) < psf.shape[-1] or (image.ndim == 3 and len(image) < psf.shape[0] // 2 + 1):
             raise InputError(
                 f"the PSF ({size_text(psf.shape)}, fine pixels) is larger than the image ({size}): crop the PSF"
@@ -449,7 +451,7 @@ def _patch(config: TrainConfig, images: list[NDArray[Any]], odd_even: bool) -> S
 
 def _margin(psf: NDArray[np.float64], config: TrainConfig, step: int) -> Shape:
     """Raw pixels around a patch: what the PSF reaches, rounded so that the whole is on the pooling grid of `step`."""
-    radius = math.ceil(psf.shape[-1] // 2 / config.network.upsample)
+    radius = math.ceil(psf.shape[-1] // 2 / config.network.grid_factor)
     grid = max(1, step // 2)
     if psf.ndim == 2:
         return (round_up(radius, grid),) * 2

@@ -138,8 +138,8 @@ def everything(folder: Path) -> dict[str, Any]:
         trained(folder, name)
         results["weights"][name] = weights(folder / name)
     done = zsd(
-        folder, "compress", "2d-poisson", "student", "--config", "student.toml", "--image", "plane.tif", "--steps", "30",
-        "--device", "cpu",
+        folder, "compress", "2d-poisson", "student", "--config", "student.toml", "--image", "plane.tif",
+        "--steps", "30", "--device", "cpu",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results["weights"]["distilled"] = weights(folder / "student")

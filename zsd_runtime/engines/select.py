@@ -86,7 +86,7 @@ def open_engine(
 def run_smallest(engine: Engine, description: ModelDescription) -> None:
     """Run the smallest tile that there is; closes the engine where that fails."""
     axes = len(description.axes)
-    shape = (1, 1, *plan((1,) * axes, (1,) * axes, (0,) * axes, description.step).tile)
+    shape = (1, 1, *plan((1,) * axes, (1,) * axes, (0,) * axes, description.size_multiple).tile)
     try:
         run_once(engine, np.zeros(shape), [output.scale for output in description.outputs])
     except BaseException:

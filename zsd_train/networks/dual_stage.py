@@ -31,9 +31,9 @@ class DualStage(nn.Module):
     denoised_head, deconvolved_head : sequence of int
         Channels from a stage's features to the last convolution before its image.
     axes : {"yx", "zyx"}
-    step : tuple of int
+    size_multiple : tuple of int
         Sizes must be multiples of it, axis by axis.
-    upsample : int
+    grid_factor : int
         The fine grid's factor in Y and X, 1 or 2; there are never more slices.
     slope, head_slope : float
         Of the activations behind the two images, and inside the heads; 0 is ReLU.
@@ -52,15 +52,15 @@ class DualStage(nn.Module):
         deconvolved_head: Sequence[int],
         *,
         axes: str,
-        step: tuple[int, ...],
-        upsample: int,
+        size_multiple: tuple[int, ...],
+        grid_factor: int,
         slope: float,
         head_slope: float = 0.0,
         clipped: bool = False,
         halo: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
-        self.axes, self.step, self.upsample, self.halo = axes, step, upsample, halo
+        self.axes, self.size_multiple, self.grid_factor, self.halo = axes, size_multiple, grid_factor, halo
         self.denoise = stage()
         self.denoised_head = ConvBlock(*denoised_head, axes=axes, slope=head_slope)
         self.to_denoised = CONV[axes](denoised_head[-1], 1, 3, padding=1)
@@ -81,7 +81,7 @@ class DualStage(nn.Module):
     @property
     def scales(self) -> list[tuple[int, ...]]:
         """How much finer than the input each output is, axis by axis."""
-        return [(1,) * len(self.axes), _yx(self.upsample, self.axes)]
+        return [(1,) * len(self.axes), _yx(self.grid_factor, self.axes)]
 
     def denoised(self, x: Tensor) -> Tensor:
         """The first stage alone."""
@@ -90,8 +90,8 @@ class DualStage(nn.Module):
     def forward(self, x: Tensor) -> Restored:  # noqa: D102
         denoised = self.denoised(x)
         features = self.deconvolve(self.between(denoised))
-        if self.upsample > 1:
-            features = upsampled(features, self.upsample)
+        if self.grid_factor > 1:
+            features = upsampled(features, self.grid_factor)
         return Restored(denoised, self.last(self.to_deconvolved(self.head(features))))
 
 
@@ -104,7 +104,7 @@ class DualStageUNet(DualStage):
         Of each U-Net.
     head : int
         Channels of the two convolutions before the deconvolved image.
-    upsample, axes, slope
+    grid_factor, axes, slope
         As of `DualStage`.
     """
 
@@ -116,7 +116,7 @@ class DualStageUNet(DualStage):
         depth: int,
         convs: int,
         head: int,
-        upsample: int = 2,
+        grid_factor: int = 2,
         *,
         axes: str = "yx",
         slope: float = LEAKY,
@@ -124,7 +124,7 @@ class DualStageUNet(DualStage):
         features = width // 2
         super().__init__(
             lambda: UNet(width, depth, convs, axes), [features], [features, head, head],
-            axes=axes, step=_yx(2**depth, axes), upsample=upsample, slope=slope,
+            axes=axes, size_multiple=_yx(2**depth, axes), grid_factor=grid_factor, slope=slope,
         )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ class DualStageRCAN(DualStage):
         Channels of the convolution before each image.
     window : (int, int, int) or None
         Slices, rows and columns that channel attention looks at, odd; None is the mean over the whole tile.
-    upsample, clipped
+    grid_factor, clipped
         As of `DualStage`.
     """
 
@@ -153,7 +153,7 @@ class DualStageRCAN(DualStage):
         width: int = 64,
         blocks: int = 4,
         head: int = 64,
-        upsample: int = 2,
+        grid_factor: int = 2,
         *,
         squeezed: int = 4,
         window: Window | None = (5, 17, 17),
@@ -162,7 +162,7 @@ class DualStageRCAN(DualStage):
         convolutions = 2 * (1 + 2 * blocks + 2)  # in a row; each sees one voxel further
         super().__init__(
             lambda: RCAN3D(width, blocks, squeezed, window), [width, head], [width, head],
-            axes="zyx", step=(1, 1, 1), upsample=upsample, slope=LEAKY, head_slope=LEAKY, clipped=clipped,
+            axes="zyx", size_multiple=(1, 1, 1), grid_factor=grid_factor, slope=LEAKY, head_slope=LEAKY, clipped=clipped,
             halo=None if window else (convolutions,) * 3,
         )  # fmt: skip
 

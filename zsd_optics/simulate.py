@@ -9,12 +9,12 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from zsd_optics.optics import Optics, widefield_psf
+from zsd_optics.pictures import binned
 from zsd_runtime.errors import InputError, size_text
-from zsd_train.optics import Optics, widefield_psf
-from zsd_train.pictures import binned
 
 Array = NDArray[np.float64]
-UPSAMPLE = 2  # the truth lives on a grid twice as fine as the camera's, in Y and X
+GRID_FACTOR = 2  # the truth lives on a grid twice as fine as the camera's, in Y and X
 PLANE_UM = 0.1  # structures of a volume are drawn on planes no further apart; the camera sees some of them in focus
 DEFOCUS_UM = 2.0  # light from further away is spread too thin to count
 PSF_RADIUS = 32  # fine pixels
@@ -95,7 +95,7 @@ def simulate(
         raise InputError(f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak")
     camera = camera or Camera()
     rng = np.random.default_rng(seed)
-    fine_um = pixel_size_um / UPSAMPLE
+    fine_um = pixel_size_um / GRID_FACTOR
     if len(shape) == 2:
         psf = optics = widefield_psf(na, wavelength_nm, fine_um, refractive_index, PSF_RADIUS)
         planes = 1
@@ -108,7 +108,7 @@ def simulate(
         )
     pad = [n // 2 + n % 2 for n in optics.shape]  # light from beyond the field reaches into it
     inside = tuple(slice(p, -p) for p in pad)
-    fine = (*(planes * n for n in shape[:-2]), *(UPSAMPLE * n for n in shape[-2:]))
+    fine = (*(planes * n for n in shape[:-2]), *(GRID_FACTOR * n for n in shape[-2:]))
     field = tuple(n + 2 * p for n, p in zip(fine, pad, strict=True))
     if len(shape) == 2:
         structure = _filaments(field, rng) + _vesicles(field, rng) + _diffuse(field, rng)
@@ -119,7 +119,7 @@ def simulate(
     if len(shape) == 3:
         blurred = blurred[planes // 2 :: planes]
         structure = structure.reshape(shape[0], planes, *fine[1:]).mean(axis=1)
-    raw = np.clip(binned(blurred, UPSAMPLE), 0, None)
+    raw = np.clip(binned(blurred, GRID_FACTOR), 0, None)
     electrons = raw * (photons / raw.max())
     truth = structure * (camera.gain * photons / raw.max())
     return Simulation(

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
+from zsd_optics.psf import centroid, fwhm_px, prepare_psf, resampled, without_background
 from zsd_runtime.errors import InputError, size_text
-from zsd_train.psf import centroid, fwhm_px, prepare_psf, resampled, without_background
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int_]  # voxels

@@ -12,8 +12,8 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from zsd_optics.optics import widefield_psf
 from zsd_runtime.errors import InputError
-from zsd_train.optics import widefield_psf
 
 __all__ = ["fwhm_px", "gaussian_psf", "prepare_psf", "widefield_psf"]
 

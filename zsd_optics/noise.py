@@ -10,6 +10,7 @@ Two things keep the line unbiased:
   ``E[residual²] = gain · E[signal] + constant`` exact for white noise.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -119,6 +120,21 @@ def estimate_noise(images: list[Array]) -> NoiseModel:
         gain, constant, floor, offset, gain_error, constant_error, offset_error, samples.message,
         _correlated_axes(few),
     )  # fmt: skip
+
+
+def planes(images: list[NDArray[np.generic]], most: int = 16) -> list[NDArray[np.float64]]:
+    """Planes (Y, X) that stand for images: themselves, or of a volume at most `most`, the brightest among them."""
+    return [plane for image in images for plane in _planes(image, most)]
+
+
+def _planes(image: NDArray[np.generic], most: int) -> Iterator[NDArray[np.float64]]:
+    if image.ndim == 2:
+        yield np.asarray(image, np.float64)
+        return
+    spread = np.linspace(0, len(image) - 1, min(len(image), most)).round().astype(int).tolist()
+    brightest = max(range(len(image)), key=lambda z: float(image[z, ::4, ::4].mean()))
+    for z in sorted({*spread, brightest}):
+        yield np.asarray(image[z], np.float64)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.fft import irfftn, next_fast_len, rfftn
 from skimage.metrics import structural_similarity
 
+from zsd_optics.pictures import binned, enlarged
 from zsd_runtime.errors import InputError, size_text
-from zsd_train.pictures import binned, enlarged
 
 Array = NDArray[Any]
 SIGMAS = np.arange(0.4, 4.05, 0.1)  # px, tried for the best Gaussian filter
@@ -81,8 +81,8 @@ def best_richardson_lucy(
 ) -> tuple[int, Scores]:
     """Richardson–Lucy (1972, 1974) onto the grid of `truth`, stopped where it scores best against it."""
     best, smallest, kept = 0, np.inf, np.zeros(truth.shape)
-    upsample = truth.shape[-1] // noisy.shape[-1]
-    for n, estimate in enumerate(richardson_lucy(noisy - offset, psf, upsample, iterations), 1):
+    grid_factor = truth.shape[-1] // noisy.shape[-1]
+    for n, estimate in enumerate(richardson_lucy(noisy - offset, psf, grid_factor, iterations), 1):
         mse = _fitted_mse(estimate, truth)
         if mse < smallest:
             best, smallest, kept = n, mse, estimate.copy()
@@ -91,13 +91,13 @@ def best_richardson_lucy(
     return best, evaluate(kept, truth)
 
 
-def richardson_lucy(signal: Array, psf: Array, upsample: int, iterations: int) -> Iterator[Array]:
+def richardson_lucy(signal: Array, psf: Array, grid_factor: int, iterations: int) -> Iterator[Array]:
     """Yield the estimate after each iteration, ([Z,] kY, kX); the forward model is that of eq. 6: blur, mean over k².
 
     `signal` ([Z,] Y, X) is above the offset, in counts; negatives are clipped. The image is continued by reflection.
     """
-    pad = [n // 2 + 1 for n in psf.shape[:-2]] + [-(-n // 2 // upsample) + 1 for n in psf.shape[-2:]]
-    fine = [upsample if axis >= signal.ndim - 2 else 1 for axis in range(signal.ndim)]
+    pad = [n // 2 + 1 for n in psf.shape[:-2]] + [-(-n // 2 // grid_factor) + 1 for n in psf.shape[-2:]]
+    fine = [grid_factor if axis >= signal.ndim - 2 else 1 for axis in range(signal.ndim)]
     # A little more where that makes the FFT quick.
     sizes = [next_fast_len(n + 2 * p, real=True) for n, p in zip(signal.shape, pad, strict=True)]
     after = [size - n - p for size, n, p in zip(sizes, signal.shape, pad, strict=True)]
@@ -112,10 +112,10 @@ def richardson_lucy(signal: Array, psf: Array, upsample: int, iterations: int) -
         return irfftn(rfftn(x, workers=-1) * spectrum, s=shape, workers=-1)  # type: ignore[no-any-return]
 
     def forward(x: Array) -> Array:
-        return binned(blurred(x, otf), upsample)
+        return binned(blurred(x, otf), grid_factor)
 
     def transpose(y: Array) -> Array:
-        return blurred(enlarged(y, upsample), otf.conj())
+        return blurred(enlarged(y, grid_factor), otf.conj())
 
     weight = np.maximum(transpose(np.ones_like(observed)), 1e-9)
     estimate = np.full(shape, max(observed.mean(), 1e-9), np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_runtime.cli import Quiet, command_line, progress_bar, told
+from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, as_dtype, check_array, create_image, open_image, read_box
@@ -61,7 +61,7 @@ def damp(
 
     Each plane by itself, a few at a time: memory does not grow with the volume. The mean of each plane is kept.
     """
-    with told(quiet):
+    with reporting(quiet):
         if stripes not in ("auto", *DIRECTIONS):
             raise InputError(f"--stripes {stripes} must be auto, {' or '.join(DIRECTIONS)}")
         if out.suffix.lower() not in (".tif", ".tiff", ".zarr"):

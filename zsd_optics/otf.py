@@ -11,8 +11,8 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
+from zsd_optics.psf import prepare_psf
 from zsd_runtime.errors import InputError, size_text
-from zsd_train.psf import prepare_psf
 
 HEADER_BYTES = 1024
 MODES = {2: ("float32", "f4"), 4: ("complex64", "c8")}

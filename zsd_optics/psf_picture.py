@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from zsd_optics.psf import fwhm_px, lines_through_peak, without_background
 from zsd_runtime.errors import InputError
-from zsd_train.psf import fwhm_px, lines_through_peak, without_background
 
 Array = NDArray[np.float64]
 SIDE, MARGIN, TOP = 320, 56, 88  # of a panel, between panels, above them; pixels of the picture

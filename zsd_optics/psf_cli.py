@@ -7,11 +7,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_runtime.cli import Quiet, command_line, numbers, told
+from zsd_optics.inputs import agreed
+from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
-from zsd_runtime.images import Image, read_image, write_image
-from zsd_train.cli import agreed
+from zsd_runtime.images import Image, Voxel, read_image, write_image
 
 app = command_line()
 verbs = typer.Typer(
@@ -42,8 +42,8 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """A PSF from theory, without aberrations."""
-    with told(quiet):
-        from zsd_train.optics import Optics, generate_psf
+    with reporting(quiet):
+        from zsd_optics.optics import Optics, generate_psf
 
         voxel = (pixel_size,) if z_step is None else (z_step, pixel_size)
         shape = numbers(size, "--size") or ((65, 65) if z_step is None else (61, 65, 65))
@@ -65,8 +65,8 @@ def from_otf(
     quiet: Quiet = False,
 ) -> None:
     """A PSF from a transfer function (radial, MRC)."""
-    with told(quiet):
-        from zsd_train.otf import psf_from_otf, read_otf
+    with reporting(quiet):
+        from zsd_optics.otf import psf_from_otf, read_otf
 
         psf, voxel = psf_from_otf(read_otf(otf), pixel_size, z_step, numbers(size, "--size"), name=str(otf))
         _write(out, psf, voxel)
@@ -85,9 +85,9 @@ def from_beads(
     quiet: Quiet = False,
 ) -> None:
     """A PSF measured from beads: found, aligned to a sub-pixel, averaged."""
-    with told(quiet):
-        from zsd_train.beads import average_beads, bead_note
-        from zsd_train.psf_picture import fwhm_nm
+    with reporting(quiet):
+        from zsd_optics.beads import average_beads, bead_note
+        from zsd_optics.psf_picture import fwhm_nm
 
         data, voxel = _read(stack, pixel_size, z_step)
         beads = average_beads(data, voxel, numbers(size, "--size"), name=str(stack))
@@ -106,10 +106,10 @@ def show(
     quiet: Quiet = False,
 ) -> None:
     """Draw XY and XZ, profiles, and the FWHM."""
-    with told(quiet):
+    with reporting(quiet):
         import imageio.v3 as iio
 
-        from zsd_train.psf_picture import fwhm_text, psf_picture
+        from zsd_optics.psf_picture import fwhm_text, psf_picture
 
         data, voxel = _read(psf, pixel_size, z_step)
         with written_whole(out) as temporary:
@@ -123,24 +123,21 @@ def _read(path: Path, pixel_size: float | None, z_step: float | None) -> tuple[N
     data = np.squeeze(image.data)
     if image.axes not in ("YX", "ZYX", "TYX"):
         raise InputError(f"{path} has axes {image.axes}: give one plane (YX) or one volume (ZYX)")
-    y, x = image.pixel_size_um or (None, None)
-    if y and x and abs(y - x) > 1e-3 * x:
-        raise InputError(f"{path} has pixels of {y:g} x {x:g} µm: resample it to square ones")
-    lateral = agreed(pixel_size, x, "--pixel-size", str(path))
+    lateral = agreed(pixel_size, image.voxel.pixel_size_um(str(path)), "--pixel-size", str(path))
     if lateral is None:
         raise InputError(f"{path} does not say its pixel size: give it with --pixel-size (µm)")
     if data.ndim == 2:
         return data, (lateral,)
-    axial = agreed(z_step, image.z_step_um, "--z-step", str(path))
+    axial = agreed(z_step, image.voxel.z_um, "--z-step", str(path))
     if axial is None:
         raise InputError(f"{path} does not say its z step: give it with --z-step (µm)")
     return data, (axial, lateral)
 
 
 def _write(out: Path, psf: NDArray[np.float64], voxel_um: tuple[float, ...]) -> None:
-    from zsd_train.psf_picture import fwhm_text
+    from zsd_optics.psf_picture import fwhm_text
 
     *z_step, pixel_size = voxel_um
     axes = "ZYX"[-psf.ndim :]
-    write_image(out, Image(psf.astype(np.float32), axes, (pixel_size, pixel_size), z_step[0] if z_step else None))
+    write_image(out, Image(psf.astype(np.float32), axes, Voxel.square(pixel_size, *z_step)))
     print(f"OK {size_text(psf.shape)}, {fwhm_text(psf, voxel_um)}; {out}")

@@ -1,0 +1,1 @@
+"""zsd_optics: the physics of the microscope, without torch: ``pip install "zsd[optics]"``."""

@@ -1,0 +1,112 @@
+"""`zsd simulate`, `noise` and `evaluate`."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from zsd_optics.inputs import Axes, open_images
+from zsd_runtime.cli import Quiet, command_line, numbers, reporting
+from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.images import Image, Voxel, read_image, write_image
+
+SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
+
+app = command_line()
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif and psf.tif.")],
+    kind: Annotated[str, typer.Option(help="2d, an image, or 3d, a volume.")] = "2d",
+    size: Annotated[str | None, typer.Option(help="[Zx]YxX, raw pixels; 512x512, or 64x256x256, if not given.")] = None,
+    photons: Annotated[float, typer.Option(help="Photo-electrons in the brightest raw pixel.")] = 30.0,
+    gain: Annotated[float, typer.Option(help="Counts per photo-electron.")] = 1.0,
+    offset: Annotated[float, typer.Option(help="Camera offset, counts.")] = 100.0,
+    read_noise: Annotated[float, typer.Option(help="Standard deviation, counts.")] = 2.0,
+    na: Annotated[float, typer.Option("--na", help="Numerical aperture.")] = 1.4,
+    wavelength: Annotated[float, typer.Option(help="Emission wavelength, nm.")] = 525.0,
+    refractive_index: Annotated[float, typer.Option(help="Of immersion and sample.")] = 1.515,
+    pixel_size: Annotated[float, typer.Option(help="Raw pixel, µm.")] = 0.0626,
+    z_step: Annotated[float, typer.Option(help="Distance of a volume's slices, µm.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a noisy image with its truth: filaments, vesicles and haze through a microscope onto a camera.
+
+    truth.tif and psf.tif are on the grid twice as fine.
+    """
+    with reporting(quiet):
+        from zsd_optics.simulate import GRID_FACTOR, Camera
+        from zsd_optics.simulate import simulate as make
+
+        if kind not in SIMULATED:
+            raise InputError(f"--kind {kind} must be {' or '.join(SIMULATED)}")
+        shape = numbers(size, "--size") or SIMULATED[kind]
+        if len(shape) != len(SIMULATED[kind]):
+            raise InputError(f"--size {size} has {len(shape)} numbers; --kind {kind} has {len(SIMULATED[kind])}")
+        result = make(
+            shape, photons=photons, camera=Camera(offset, gain, read_noise), na=na, wavelength_nm=wavelength,
+            refractive_index=refractive_index, pixel_size_um=pixel_size, z_step_um=z_step, seed=seed,
+        )  # fmt: skip
+        fine = pixel_size / GRID_FACTOR
+        for name, data, pixel in (
+            ("noisy", result.noisy, pixel_size),
+            ("clean", result.clean, pixel_size),
+            ("truth", result.truth, fine),
+            ("psf", result.psf.astype(np.float32), fine),
+        ):
+            voxel = Voxel.square(pixel, result.z_step_um)
+            write_image(out / f"{name}.tif", Image(data, "ZYX"[-data.ndim :], voxel))
+        print(f"OK simulated {size_text(shape)} in {out}")
+
+
+@app.command()
+def noise(
+    images: Annotated[list[Path], typer.Argument(help="Images of one camera setting.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    axes: Axes = None,
+    quiet: Quiet = False,
+) -> None:
+    """Estimate camera offset, gain and read noise from images.
+
+    What images can tell for certain is the line variance = gain · counts + constant. The offset is the level of the
+    darkest part; where nothing in the image is dark it includes background, and the read noise its shot noise.
+    """
+    with reporting(quiet):
+        from zsd_optics.noise import correlated_noise, estimate_noise, planes
+
+        model = estimate_noise(planes(open_images(images, axes)[0]))
+        if as_json:
+            print(json.dumps(asdict(model) | {"read_noise": model.read_noise}, indent=1))
+            return
+        print(f"gain        {model.gain:.4g} ± {model.gain_error:.2g} counts per photo-electron")
+        print(f"offset      {model.offset:.5g} ± {model.offset_error:.2g} counts (level of the darkest part)")
+        print(f"read noise  {model.read_noise:.3g} counts (standard deviation at that level)")
+        print(f"variance    {model.gain:.4g} · counts {model.constant:+.5g} counts² (± {model.constant_error:.2g})")
+        if model.correlated:
+            print(f"warning: {correlated_noise(model.correlated)}", file=sys.stderr)
+        print(f"OK {model.message}")
+
+
+@app.command()
+def evaluate(
+    image: Annotated[Path, typer.Argument(help="The image to judge.")],
+    truth: Annotated[Path, typer.Option(help="What it should be, on the same grid.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    axes: Axes = None,
+    quiet: Quiet = False,
+) -> None:
+    """PSNR, SSIM and NRMSE against a truth, after the gain and offset that bring the image nearest."""
+    with reporting(quiet):
+        from zsd_optics.metrics import evaluate as compare
+
+        scores = compare(read_image(image, axes).data, read_image(truth, axes).data)
+        if as_json:
+            print(json.dumps(asdict(scores), indent=1))
+            return
+        print(f"OK PSNR {scores.psnr:.2f} dB  SSIM {scores.ssim:.4f}  NRMSE {scores.nrmse:.4f}")
