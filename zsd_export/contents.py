@@ -39,10 +39,11 @@ class Contents:
     """What a package says of its model.
 
     summary : a sentence · origin : a paragraph · trained_on, validation : what there was and what was measured, by
-    name, for people · kind, axes, size_multiple, scales : of the network ·
-    input_dtype, output_dtype : of the tensors; uint16 are counts · precision_loss_db : of each output, empty for fp32 · bytes_per_voxel : of memory · licence : its SPDX
-    identifier · tags : beside those that every package has · zero_margin : pixels of zeros that the network is to see
-    around an image, which is otherwise continued · provenance : what else is known, for machines.
+    name, for people · kind, axes, size_multiple, scales : of the network · input_dtype, output_dtype : of the
+    tensors; uint16 are counts · precision_loss_db : of each output, empty for fp32 · bytes_per_voxel : of memory ·
+    licence : its SPDX identifier · tags : beside those that every package has · zero_margin : pixels of zeros that
+    the network is to see around an image, which is otherwise continued · provenance : what else is known, for
+    machines.
     """
 
     name: str

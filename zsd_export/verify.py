@@ -76,8 +76,9 @@ def measure_halo(onnx: bytes, image: Array, size_multiple: tuple[int, ...], scal
     """Find how far a tile's border reaches into the outputs; of volumes, along each axis by itself.
 
     The outputs of a whole image, the normalised `image` ([z,] y, x) continued by reflection, are compared with those
-    of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest multiple of `size_multiple`
-    beyond which no output differs by more than 1e-4 of its range: every tile of any tiling is such a cut.
+    of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest
+    multiple of `size_multiple` beyond which no output differs by more than 1e-4 of its range: every tile of any
+    tiling is such a cut.
     """
     engine = OnnxRuntime(onnx)
     pixels, errors = [0] * image.ndim, []

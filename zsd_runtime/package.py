@@ -40,8 +40,9 @@ class Output:
 class ModelDescription:
     """What a package says of its model; lengths are input pixels, one an axis of `axes`.
 
-    axes : spatial axes, "yx" or "zyx" · size_multiple : sizes are multiples of it · halo : pixels at a tile's rim that its
-    border spoils · pixel_size_um : of the images it was trained on, if known · precision : of its arithmetic ·
+    axes : spatial axes, "yx" or "zyx" · size_multiple : sizes are multiples of it · halo : pixels at a
+    tile's rim that its border spoils · pixel_size_um : of the images it was trained on, if known · precision : of
+    its arithmetic ·
     bytes_per_voxel : of memory that a prediction takes for each voxel of a tile, measured at export · weights : the
     ONNX file's bytes · input_dtype : of the graph · zero_margin : pixels of zeros, after normalisation, around
     an image, which is otherwise continued · rdf : the description as it stands.

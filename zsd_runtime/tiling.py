@@ -10,8 +10,9 @@ One axis, three tiles (all lengths in input pixels)::
                                   |ovl|========1========\\
       finished by    |-- tile 0 --|----- tile 1 -----|-------- tile 2 ----------|
 
-Tiles of one plan have one shape, so that static engines serve, and start on multiples of `size_multiple`, the network's pooling
-grid. Tile k finishes the pixels from k · stride to (k + 1) · stride; the next `overlap` pixels it shares with its
+Tiles of one plan have one shape, so that static engines serve, and start on multiples of `size_multiple`, the
+network's pooling grid. Tile k finishes the pixels from k · stride to (k + 1) · stride; the next `overlap` pixels it
+shares with its
 neighbour. The stride can be made a multiple of `grid`: what is finished is then whole chunks of a Zarr array.
 
 Where a tile reaches beyond the image, the image is continued by reflection, and only there, and only by `EDGE` pixels:
@@ -174,9 +175,9 @@ def plan(
     Parameters
     ----------
     image_shape, tile, halo, size_multiple, overlap, grid : sequence of int
-        One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `size_multiple`; a tile larger than
-        the image is cut down to it. `overlap` (half of a halo, at most 32, unless given) is shortened where tiles have
-        no room for it. The stride is a multiple of `grid` where tiles are long enough. `edge` is by how much the image
+        One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `size_multiple`;
+        a tile larger than the image is cut down to it. `overlap` (half of a halo, at most 32, unless given) is
+        shortened where tiles have no room for it. The stride is a multiple of `grid` where tiles are long enough. `edge` is by how much the image
         is continued at both ends of an axis, rounded up to `size_multiple` and at most a halo; `EDGE` unless given.
 
     Raises
@@ -204,7 +205,7 @@ def choose_tile(
     """The tile of at most `pixels` pixels, and LONGEST_SIDE a side, with which the fewest go through the network.
 
     As few equal parts along each axis as that allows, cutting first where tiles are longest; at the least, one core
-    of a size_multiple. Arguments as for `plan`.
+    of a `size_multiple`. Arguments as for `plan`.
     """
     axes = [
         (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)

@@ -71,8 +71,8 @@ def check_teacher(teacher: Run, config: TrainConfig) -> None:
     theirs, ours = teacher.config.network, config.network
     if ours.grid_factor != theirs.grid_factor:
         raise InputError(
-            f"network.grid_factor = {ours.grid_factor}, and {teacher.folder} was trained with {theirs.grid_factor}: outputs are "
-            f"compared pixel by pixel, so set it to {theirs.grid_factor}"
+            f"network.grid_factor = {ours.grid_factor}, and {teacher.folder} was trained with {theirs.grid_factor}: "
+            f"outputs are compared pixel by pixel, so set it to {theirs.grid_factor}"
         )
     if config.patch % theirs.size_multiple:
         raise InputError(

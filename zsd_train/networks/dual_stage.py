@@ -162,8 +162,8 @@ class DualStageRCAN(DualStage):
         convolutions = 2 * (1 + 2 * blocks + 2)  # in a row; each sees one voxel further
         super().__init__(
             lambda: RCAN3D(width, blocks, squeezed, window), [width, head], [width, head],
-            axes="zyx", size_multiple=(1, 1, 1), grid_factor=grid_factor, slope=LEAKY, head_slope=LEAKY, clipped=clipped,
-            halo=None if window else (convolutions,) * 3,
+            axes="zyx", size_multiple=(1, 1, 1), grid_factor=grid_factor, slope=LEAKY, head_slope=LEAKY,
+            clipped=clipped, halo=None if window else (convolutions,) * 3,
         )  # fmt: skip
 
 
