@@ -35,9 +35,9 @@ from zsd_runtime import Prediction, load_model
 from zsd_train import TrainConfig, train
 from zsd_train.networks.dual_stage import build
 from zsd_train.run import Run
-from zsd_train.train import Progress
+from zsd_train.training import Progress
 
-training = importlib.import_module("zsd_train.train")  # the package's own name `train` is the function
+training = importlib.import_module("zsd_train.training")  # the package's own name `train` is the function
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 DETAIL = 144  # raw pixels of a picture

@@ -25,7 +25,7 @@ from zsd_train.frames import Frame
 from zsd_train.losses import Reblur, crop, data_term, downsample, hessian
 from zsd_train.networks.dual_stage import build
 from zsd_train.pairs import Sampler
-from zsd_train.train import losses
+from zsd_train.training import losses
 
 ROUNDS = 7
 

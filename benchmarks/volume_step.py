@@ -13,7 +13,7 @@ from training_step import in_turns
 
 from zsd_train.config import TrainConfig
 from zsd_train.networks.dual_stage import build
-from zsd_train.train import LARGEST_MARGIN, LAYOUT
+from zsd_train.training import LARGEST_MARGIN, LAYOUT
 
 
 def step(batch: int) -> Callable[[], None]:

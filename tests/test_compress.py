@@ -20,7 +20,7 @@ from zsd_runtime import InputError, load_model
 from zsd_runtime.model import Prediction
 from zsd_train import load_run, train
 from zsd_train.config import RCANConfig, make_config
-from zsd_train.train import Interrupted
+from zsd_train.training import Interrupted
 
 QUICK = {"steps": 20, "batch": 2, "device": "cpu"}
 SMALL = {"width": 3, "depth": 1, "head": 4}

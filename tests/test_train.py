@@ -18,7 +18,7 @@ from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import NetworkConfig, make_config
 from zsd_train.networks.dual_stage import build
 from zsd_train.state import State
-from zsd_train.train import TURNED, Interrupted
+from zsd_train.training import TURNED, Interrupted
 
 PSF = gaussian_psf(2.0)
 
@@ -70,7 +70,7 @@ def test_slow_validations_take_a_tenth_of_a_time_budget(tmp_path, monkeypatch):
         time.sleep(0.15)
         return torch.zeros(4)
 
-    monkeypatch.setattr(sys.modules["zsd_train.train"], "_validate", slow)
+    monkeypatch.setattr(sys.modules["zsd_train.training"], "_validate", slow)
     train([image()], PSF, tiny(steps=None, minutes=0.05), tmp_path / "run")
     assert 2 <= len(moments) <= 6  # of the 40 that were due: at once, in a tenth of 3 s, and at the end
     assert moments[-1] >= 3

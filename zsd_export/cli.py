@@ -108,7 +108,7 @@ def compress(
         from zsd_optics.inputs import open_images
         from zsd_runtime.images import read_image
         from zsd_train.config import read_config
-        from zsd_train.train import Interrupted, Progress
+        from zsd_train.training import Interrupted, Progress
 
         if (clean or truth) and not image:
             raise InputError("--clean and --truth are of an image: give it with --image")

@@ -29,7 +29,7 @@ from zsd_train.config import PRESETS, TrainConfig, make_config
 from zsd_train.distil import CHOICES, prunes
 from zsd_train.networks.dual_stage import build, parameter_count
 from zsd_train.run import Run, load_run, write_config
-from zsd_train.train import Progress, train
+from zsd_train.training import Progress, train
 
 VIEW = {2: (512, 512), 3: (16, 128, 128)}  # raw pixels that are compared and timed
 DETAIL = {2: (128, 128), 3: (1, 96, 96)}  # … and shown

@@ -177,8 +177,9 @@ def plan(
     image_shape, tile, halo, size_multiple, overlap, grid : sequence of int
         One number an axis, input pixels. `tile` and `halo` are rounded up to multiples of `size_multiple`;
         a tile larger than the image is cut down to it. `overlap` (half of a halo, at most 32, unless given) is
-        shortened where tiles have no room for it. The stride is a multiple of `grid` where tiles are long enough. `edge` is by how much the image
-        is continued at both ends of an axis, rounded up to `size_multiple` and at most a halo; `EDGE` unless given.
+        shortened where tiles have no room for it. The stride is a multiple of `grid` where tiles are long enough.
+        `edge` is by how much the image is continued at both ends of an axis, rounded up to `size_multiple` and at most
+        a halo; `EDGE` unless given.
 
     Raises
     ------

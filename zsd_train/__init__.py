@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zsd_train.config import TrainConfig
     from zsd_train.run import Run, load_run
-    from zsd_train.train import train
+    from zsd_train.training import train
 
 __all__ = ["Run", "TrainConfig", "load_run", "train"]
-_MODULES = {"Run": "run", "TrainConfig": "config", "load_run": "run", "train": "train"}
+_MODULES = {"Run": "run", "TrainConfig": "config", "load_run": "run", "train": "training"}
 
 
 def __getattr__(name: str) -> Any:

@@ -49,8 +49,8 @@ def train(
     """Train a network on noisy images alone. Ctrl-C saves the run; --resume goes on with it."""
     with reporting(quiet):
         from zsd_train.config import make_config, read_config
-        from zsd_train.train import Interrupted, Progress
-        from zsd_train.train import train as run
+        from zsd_train.training import Interrupted, Progress
+        from zsd_train.training import train as run
 
         options = {
             "preset": preset, "scheme": scheme, "slices": slices, "minutes": minutes, "steps": steps, "offset": offset,
