@@ -26,8 +26,8 @@ def psf_of(
     grid_factor: int,
 ) -> NDArray[np.float64]:
     """The PSF on the deconvolved grid from whichever description of it was given."""
+    from zsd_optics import psf as make
     from zsd_optics.optics import Optics
-    from zsd_train import psf as make
 
     ways: dict[str, Any] = {"--psf": path, "--psf-sigma": sigma, "--na": na}
     chosen = [option for option, value in ways.items() if value is not None]
