@@ -18,7 +18,7 @@ from zsd_runtime import InputError, load_model
 from zsd_runtime.package import read_package
 from zsd_train import load_run
 from zsd_train.config import NetworkConfig
-from zsd_train.networks.dual_stage import build
+from zsd_train.networks.build import build
 
 
 def run_onnx(model, image):
