@@ -10,7 +10,7 @@ from zsd_runtime import InputError
 from zsd_train import load_run, train
 from zsd_train.config import NetworkConfig, make_config
 from zsd_train.schemes import Recorrupt
-from zsd_train.schemes.scheme import Sample, Scheme
+from zsd_train.schemes.scheme import Batch, Chance, Sample, Scheme, Window
 
 PSF = gaussian_psf(2.0)
 SINGLE = NetworkConfig(width=4, depth=2, stages=1)
@@ -38,7 +38,7 @@ class NineFrames(Scheme):
     def view(self, counts):
         return counts.mean(axis=0, keepdims=True)
 
-    def sample(self, window, chance, noise_rng):
+    def sample(self, window, _chance, noise_rng):
         frames = window.image[torch.randperm(9, generator=noise_rng)]
         return Sample(frames[:4].mean(0, keepdim=True), frames[4:].mean(0, keepdim=True), window.mask[None])
 
@@ -74,8 +74,6 @@ def test_a_blind_spot_scheme_with_one_stage_denoises(tmp_path):
 
 def test_only_masked_pixels_have_a_gradient():
     scheme, noise_rng = BlindSpot(), torch.Generator().manual_seed(0)
-    from zsd_train.schemes.scheme import Batch, Chance, Window
-
     image = torch.rand(1, 16, 16)
     sample = scheme.sample(Window(None, image, torch.ones(16, 16), None, 0, 1), Chance(0.5, True), noise_rng)
     batch = Batch(sample.noisy[None], sample.target[None], sample.mask[None], torch.zeros(1, dtype=torch.long))
@@ -88,7 +86,6 @@ def test_a_scheme_draws_from_nine_channels(tmp_path):
     run = train([stack], PSF, config(NineFrames(), DUAL, steps=200), tmp_path / "run")
     assert run.measured.images == [[9, 96, 96]]
     assert run.sample.shape == (96, 96)
-    assert run.measured.margin == [6, 6]
     mean = stack.mean(axis=0)
     assert error(run, mean) < 1
     restored = run.network(torch.zeros(1, 1, 16, 16))
