@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from runtime import described, network_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from zsd_export.counts import counts_graph
-from zsd_export.to_onnx import to_onnx
+from zsd_export.graph.counts import counts_graph
+from zsd_export.graph.to_onnx import to_onnx
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError
 from zsd_runtime.model import Model
@@ -96,7 +96,7 @@ def with_engine(case: Case, name: str, precision: str, counts: bool) -> dict[str
     description = described(case.preset, onnx, case.network.size_multiple[0], 0, precision)
     if counts:  # the same line as `described` has, inside the graph
         outputs = tuple(replace(output, postprocessing=Linear()) for output in description.outputs)
-        onnx = counts_graph(onnx, offset=100.0, scale=100.0)
+        onnx = counts_graph(onnx, Linear(0.01, -1), Linear(100))
         description = replace(description, weights=onnx, preprocessing=Linear(), outputs=outputs)
     with Model(description, open_engine(description, "cuda", name, precision)) as model:
         results = [model.engine.empty(shape, np.float32) for shape in model.output_shapes(case.image.shape)]

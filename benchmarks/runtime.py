@@ -20,9 +20,9 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from zsd_export.precision import quantized
-from zsd_export.to_onnx import to_onnx
-from zsd_export.verify import measure_halo
+from zsd_export.graph.precision import quantized
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure.halo import measure_halo
 from zsd_runtime.engines import EngineMissing
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.model import Model

@@ -11,9 +11,10 @@ import torch
 
 from tests.command import zsd
 from tests.conftest import TINY
-from zsd_export import compress as module
+from zsd_export import compare as module
 from zsd_export import export
-from zsd_export.compress import compare, compress, picture, student_config
+from zsd_export.compare import compare, picture
+from zsd_export.compress import compress, student_config
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
@@ -121,10 +122,10 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 4}, r"would have \d+ parameters.*: choose a smaller one, for instance with --width 2"),
+        ({"width": 4}, r"would have \d+ parameters.*: choose a smaller one, for instance with `width` 2"),
         ({}, "choose a smaller one"),
         ({"width": 1}, "network.width = 1"),
-        ({"width": 2, "choices": {"network": SMALL}}, r"--width 2 and \[network\]"),
+        ({"width": 2, "choices": {"network": SMALL}}, r"`width` 2 and \[network\]"),
         ({"choices": {"network": SMALL, "hesian_weight": 1}}, "did you mean 'hessian_weight'"),
         ({"choices": {"network": SMALL | {"grid_factor": 1}}}, "network.grid_factor = 1"),
         ({"width": 2, "choices": {"scheme": "odd-even"}}, "scheme odd-even"),

@@ -20,6 +20,7 @@ LARGEST_MEMBER = 2 << 30  # bytes; no ONNX file can be larger
 TIGHTEST, SMALL = 100, 64 << 20
 LARGEST_MARGIN = 64  # pixels of zeros around an image; published are 16
 OPSETS = range(7, 24)
+SCHEMA = 2  # of `config: zsd` in a description; a package without a number has schema 1
 OUTPUTS = ["denoised", "deconvolved"]
 
 Rdf = dict[str, Any]
