@@ -23,8 +23,9 @@ from zsd_optics.pictures import enlarged, grey_levels, middle, montage
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
-from zsd_runtime.model import Model, Prediction
-from zsd_runtime.package import ModelDescription, Output
+from zsd_runtime.model import Model
+from zsd_runtime.package import ModelDescription, TensorSpec
+from zsd_runtime.session import Prediction
 from zsd_train.config import PRESETS, TrainConfig, make_config
 from zsd_train.distil import CHOICES, prunes
 from zsd_train.networks.dual_stage import build, parameter_count
@@ -215,11 +216,12 @@ def _graphs(run: Run, normalised: NDArray[np.float32]) -> dict[str, bytes]:
 def _open(teacher: Run, precision: str, graph: bytes) -> Model:
     """As a package would be opened, but for the halo, which a single tile does without."""
     network, intensities = teacher.network, linear(teacher.offset, teacher.scale)
-    outputs = tuple(Output(n, s, intensities.after) for n, s in zip(OUTPUTS, network.scales, strict=True))
+    ones, zeros = (1,) * len(network.axes), (0,) * len(network.axes)
+    source = TensorSpec("noisy", 1, ones, "float32", intensities.before)
+    outputs = [TensorSpec(n, 1, s, "float32", intensities.after) for n, s in zip(OUTPUTS, network.scales, strict=True)]
     description = ModelDescription(
-        "compared", network.axes, network.size_multiple, (0,) * len(network.axes), intensities.before, outputs,
-        teacher.pixel_size_um, precision, None, graph,
-    )  # fmt: skip
+        "compared", network.axes, network.size_multiple, zeros, source, tuple(outputs), graph, precision
+    )
     return Model(description, open_engine(description))
 
 

@@ -12,9 +12,10 @@ from zsd_export.contents import Contents, Intensities
 from zsd_export.describe import DEEPIMAGEJ_TAGS, NO_AUTHOR, NO_LICENCE, check_consumer
 from zsd_export.verify import Halo
 from zsd_export.zoo import asked_for, authors_of, check_name, spdx
+from zsd_runtime.archive import read_member
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear, ScaleRange
-from zsd_runtime.package import ModelDescription, read_member, read_package
+from zsd_runtime.package import ModelDescription, read_package
 
 
 def convert(
@@ -58,7 +59,7 @@ def convert(
     """
     package = Path(package)
     model = read_package(source)
-    check_consumer(format, model.input_dtype)
+    check_consumer(format, model.input.dtype)
     check_place(package, overwrite)
     contents = _contents(model, source)
     contents = replace(
@@ -81,8 +82,8 @@ def convert(
 def _contents(model: ModelDescription, source: str | Path) -> Contents:
     """What a package says, as far as zsd wrote it."""
     facts, rdf = model.facts, model.rdf
-    before, after = model.preprocessing, model.outputs[0].postprocessing
-    if any(output.postprocessing != after for output in model.outputs) or not isinstance(before, Linear | ScaleRange):
+    before, after = model.input.processing, model.outputs[0].processing
+    if any(output.processing != after for output in model.outputs) or not isinstance(before, Linear | ScaleRange):
         raise InputError(f"{source}: zsd cannot write its normalisation in another format")
     try:
         return Contents(
@@ -98,7 +99,7 @@ def _contents(model: ModelDescription, source: str | Path) -> Contents:
             intensities=Intensities(before, after, facts["units"], facts["intensities"]),
             halo=Halo(model.halo, facts.get("halo_error")),
             bytes_per_voxel=model.bytes_per_voxel,
-            input_dtype=model.input_dtype,
+            input_dtype=model.input.dtype,
             output_dtype=model.outputs[0].dtype,
             precision=model.precision,
             precision_loss_db=facts.get("precision_loss_db", {}),
