@@ -63,7 +63,7 @@ def test_both_formats_say_the_same(packages, name):
     for field in ("name", "axes", "size_multiple", "halo", "pixel_size_um", "input_dtype"):
         assert getattr(old, field) == getattr(new, field), field
     assert [(o.name, o.scale, o.dtype) for o in old.outputs] == [(o.name, o.scale, o.dtype) for o in new.outputs]
-    lines = [[d.preprocessing, *(output.postprocessing for output in d.outputs)] for d in (old, new)]
+    lines = [[d.input.processing, *(output.processing for output in d.outputs)] for d in (old, new)]
     for a, b in zip(*lines, strict=True):
         assert (a.slope, a.intercept) == pytest.approx((b.slope, b.intercept), rel=1e-12)
     assert old.rdf["format_version"] == "0.4.10"

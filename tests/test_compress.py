@@ -17,8 +17,7 @@ from zsd_export.compare import compare, picture
 from zsd_export.compress import compress, student_config
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
-from zsd_runtime import InputError, load_model
-from zsd_runtime.model import Prediction
+from zsd_runtime import InputError, Prediction, load_model
 from zsd_train import load_run, train
 from zsd_train.config import RCANConfig, make_config
 from zsd_train.training import Interrupted
@@ -146,8 +145,8 @@ def test_patches_are_not_larger_than_the_teachers(run_folder):
 
 def test_the_picture_shows_differences_ten_times_as_strong_around_grey():
     ramp = np.tile(np.linspace(0, 100, 128, dtype=np.float32), (128, 1))
-    teacher = Prediction(ramp, ramp.repeat(2, 0).repeat(2, 1))
-    brighter = Prediction(ramp + 2, teacher.deconvolved)
+    teacher = Prediction(denoised=ramp, deconvolved=ramp.repeat(2, 0).repeat(2, 1))
+    brighter = Prediction(denoised=ramp + 2, deconvolved=teacher.deconvolved)
     panels = picture(teacher, [brighter]).astype(float)
     assert panels.shape == (256 + 4 + 256, 3 * 256 + 2 * 4)
     difference = panels[:, -256:]

@@ -151,7 +151,7 @@ def test_an_imported_package_predicts_as_published(name, margin, tmp_path):
     package = import_keras(write_keras(tmp_path / "a b.h5", network), tmp_path / "model.zip", margin=margin)
     description = read_package(package)
     assert (description.name, description.axes) == ("zsd a b", network.axes)
-    assert description.preprocessing == ScaleRange()
+    assert description.input.processing == ScaleRange()
     assert [(o.scale, o.postprocessing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
     image = np.random.default_rng(0).poisson(50, (5, 40, 48)[-len(network.axes) :]).astype(np.uint16)
     normalised = (image - np.float32(image.min())) / np.float32(np.ptp(image))
@@ -207,7 +207,7 @@ def test_a_fixed_line_keeps_counts(tmp_path):
     weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
     package = import_keras(weights, tmp_path / "model", credits=Credits("a line"), offset=100, scale=50, upsample=False)
     description = read_package(package)
-    assert description.preprocessing == Linear(0.02, -2)
+    assert description.input.processing == Linear(0.02, -2)
     assert [o.postprocessing for o in description.outputs] == [Linear(50)] * 2
 
 

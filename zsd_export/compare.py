@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_export.graph.precision import quantized
-from zsd_export.graph.to_onnx import outputs_of, to_onnx
+from zsd_export.graph.to_onnx import to_onnx
 from zsd_export.measure.loss import psnr_lost
-from zsd_export.package.contents import linear
+from zsd_export.package.contents import linear, tensors_of
 from zsd_optics.metrics import evaluate
-from zsd_optics.pictures import enlarged, grey_levels, middle, montage
+from zsd_optics.pictures import GAP, enlarged, grey_levels, middle, montage
 from zsd_runtime.engines.select import open_engine
-from zsd_runtime.model import Model, Prediction
-from zsd_runtime.package import ModelDescription, Output
+from zsd_runtime.model import Model
+from zsd_runtime.package import ModelDescription
+from zsd_runtime.session import Prediction
 from zsd_train.networks.dual_stage import parameter_count
 from zsd_train.run import Run
 
@@ -96,7 +97,7 @@ def compare(
         model.engine.close()
     first = next(iter(graphs))
     parts = {name: _same_part(truth, image, view) for name, truth in truths.items()}
-    psnr = {key: {name: evaluate(getattr(p, name), t).psnr for name, t in parts.items()} for key, p in restored.items()}
+    psnr = {key: {name: evaluate(p[name], t).psnr for name, t in parts.items()} for key, p in restored.items()}
     lost = dict(zip(graphs, psnr_lost(teacher, normalised, graphs[first], [*graphs.values()]), strict=True))
     rows = [
         Row(
@@ -116,16 +117,17 @@ def picture(teacher: Prediction, students: Sequence[Prediction]) -> NDArray[np.u
     The denoised images are above the deconvolved; each row has one scale of grey levels. Volumes show their middle
     slice.
     """
-    k = teacher.deconvolved.shape[-1] // teacher.denoised.shape[-1]
+    coarse, fine = (limit(image.shape[-1] for image in teacher.values()) for limit in (min, max))
     rows = []
-    for name, factor in (("denoised", 1), ("deconvolved", k)):
-        theirs, *ours = (_detail(getattr(p, name), factor) for p in (teacher, *students))
+    for name, image in teacher.items():
+        theirs, *ours = (_detail(p[name], image.shape[-1] // coarse) for p in (teacher, *students))
         low, high = grey_levels(theirs)
         panels = [theirs]
-        for image in ours:
-            panels += [image, (low + high) / 2 + CONTRAST / 2 * (image - theirs)]
-        rows.append(montage([enlarged(panel, k // factor) for panel in panels], (low, high)))
-    return np.vstack([rows[0], np.full((4, rows[0].shape[1]), 255, np.uint8), rows[1]])
+        for other in ours:
+            panels += [other, (low + high) / 2 + CONTRAST / 2 * (other - theirs)]
+        rows.append(montage([enlarged(panel, fine // image.shape[-1]) for panel in panels], (low, high)))
+    gap = np.full((GAP, rows[0].shape[1]), 255, np.uint8)
+    return np.vstack([part for row in rows for part in (gap, row)][1:])
 
 
 def _graphs(run: Run, normalised: NDArray[np.float32]) -> dict[str, bytes]:
@@ -137,10 +139,9 @@ def _graphs(run: Run, normalised: NDArray[np.float32]) -> dict[str, bytes]:
 def _open(teacher: Run, precision: str, graph: bytes) -> Model:
     """A model as from a package, but without a halo, which a single tile does not need."""
     network, intensities = teacher.network, linear(teacher.offset, teacher.scale)
-    outputs = tuple(Output(n, s, intensities.after) for n, s in zip(outputs_of(network), network.scales, strict=True))
     description = ModelDescription(
-        "compared", network.axes, network.size_multiple, (0,) * len(network.axes), intensities.before, outputs,
-        teacher.pixel_size_um, precision, None, graph,
+        "compared", network.axes, network.size_multiple, (0,) * len(network.axes),
+        *tensors_of(graph, network.scales, intensities), graph, precision,
     )  # fmt: skip
     return Model(description, open_engine(description))
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from zsd_export.measure.halo import Halo
-from zsd_export.package.contents import Contents, Intensities, tensors_of
+from zsd_export.package.contents import Contents
 from zsd_export.package.credits import ANONYMOUS, Credits
 from zsd_export.package.rdf_04 import DEEPIMAGEJ_TAGS, NO_AUTHOR, NO_LICENCE
 from zsd_export.package.write import Destination, write
+from zsd_runtime.archive import read_member
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear, ScaleRange
-from zsd_runtime.package import ModelDescription, read_member, read_package
+from zsd_runtime.package import ModelDescription, read_package
 
 
 def convert(
@@ -50,7 +51,7 @@ def convert(
     """
     to = Destination(Path(package), format, overwrite)
     model = read_package(source)
-    to.check(model.input_dtype)
+    to.check(model.input.dtype)
     contents = _contents(model, source, credits, notice)
     try:
         test = np.load(BytesIO(read_member(source, model.test_tensor)), allow_pickle=False)[0, 0]
@@ -68,8 +69,7 @@ def _contents(
 ) -> Contents:
     """What a package says, as far as zsd wrote it."""
     facts, rdf = model.facts, model.rdf
-    before, after = model.preprocessing, model.outputs[0].postprocessing
-    if any(output.postprocessing != after for output in model.outputs) or not isinstance(before, Linear | ScaleRange):
+    if not isinstance(model.input.processing, Linear | ScaleRange):
         raise InputError(f"{source}: zsd cannot write its normalisation in another format")
     theirs = Credits(
         model.name,
@@ -87,9 +87,7 @@ def _contents(
             kind=facts["kind"],
             axes=model.axes,
             size_multiple=model.size_multiple,
-            tensors=tensors_of(
-                model.weights, [output.scale for output in model.outputs], Intensities(before, after, "", "")
-            ),
+            tensors=(model.input, model.outputs),
             units=facts["units"],
             intensities=facts["intensities"],
             halo=Halo(model.halo, facts.get("halo_error")),

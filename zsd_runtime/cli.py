@@ -16,9 +16,9 @@ import typer
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import create_image, image_files, open_image, stem
 from zsd_runtime.model import Model, load_model
-from zsd_runtime.package import OUTPUTS
 
 FORMATS = ("auto", "tiff", "zarr")
+AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but a last line, OK … or ERROR ….")]
 
 
@@ -107,9 +107,9 @@ def predict(
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         how = _How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
         images = [file for path in images for file in image_files(path)]
-        _check_names(images, out)
         failures: list[Exception] = []
         with load_model(package, device, engine=engine, precision=precision) as model:
+            _check_names(images, [output.name for output in model.description.outputs], out)
             for number, path in enumerate(images, 1):
                 title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
                 try:
@@ -185,10 +185,10 @@ class _How:
     format: str
 
 
-def _check_names(images: list[Path], out: Path) -> None:
+def _check_names(images: list[Path], outputs: list[str], out: Path) -> None:
     """Results carry the stem of their image's name: they must not overwrite each other, nor an image."""
     given = {path.resolve() for path in images}
-    for path, label, suffix in product(images, OUTPUTS, (".tif", ".zarr")):
+    for path, label, suffix in product(images, outputs, (".tif", ".zarr")):
         result = out / f"{stem(path)}_{label}{suffix}"
         if result.resolve() in given:
             raise InputError(f"the result of {path} would replace {result}, one of the images: give another --out")
@@ -197,24 +197,32 @@ def _check_names(images: list[Path], out: Path) -> None:
         other = seen.setdefault(stem(path).casefold(), path)
         if other is not path:
             raise InputError(
-                f"{other} and {path} would both become {stem(path)}_denoised.tif: predict them into different folders"
+                f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
+                "predict them into different folders",
             )
 
 
 def _predict_file(model: Model, path: Path, how: _How, bar: "Bar") -> None:
     image = open_image(path, how.axes)
-    d = model.description
-    if image.axes != "YX" and not image.axes.endswith(d.axes.upper()):  # of a single slice the model tells
+    d, axes = model.description, model.input_axes
+    # A single plane is let through: for a volume model, the model's own error says more.
+    if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
         raise InputError(
-            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {d.axes.upper()}: "
-            f"say what they are with --axes (--axes ZYX if these are slices), or take a 2D model"
+            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
+            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another model",
         )
+    leading = image.axes.removesuffix(axes)
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
     with ExitStack() as files:
         targets = []
         for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
             name = how.out / f"{stem(path)}_{output.name}{suffix}"
-            targets.append(files.enter_context(create_image(name, image.resized(shape, how.dtype), output.scale)))
+            if output.channels > 1 and "C" in leading:
+                raise InputError(
+                    f"{path} has several channels, and the model makes {output.channels} of each", "split them"
+                )
+            result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
+            targets.append(files.enter_context(create_image(name, result, output.scale)))
         model.predict_into(
             image.data, targets, tile=how.tile, memory=how.memory,
             report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),

@@ -1,27 +1,19 @@
 """What a package says of its model, whatever its format."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx as onnx_module
-from onnx import helper
+from onnx import ValueInfoProto, helper
 
 from zsd_export.measure.halo import Halo
 from zsd_export.package.credits import Credited
-from zsd_runtime.normalize import Linear, ScaleRange
+from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
+from zsd_runtime.package import InputSpec, OutputSpec, TensorSpec
 from zsd_runtime.tiling import round_up
 
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """The input of a model, or one of its outputs; `processing` leads from counts to its numbers, or back."""
-
-    name: str
-    channels: int
-    scale: tuple[int, ...]
-    dtype: str
-    processing: Linear | ScaleRange
+P = TypeVar("P", bound=Normalisation)
 
 
 @dataclass(frozen=True)
@@ -61,21 +53,21 @@ def linear(offset: float, scale: float) -> Intensities:
     )  # fmt: skip
 
 
-def tensors_of(onnx: bytes, scales: list[tuple[int, ...]], intensities: Intensities) -> tuple[TensorSpec, ...]:
+def tensors_of(
+    onnx: bytes, scales: list[tuple[int, ...]], intensities: Intensities
+) -> tuple[InputSpec, tuple[OutputSpec, ...]]:
     """The input of a graph and its outputs, which are finer than the input by `scales`."""
     graph = onnx_module.load_from_string(onnx).graph
     (source,) = graph.input
-    ones = (1,) * len(scales[0])
-    return tuple(
-        TensorSpec(
-            end.name,
-            end.type.tensor_type.shape.dim[1].dim_value or 1,
-            scale,
-            np.dtype(helper.tensor_dtype_to_np_dtype(end.type.tensor_type.elem_type)).name,
-            intensities.before if end is source else intensities.after,
-        )
-        for end, scale in zip((source, *graph.output), (ones, *scales), strict=True)
+    return _spec(source, (1,) * len(scales[0]), intensities.before), tuple(
+        _spec(sink, scale, intensities.after) for sink, scale in zip(graph.output, scales, strict=True)
     )
+
+
+def _spec(end: ValueInfoProto, scale: tuple[int, ...], processing: P) -> TensorSpec[P]:
+    tensor = end.type.tensor_type
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    return TensorSpec(end.name, tensor.shape.dim[1].dim_value or 1, scale, dtype, processing)
 
 
 @dataclass(frozen=True)
@@ -95,8 +87,8 @@ class Contents:
     axes : {"yx", "zyx"}
     size_multiple : tuple of int
         Sizes are multiples of it, for each axis.
-    tensors : tuple of TensorSpec
-        The input, then the outputs; uint16 are camera counts.
+    tensors : (TensorSpec, tuple of TensorSpec)
+        The input, and the outputs; uint16 are camera counts.
     units, intensities : str
         Of the results, and how counts are normalised, for people.
     halo : Halo
@@ -121,7 +113,7 @@ class Contents:
     kind: str
     axes: str
     size_multiple: tuple[int, ...]
-    tensors: tuple[TensorSpec, ...]
+    tensors: tuple[InputSpec, tuple[OutputSpec, ...]]
     units: str
     intensities: str
     halo: Halo
@@ -134,14 +126,19 @@ class Contents:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def input(self) -> TensorSpec:
+    def input(self) -> InputSpec:
         """The image."""
         return self.tensors[0]
 
     @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
+    def outputs(self) -> tuple[OutputSpec, ...]:
         """What the network makes of it."""
-        return self.tensors[1:]
+        return self.tensors[1]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the input and the outputs."""
+        return [self.input.name, *(output.name for output in self.outputs)]
 
     @property
     def scales(self) -> list[tuple[int, ...]]:

@@ -1,8 +1,9 @@
 """The page of a package for people: README.md."""
 
-from zsd_export.package.contents import Contents, TensorSpec
+from zsd_export.package.contents import Contents
 from zsd_export.package.credits import CITATIONS
 from zsd_runtime.errors import size_text
+from zsd_runtime.package import OutputSpec
 
 USE = {
     "zoo": "Run `zsd predict PACKAGE IMAGE --out DIR`, or use any program that reads BioImage.IO 0.5. The package's "
@@ -23,7 +24,7 @@ def readme(c: Contents, format: str) -> str:  # noqa: A002
         " of ".join(author[key] for key in ("name", "affiliation") if key in author) for author in c.credits.authors
     ]
     numbers = "camera counts" if c.input.dtype == "uint16" else "normalised"
-    shown = ", ".join(tensor.name for tensor in c.tensors)
+    shown = ", ".join(c.names)
     credits_ = {
         "Authors": ", ".join(names) or "not named",
         "Licence of the weights": c.credits.licence or "not given",
@@ -70,7 +71,7 @@ def _outputs(c: Contents) -> str:
     return f"{network} (ZS-DeconvNet {c.dimensions}). It gives {outputs}, in {c.units}."
 
 
-def _grid(output: TensorSpec) -> str:
+def _grid(output: OutputSpec) -> str:
     finer = max(output.scale)
     return f"on a grid {finer} times as fine in Y and X" if finer > 1 else "on the image's own grid"
 

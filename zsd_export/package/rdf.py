@@ -5,9 +5,9 @@ from importlib.metadata import version
 from typing import Any
 
 from zsd_export.graph.to_onnx import OPSET
-from zsd_export.package.contents import Contents, TensorSpec
+from zsd_export.package.contents import Contents
 from zsd_export.package.credits import CITATIONS
-from zsd_runtime.package import SCHEMA
+from zsd_runtime.package import SCHEMA, OutputSpec
 
 INPUT_TEXT = "camera counts, offset included"
 TASKS = {"denoising": "denoised", "deconvolution": "deconvolved"}  # by the output that shows it
@@ -37,7 +37,7 @@ def tags(c: Contents) -> list[str]:
     return [*own, *(tag for tag in c.credits.tags if tag not in own)]
 
 
-def output_text(c: Contents, output: TensorSpec) -> str:
+def output_text(c: Contents, output: OutputSpec) -> str:
     """Units and grid of an output."""
     return c.units + (", on a finer grid" if max(output.scale) > 1 else "")
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from zsd_export.package.contents import Contents
 from zsd_export.package.rdf import INPUT_TEXT, WEIGHTS, Rdf, facts, head, output_text, tags
 from zsd_export.package.rdf_05 import operations
-from zsd_runtime.normalize import Linear, ScaleRange
+from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
 
 # 0.4 requires a licence and an author. These say that there is none: SPDX's own word, and a plain one.
 NO_LICENCE, NO_AUTHOR = "NOASSERTION", {"name": "not named"}
@@ -70,7 +70,7 @@ def deepimagej(c: Contents, tolerance: dict[str, float]) -> Rdf:
     }
 
 
-def _operations(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
+def _operations(line: Normalisation, axes: str) -> list[Rdf]:
     """A normalisation as 0.4 writes it.
 
     For scale_linear after an output, bioimageio.spec requires axes that bioimageio.core refuses. A fixed mean and
@@ -82,6 +82,7 @@ def _operations(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
         return [{"name": step["id"], "kwargs": {**step["kwargs"], "mode": "per_sample", "axes": f"c{axes}"}}]
     if line == Linear():
         return []
+    assert isinstance(line, Linear)
     fixed = {
         "mode": "fixed",
         "axes": axes,

@@ -1,8 +1,9 @@
 """A description in BioImage.IO 0.5, for the zoo."""
 
-from zsd_export.package.contents import Contents, TensorSpec
+from zsd_export.package.contents import Contents
 from zsd_export.package.rdf import INPUT_TEXT, WEIGHTS, Rdf, facts, head, output_text, tags
-from zsd_runtime.normalize import Linear, ScaleRange
+from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
+from zsd_runtime.package import InputSpec, OutputSpec
 
 
 def zoo(c: Contents, tolerance: dict[str, float]) -> Rdf:
@@ -19,13 +20,14 @@ def zoo(c: Contents, tolerance: dict[str, float]) -> Rdf:
     }
 
 
-def operations(line: Linear | ScaleRange, axes: str) -> list[Rdf]:
+def operations(line: Normalisation, axes: str) -> list[Rdf]:
     """A normalisation as 0.5 writes it."""
     if isinstance(line, ScaleRange):
         limits = {"min_percentile": line.low, "max_percentile": line.high, "eps": line.eps}
         return [{"id": "scale_range", "kwargs": {"axes": ["channel", *axes], **limits}}]
     if line == Linear():
         return []
+    assert isinstance(line, Linear)
     return [{"id": "scale_linear", "kwargs": {"gain": line.slope, "offset": line.intercept}}]
 
 
@@ -34,7 +36,7 @@ def _input(c: Contents) -> Rdf:
     return _tensor(c.input, INPUT_TEXT, sizes, c.axes) | {"preprocessing": operations(c.input.processing, c.axes)}
 
 
-def _output(output: TensorSpec, c: Contents) -> Rdf:
+def _output(output: OutputSpec, c: Contents) -> Rdf:
     sizes = [
         {
             "size": {"tensor_id": c.input.name, "axis_id": axis, "offset": 0},
@@ -47,7 +49,7 @@ def _output(output: TensorSpec, c: Contents) -> Rdf:
     return described | {"postprocessing": operations(output.processing, c.axes)}
 
 
-def _tensor(tensor: TensorSpec, text: str, sizes: list[Rdf], axes: str) -> Rdf:
+def _tensor(tensor: InputSpec | OutputSpec, text: str, sizes: list[Rdf], axes: str) -> Rdf:
     names = ["intensity"] if tensor.channels == 1 else [f"channel{i}" for i in range(tensor.channels)]
     return {
         "id": tensor.name,

@@ -125,9 +125,9 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
         try:
             (folder / "model.onnx").write_bytes(onnx)
             onnx_module.checker.check_model(str(folder / "model.onnx"))
-            for tensor, values in zip(contents.tensors, tensors, strict=True):
-                np.save(folder / f"test_{tensor.name}.npy", values)
-                write_image(folder / f"sample_{tensor.name}.tif", _sample(values[0, 0], test[0, 0], contents))
+            for name, values in zip(contents.names, tensors, strict=True):
+                np.save(folder / f"test_{name}.npy", values)
+                write_image(folder / f"sample_{name}.tif", _sample(values[0, 0], test[0, 0], contents))
             iio.imwrite(folder / "cover.png", cover(*(values[0, 0] for values in tensors)), extension=".png")
             rdf = FORMATS[to.format](contents, _tolerance(contents, tensors[1:]))
             (folder / "rdf.yaml").write_text(yaml.safe_dump(rdf, sort_keys=False, allow_unicode=True), "utf-8")
@@ -148,9 +148,7 @@ def _predicted(onnx: bytes, test: Counts, c: Contents) -> list[Counts]:
     line = c.input.processing.fit([test])
     outputs = run_once(engine, line(test), c.scales)
     engine.close()
-    return [
-        spec.processing.fit([])(values).astype(values.dtype) for spec, values in zip(c.outputs, outputs, strict=True)
-    ]
+    return [spec.processing(values).astype(values.dtype) for spec, values in zip(c.outputs, outputs, strict=True)]
 
 
 def _sample(values: Counts, raw: Counts, c: Contents) -> Image:
