@@ -9,7 +9,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from zsd_optics.inputs import Axes, open_images
+from zsd_optics.inputs import open_images
+from zsd_optics.options import Axes
 from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, Voxel, read_image, write_image

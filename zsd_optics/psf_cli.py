@@ -1,17 +1,17 @@
 """`zsd psf generate | from-otf | from-beads | show`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_optics.inputs import agreed
+from zsd_optics.inputs import read_sized
 from zsd_runtime.cli import Quiet, command_line, numbers, reporting
-from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.errors import size_text
 from zsd_runtime.files import written_whole
-from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.images import Image, Voxel, write_image
 
 app = command_line()
 verbs = typer.Typer(
@@ -89,7 +89,7 @@ def from_beads(
         from zsd_optics.beads import average_beads, bead_note
         from zsd_optics.psf_picture import fwhm_nm
 
-        data, voxel = _read(stack, pixel_size, z_step)
+        data, voxel = read_sized(stack, Voxel.square(pixel_size, z_step))
         beads = average_beads(data, voxel, numbers(size, "--size"), name=str(stack))
         note = bead_note(bead_size, min(fwhm_nm(beads.psf, voxel).values()))
         if not quiet:
@@ -111,27 +111,10 @@ def show(
 
         from zsd_optics.psf_picture import fwhm_text, psf_picture
 
-        data, voxel = _read(psf, pixel_size, z_step)
+        data, voxel = read_sized(psf, Voxel.square(pixel_size, z_step))
         with written_whole(out) as temporary:
             iio.imwrite(temporary, psf_picture(data, voxel, psf.name), extension=".png")
         print(f"OK {fwhm_text(data, voxel)}; {out}")
-
-
-def _read(path: Path, pixel_size: float | None, z_step: float | None) -> tuple[NDArray[Any], tuple[float, ...]]:
-    """A (Y, X) or (Z, Y, X) and its (pixel size,) or (z step, pixel size), µm."""
-    image = read_image(path)
-    data = np.squeeze(image.data)
-    if image.axes not in ("YX", "ZYX", "TYX"):
-        raise InputError(f"{path} has axes {image.axes}: give one plane (YX) or one volume (ZYX)")
-    lateral = agreed(pixel_size, image.voxel.pixel_size_um(str(path)), "--pixel-size", str(path))
-    if lateral is None:
-        raise InputError(f"{path} does not say its pixel size: give it with --pixel-size (µm)")
-    if data.ndim == 2:
-        return data, (lateral,)
-    axial = agreed(z_step, image.voxel.z_um, "--z-step", str(path))
-    if axial is None:
-        raise InputError(f"{path} does not say its z step: give it with --z-step (µm)")
-    return data, (axial, lateral)
 
 
 def _write(out: Path, psf: NDArray[np.float64], voxel_um: tuple[float, ...]) -> None:
