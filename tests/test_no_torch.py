@@ -34,6 +34,7 @@ VERBS = [
     ("simulate", "s", "--size", "96x112"),
     ("noise", "s/noisy.tif"),
     ("evaluate", "s/noisy.tif", "--truth", "s/clean.tif"),
+    ("filter", "s/noisy.tif", "--kind", "richardson-lucy", "--psf-sigma", 1.2, "--out", "filtered"),
     ("damp", "s/noisy.tif", "damped.tif"),
     ("psf", "generate", "psf.tif", *MICROSCOPE, "--pixel-size", 0.05),
     ("psf", "show", "psf.tif", "psf.png"),

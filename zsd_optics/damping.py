@@ -6,20 +6,13 @@ which hold the image's own large structures. Here that is done in the cosine tra
 mirrored at its borders, which has no jump there to ring. Its first 2 · width + 1 columns are as wide a bar.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.files import written_whole
-from zsd_runtime.images import Image, as_dtype, check_array, create_image, open_image, read_box
-from zsd_runtime.memory import release
 
 WIDTH = 1  # columns to either side, as published
 # Published are 450 rows from each end, whatever the image's height. Of 1024 rows, these are 0.88 of each half.
@@ -29,69 +22,10 @@ DIRECTIONS = ("horizontal", "vertical")
 STRIPS = 8
 COHERENT = 0.6  # correlation of such strips; docs/how-it-works.md has what was measured
 ROUNDING = 1e-9  # what a transform leaves of a constant, as a share of it
-SAMPLE = 16  # planes that are looked at for stripes
-PLANES = 8  # read and written at once: a Zarr chunk is as deep
 PICTURE = 1024  # pixels, of the middle whose spectrum is drawn
 GAP = 4
 
 Array = NDArray[Any]
-
-app = command_line()
-
-
-@app.command()
-def damp(
-    image: Annotated[Path, typer.Argument(help="TIFF, PNG or OME-Zarr, any axes, any size: a deconvolved volume.")],
-    out: Annotated[Path, typer.Argument(help="New image, .tif or .zarr; uint8 and uint16 stay, else float32.")],
-    stripes: Annotated[str, typer.Option(help="auto (nothing is done without any), horizontal or vertical.")] = "auto",
-    width: Annotated[
-        int, typer.Option(help="Of the bar: columns of the spectrum to either side of the middle one.")
-    ] = WIDTH,
-    length: Annotated[
-        float,
-        typer.Option(help="Of the bar: share of the rows, from the finest on; 0.88 takes periods of 2 to 17 pixels."),
-    ] = LENGTH,
-    spectrum: Annotated[
-        Path | None, typer.Option(help="PNG of the spectrum, before | after: stripes are a line through its middle.")
-    ] = None,
-    axes: Annotated[str | None, typer.Option(help="Axes of the image, letters of TCZYX, overruling the file.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Take light-sheet stripes out of an image by Fourier damping.
-
-    Each plane by itself, a few at a time: memory does not grow with the volume. The mean of each plane is kept.
-    """
-    with reporting(quiet):
-        if stripes not in ("auto", *DIRECTIONS):
-            raise InputError(f"--stripes {stripes} must be auto, {' or '.join(DIRECTIONS)}")
-        if out.suffix.lower() not in (".tif", ".tiff", ".zarr"):
-            raise InputError(f"the new image {out} must end in .tif or .zarr")
-        if out.resolve() == image.resolve():
-            raise InputError(f"the result would replace {image}: give another name")
-        source = open_image(image, axes)
-        check_bar(source.data.shape[-2:], width, length)
-        found = find_stripes(_sample(source), length) if stripes == "auto" else (stripes,)
-        kind = source.data.dtype.name if source.data.dtype in (np.uint8, np.uint16) else "float32"
-        with (
-            create_image(out, source.resized(source.data.shape, kind)) as target,
-            progress_bar(image.name, quiet) as bar,
-        ):
-            boxes = list(_boxes(source.data.shape))
-            for done, box in enumerate(boxes, start=1):
-                planes = _read(source, box)
-                written = np.empty(planes.shape, target.dtype)
-                for index in np.ndindex(planes.shape[:-2]):  # one at a time: their float32 would take twice the memory
-                    written[index] = as_dtype(_damped(planes[index], found, width, length), target.dtype)
-                target[box] = written
-                release(source.data)
-                bar(done / len(boxes))
-        if spectrum:
-            after = (_damped(plane, found, width, length) for plane in _sample(source))
-            picture = spectrum_picture(_sample(source), after)
-            with written_whole(spectrum) as temporary:
-                iio.imwrite(temporary, picture, extension=".png")
-        outcome = f"{' and '.join(found)} stripes damped" if found else "no stripes were found, and nothing was changed"
-        print(f"OK {out} written: {outcome}")
 
 
 def damped(
@@ -127,6 +61,13 @@ def damped(
     plane = plane.astype(np.float32)
     columns = _cosines(plane.shape[1], 2 * width + 1)
     return plane - _fine(plane @ columns, length) @ columns.T
+
+
+def damped_in(plane: Array, directions: Sequence[str], width: int = WIDTH, length: float = LENGTH) -> Array:
+    """A plane without stripes in any of `directions`; the plane itself if there are none."""
+    for direction in directions:
+        plane = damped(plane, direction, width, length)
+    return plane
 
 
 def find_stripes(planes: Iterable[Array], length: float = LENGTH) -> tuple[str, ...]:
@@ -180,39 +121,6 @@ def _fine(profiles: Array, length: float) -> Array:
     spectrum = np.fft.rfft(np.concatenate([profiles, profiles[::-1]]), axis=0)
     spectrum[: max(1, n - round(length * n))] = 0
     return np.fft.irfft(spectrum, 2 * n, axis=0)[:n].astype(profiles.dtype)
-
-
-def _damped(plane: Array, directions: Sequence[str], width: int, length: float) -> Array:
-    """A plane without stripes of all `directions`; itself if there are none."""
-    for direction in directions:
-        plane = damped(plane, direction, width, length)
-    return plane
-
-
-def _boxes(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
-    """Whole planes, a few at a time."""
-    plane = tuple(slice(0, n) for n in shape[-2:])
-    if len(shape) == 2:
-        yield plane
-        return
-    for index in np.ndindex(shape[:-3]):
-        for first in range(0, shape[-3], PLANES):
-            yield (*index, slice(first, min(first + PLANES, shape[-3])), *plane)
-
-
-def _read(image: Image, box: tuple[int | slice, ...]) -> Array:
-    values = read_box(image.data, box)
-    check_array(values, "the image")
-    return values
-
-
-def _sample(image: Image) -> Iterator[Array]:
-    """Some planes, spread over all."""
-    indices = list(np.ndindex(image.data.shape[:-2]))
-    plane = tuple(slice(0, n) for n in image.data.shape[-2:])
-    for place in np.unique(np.linspace(0, len(indices) - 1, SAMPLE).round().astype(int)):
-        yield np.array(_read(image, (*indices[place], *plane)))
-        release(image.data)
 
 
 def _power(plane: Array) -> NDArray[np.float64]:

@@ -1,16 +1,14 @@
 """How close to the truth: metrics, and the classical methods that a network has to beat."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from scipy.fft import irfftn, next_fast_len, rfftn
 from skimage.metrics import structural_similarity
 
-from zsd_optics.pictures import binned, enlarged
+from zsd_optics.filters import richardson_lucy
 from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[Any]
@@ -89,39 +87,6 @@ def best_richardson_lucy(
         elif n > best + 10:
             break
     return best, evaluate(kept, truth)
-
-
-def richardson_lucy(signal: Array, psf: Array, grid_factor: int, iterations: int) -> Iterator[Array]:
-    """Yield the estimate after each iteration, ([Z,] kY, kX); the forward model is that of eq. 6: blur, mean over k².
-
-    `signal` ([Z,] Y, X) is above the offset, in counts; negatives are clipped. The image is continued by reflection.
-    """
-    pad = [n // 2 + 1 for n in psf.shape[:-2]] + [-(-n // 2 // grid_factor) + 1 for n in psf.shape[-2:]]
-    fine = [grid_factor if axis >= signal.ndim - 2 else 1 for axis in range(signal.ndim)]
-    # A little more where that makes the FFT quick.
-    sizes = [next_fast_len(n + 2 * p, real=True) for n, p in zip(signal.shape, pad, strict=True)]
-    after = [size - n - p for size, n, p in zip(sizes, signal.shape, pad, strict=True)]
-    observed = np.pad(np.clip(signal, 0, None), [*zip(pad, after, strict=True)], mode="reflect").astype(np.float32)
-    shape = [n * k for n, k in zip(observed.shape, fine, strict=True)]
-    cut = tuple(slice(p * k, (p + n) * k) for p, n, k in zip(pad, signal.shape, fine, strict=True))
-    centred = np.zeros(shape, np.float32)
-    centred[tuple(slice(n) for n in psf.shape)] = psf
-    otf = rfftn(np.roll(centred, [-(n // 2) for n in psf.shape], range(psf.ndim)), workers=-1)
-
-    def blurred(x: Array, spectrum: Any) -> Array:
-        return irfftn(rfftn(x, workers=-1) * spectrum, s=shape, workers=-1)  # type: ignore[no-any-return]
-
-    def forward(x: Array) -> Array:
-        return binned(blurred(x, otf), grid_factor)
-
-    def transpose(y: Array) -> Array:
-        return blurred(enlarged(y, grid_factor), otf.conj())
-
-    weight = np.maximum(transpose(np.ones_like(observed)), 1e-9)
-    estimate = np.full(shape, max(observed.mean(), 1e-9), np.float32)
-    for _ in range(iterations):
-        estimate = estimate * np.clip(transpose(observed / np.maximum(forward(estimate), 1e-9)), 0, None) / weight
-        yield estimate[cut]
 
 
 def _fit(x: Array, truth: Array) -> tuple[float, float]:
