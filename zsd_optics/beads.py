@@ -94,7 +94,7 @@ def average_beads(
         )  # fmt: skip
     used = [bead for bead, good in zip(aligned, alike, strict=True) if good]
     total = np.sum([box for box, _ in used], axis=0)
-    total -= total.min()  # light is not negative; noise around the background is
+    total -= total.min()  # noise makes some pixels negative, which no PSF may be
     return Beads(prepare_psf(total, voxel_um, voxel_um, name=name), np.array([centre for _, centre in used]), rejected)
 
 
@@ -106,14 +106,14 @@ def bead_note(bead_nm: float | None, fwhm_nm: float) -> str:
     ball = np.sqrt(8 * np.log(2) / 20)
     if bead_nm is None:
         harmless = fwhm_nm * np.sqrt(1 - 1 / 1.05**2) / ball
-        return f"beads of up to {harmless:.0f} nm widen the PSF by less than 5 %; give their size with --bead-size"
+        return f"beads of up to {harmless:.0f} nm widen the PSF by less than 5 %; give the bead size to check"
     if not 0 < ball * bead_nm < fwhm_nm:
         raise InputError(
             f"bead size {bead_nm:g} nm does not fit the measured FWHM of {fwhm_nm:.0f} nm", "give it in nm",
             option="bead_size",
         )  # fmt: skip
     widening = fwhm_nm / np.sqrt(fwhm_nm**2 - (ball * bead_nm) ** 2) - 1
-    verdict = "which is little" if widening < 0.05 else "which matters: use smaller beads, or `zsd psf generate`"
+    verdict = "which is little" if widening < 0.05 else "which matters: use smaller beads, or a PSF from theory"
     return f"beads of {bead_nm:g} nm widen the PSF by {100 * widening:.1f} %, {verdict}"
 
 

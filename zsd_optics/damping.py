@@ -1,9 +1,10 @@
-"""`zsd damp`: Fourier damping, which takes the stripes of a light sheet out of an image, plane by plane.
+"""Fourier damping removes the stripes of a light sheet from an image, plane by plane.
 
-A stripe all across an image is, in its spectrum, in the few columns around the middle one. The published ZS-DeconvNet
-(Qiao et al. 2024, its `Infer_3D.py`) zeroes there a bar of 2 · width + 1 columns in all but the rows near the centre,
-which hold the image's own large structures. Here that is done in the cosine transform: the spectrum of the image
-mirrored at its borders, which has no jump there to ring. Its first 2 · width + 1 columns are as wide a bar.
+In the spectrum of an image, stripes across the whole image lie in the few columns around the middle one. The published
+ZS-DeconvNet (Qiao et al. 2024, its `Infer_3D.py`) sets a bar of 2 · width + 1 columns to zero, except for the rows near
+the centre, which contain the large structures of the image. We do this in the cosine transform, which is the spectrum
+of the image mirrored at its borders: it has no jump there and so does not ring. Its first 2 · width + 1 columns
+correspond to the published bar.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from zsd_runtime.errors import InputError, size_text
 
 WIDTH = 1  # columns to either side, as published
-# Published are 450 rows from each end, whatever the image's height. Of 1024 rows, these are 0.88 of each half.
+# Published: 450 rows from each end, for any image height. Of 1024 rows that is 0.88 of each half.
 LENGTH = 0.88
 DIRECTIONS = ("horizontal", "vertical")
-# Stripes cross the whole image: strips of it that do not touch then go up and down together.
+# Stripes cross the whole image, so the brightness of separate strips of it varies together.
 STRIPS = 8
-COHERENT = 0.6  # correlation of such strips; docs/how-it-works.md has what was measured
-ROUNDING = 1e-9  # what a transform leaves of a constant, as a share of it
-PICTURE = 1024  # pixels, of the middle whose spectrum is drawn
+COHERENT = 0.6  # correlation of such strips above which there are stripes; measured in docs/how-it-works.md
+ROUNDING = 1e-9  # relative rounding error of a transform
+PICTURE = 1024  # pixels: size of the middle part whose spectrum is drawn
 GAP = 4
 
 Array = NDArray[Any]
@@ -31,24 +32,24 @@ Array = NDArray[Any]
 def damped(
     plane: Array, direction: str = "horizontal", width: int = WIDTH, length: float = LENGTH
 ) -> NDArray[np.float32]:
-    """One plane without stripes of one direction.
+    """Remove the stripes of one direction from a plane.
 
     Parameters
     ----------
     plane : ndarray
         (Y, X), any real dtype.
     direction : {"horizontal", "vertical"}
-        Along X, or along Y.
+        Stripes along X, or along Y.
     width : int
-        What is taken changes at most so many times from bright to dark and back along a stripe.
+        Largest number of times that a removed stripe changes from bright to dark and back along its length.
     length : float
-        Share of the frequencies across the stripes, from the finest on, 0 to 1: periods from 2 to
-        ``2 / (1 - length)`` pixels. The mean stays.
+        Share of the frequencies across the stripes, finest first, 0 to 1: periods from 2 to ``2 / (1 - length)``
+        pixels. The mean stays.
 
     Returns
     -------
     ndarray
-        (Y, X), of the same sum as `plane`.
+        (Y, X), with the same sum as `plane`.
 
     Raises
     ------
@@ -71,15 +72,15 @@ def damped_in(plane: Array, directions: Sequence[str], width: int = WIDTH, lengt
 
 
 def find_stripes(planes: Iterable[Array], length: float = LENGTH) -> tuple[str, ...]:
-    """The directions in which planes (Y, X) have stripes all across that are worth damping: none, one or both."""
+    """The directions in which planes (Y, X) have stripes that are worth damping: none, one or both."""
     both = np.mean([(coherence(plane, length), coherence(plane.T, length)) for plane in planes], axis=0)
     return tuple(name for name, value in zip(DIRECTIONS, both, strict=True) if value > COHERENT)
 
 
 def coherence(plane: Array, length: float = LENGTH) -> float:
-    """How alike the fine brightness along Y is in strips of a plane (Y, X) that do not touch: about 0, 1 if the same.
+    """How similar the fine variation along Y is in separate strips of a plane (Y, X): about 0, or 1 if it is the same.
 
-    The sign alone is compared, of strips across 1/8 of X each: stripes are in all of them, a bright cell is in one.
+    Each strip is 1/8 of X wide. Only signs are compared: stripes are in all strips, a bright cell is in one.
     """
     strips = np.array_split(plane, min(STRIPS, plane.shape[1]), axis=1)
     profiles = np.stack([strip.mean(axis=1, dtype=np.float64) for strip in strips], axis=1)
@@ -100,11 +101,15 @@ def spectrum_picture(before: Iterable[Array], after: Iterable[Array]) -> NDArray
 def check_bar(shape: Sequence[int], width: int, length: float) -> None:
     """Raise `InputError` unless a bar fits planes (Y, X) of `shape`."""
     if not 0 < length < 1:
-        raise InputError(f"length {length:g} must be above 0 and below 1, a share of the rows: as published {LENGTH}")
+        raise InputError(
+            f"length {length:g} must be above 0 and below 1, a share of the rows",
+            f"as published {LENGTH}", option="length",
+        )  # fmt: skip
     if not 0 <= width < min(shape) / 2:
         raise InputError(
-            f"width {width} must be 0 or above, and below half of the image's {size_text(shape)} pixels: as published "
-            f"{WIDTH}"
+            f"width {width} must be 0 or above, and below half of the image's {size_text(shape)} pixels",
+            f"as published {WIDTH}",
+            option="width",
         )
 
 
@@ -116,7 +121,7 @@ def _cosines(n: int, count: int) -> NDArray[np.float32]:
 
 
 def _fine(profiles: Array, length: float) -> Array:
-    """What profiles (Y, any) have in the `length` share of frequencies from the finest on; never the mean."""
+    """The part of profiles (Y, any) in the finest `length` share of frequencies, without the mean."""
     n = len(profiles)
     spectrum = np.fft.rfft(np.concatenate([profiles, profiles[::-1]]), axis=0)
     spectrum[: max(1, n - round(length * n))] = 0
@@ -124,7 +129,7 @@ def _fine(profiles: Array, length: float) -> Array:
 
 
 def _power(plane: Array) -> NDArray[np.float64]:
-    """Spectrum of the middle of a plane, the mean in the centre; faded at its borders, whose jumps are no stripes."""
+    """Power spectrum of the middle of a plane, frequency 0 in the centre; windowed, to hide the jumps at its borders."""
     inside = tuple(slice((n - min(n, PICTURE)) // 2, (n + min(n, PICTURE)) // 2) for n in plane.shape)
     part = plane[inside].astype(np.float64)
     window = np.hanning(part.shape[0] + 2)[1:-1, None] * np.hanning(part.shape[1] + 2)[1:-1]

@@ -1,4 +1,4 @@
-"""How close to the truth: metrics, and the classical methods that a network has to beat."""
+"""Scores against a truth, and the best that classical methods can score."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,24 @@ from zsd_optics.filters import richardson_lucy
 from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[Any]
-SIGMAS = np.arange(0.4, 4.05, 0.1)  # px, tried for the best Gaussian filter
+SIGMAS = np.arange(0.4, 4.05, 0.1)  # pixels, tried for the best Gaussian filter
 
 
 @dataclass(frozen=True)
 class Scores:
-    """psnr : dB, of the truth's range · ssim : 0..1 · nrmse : of the truth's range · gain, offset : the fit used."""
+    """Scores of an image against a truth.
+
+    Parameters
+    ----------
+    psnr : float
+        dB, relative to the truth's range.
+    ssim : float
+        0 to 1.
+    nrmse : float
+        Relative to the truth's range.
+    gain, offset : float
+        Of the linear fit before the comparison.
+    """
 
     psnr: float
     ssim: float
@@ -27,25 +39,30 @@ class Scores:
 
 
 def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:
-    """Compare `image` with `truth` of the same shape, after the gain and offset that bring it nearest.
+    """Compare `image` with `truth` after the best linear fit, ``gain · image + offset``.
 
-    Weigert et al. 2018 compare restorations after such a linear fit, since methods differ in scale; it hides no
-    structure. The range is that of the truth (maximum - minimum).
+    Methods differ in scale; like Weigert et al. 2018 we fit first, which hides no structure. The range is that of the
+    truth (maximum - minimum).
+
+    Parameters
+    ----------
+    image, truth : ndarray
+        Same shape, any real dtype.
 
     Raises
     ------
     InputError
-        When shapes differ or the truth is constant.
+        When the shapes differ or the truth is constant.
     """
     if image.shape != truth.shape:
         raise InputError(
-            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}: they must be on the "
-            "same grid (compare denoised with clean.tif, deconvolved with truth.tif)"
+            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}",
+            "they must be on the same grid (compare denoised with clean.tif, deconvolved with truth.tif)",
         )
     x, t = image.astype(np.float64), truth.astype(np.float64)
     span = float(np.ptp(t))
     if span == 0:
-        raise InputError(f"the truth is constant ({t.flat[0]:g}): there is nothing to compare with")
+        raise InputError(f"the truth is constant ({t.flat[0]:g})", "give one with structure")
     gain, offset = _fit(x, t)
     fitted = gain * x + offset
     mse = float(np.mean((fitted - t) ** 2))
@@ -56,9 +73,14 @@ def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:
 
 
 def best_gaussian(noisy: Array, clean: Array) -> tuple[tuple[float, ...], Scores]:
-    """The Gaussian filter that scores best against `clean`: the bar that a denoiser must pass.
+    """The Gaussian filter that scores best against `clean`, which a denoiser must beat.
 
-    Its σ (px) is one number for Y and X, and in a volume another one for Z.
+    Returns
+    -------
+    tuple of float
+        σ (pixels) of each axis: the same in Y and X, another one in Z.
+    Scores
+        With this filter.
     """
 
     def mse(*sigmas: float) -> float:
@@ -67,7 +89,7 @@ def best_gaussian(noisy: Array, clean: Array) -> tuple[tuple[float, ...], Scores
     sigma = float(min(SIGMAS, key=lambda s: mse(*[s] * noisy.ndim)))
     if noisy.ndim == 2:
         best: tuple[float, ...] = (sigma, sigma)
-    else:  # one after the other: the two depend little on each other
+    else:  # one after the other: they depend little on each other
         axial = float(min([0.0, *SIGMAS], key=lambda s: mse(s, sigma, sigma)))
         lateral = float(min([0.0, *SIGMAS], key=lambda s: mse(axial, s, s)))
         best = (axial, lateral, lateral)
@@ -90,7 +112,7 @@ def best_richardson_lucy(
 
 
 def _fit(x: Array, truth: Array) -> tuple[float, float]:
-    """The (gain, offset) that bring `x` nearest to `truth`."""
+    """The (gain, offset) of the best linear fit of `x` to `truth`."""
     variance = x.var(dtype=np.float64)
     mean, target = x.mean(dtype=np.float64), truth.mean(dtype=np.float64)
     gain = float((np.mean(x * truth, dtype=np.float64) - mean * target) / variance) if variance > 0 else 0.0
