@@ -129,7 +129,7 @@ def _fine(profiles: Array, length: float) -> Array:
 
 
 def _power(plane: Array) -> NDArray[np.float64]:
-    """Power spectrum of the middle of a plane, frequency 0 in the centre; windowed, to hide the jumps at its borders."""
+    """Power spectrum of the middle of a plane, frequency 0 in the centre; windowed because of its borders."""
     inside = tuple(slice((n - min(n, PICTURE)) // 2, (n + min(n, PICTURE)) // 2) for n in plane.shape)
     part = plane[inside].astype(np.float64)
     window = np.hanning(part.shape[0] + 2)[1:-1, None] * np.hanning(part.shape[1] + 2)[1:-1]
