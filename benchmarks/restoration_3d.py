@@ -26,7 +26,8 @@ import torch
 from scipy.signal import fftconvolve
 
 from zsd_export import Credits, export
-from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
+from zsd_optics.filters import richardson_lucy
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.pictures import binned, enlarged, middle, montage
 from zsd_optics.psf import fwhm_px, prepare_psf
 from zsd_optics.simulate import Camera, Simulation, simulate

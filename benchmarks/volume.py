@@ -133,7 +133,7 @@ def formats(work: Path) -> dict[str, object]:
     print(results["zarr to tiff"], flush=True)
     for source, result in (("deconvolved.zarr", "damped.zarr"), ("deconvolved.tif", "damped.tif")):
         program = (
-            "import sys, time; from zsd_optics.damping import app; from zsd_runtime.memory import peak_memory\n"
+            "import sys, time; from zsd_optics.filter_cli import app; from zsd_runtime.memory import peak_memory\n"
             "with peak_memory() as peak:\n"
             "    started = time.perf_counter()\n"
             "    app(sys.argv[1:], standalone_mode=False)\n"

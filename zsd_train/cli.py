@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from zsd_optics.inputs import Axes, agreed, open_images
-from zsd_optics.psf_source import psf_of
+from zsd_optics.inputs import agreed, open_images
+from zsd_optics.options import Axes
+from zsd_optics.psf_source import psf_source_of
 from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.images import Voxel
 
@@ -61,13 +62,14 @@ def train(
         image_axes = "zyx"[-opened[0].ndim :]
         chosen = make_config(**({"axes": image_axes} | (read_config(config) if config else {}) | given))
         voxel = Voxel.square(
-            agreed(pixel_size, image_voxel.x_um, "--pixel-size", str(images[0])),
-            agreed(z_step, image_voxel.z_um, "--z-step", str(images[0])) if image_axes == "zyx" else None,
+            agreed(pixel_size, image_voxel.x_um, "pixel_size", str(images[0])),
+            agreed(z_step, image_voxel.z_um, "z_step", str(images[0])) if image_axes == "zyx" else None,
         )
-        kernel = psf_of(
-            psf, Voxel.square(psf_pixel_size, psf_z_step), centre_psf, psf_sigma, na, wavelength, refractive_index,
-            voxel, image_axes, chosen.network.grid_factor,
+        psf_source = psf_source_of(
+            psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf, psf_sigma=psf_sigma,
+            na=na, wavelength=wavelength, refractive_index=refractive_index,
         )  # fmt: skip
+        kernel = psf_source.kernel(image_axes, voxel, chosen.network.grid_factor)
         with progress_bar("training", quiet) as bar:
 
             def report(p: Progress) -> None:
