@@ -18,7 +18,7 @@ from zsd_runtime.engines.select import open_engine
 from zsd_runtime.model import Model
 from zsd_runtime.package import ModelDescription
 from zsd_runtime.session import Prediction
-from zsd_train.networks.dual_stage import parameter_count
+from zsd_train.networks.build import parameter_count
 from zsd_train.run import Run
 
 VIEW = {2: (512, 512), 3: (16, 128, 128)}  # raw pixels that are compared and timed, for 2 and 3 axes

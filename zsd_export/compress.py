@@ -1,7 +1,7 @@
 """From a trained network to a smaller one that does the same, and what that gains and costs.
 
-The smaller network is a run folder of its own, which `zsd export` takes like any other. `zsd_train.distil` says how it
-learns.
+The smaller network is a run folder of its own, which `zsd export` takes like any other. `zsd_train.schemes.distill`
+says how it learns.
 """
 
 import json
@@ -13,14 +13,15 @@ from typing import Any
 import imageio.v3 as iio
 
 from zsd_export.compare import Image, Row, compare, picture
-from zsd_export.graph.to_onnx import outputs_of
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_train.config import PRESETS, TrainConfig, make_config
-from zsd_train.distil import CHOICES, prunes
-from zsd_train.networks.dual_stage import build, parameter_count
+from zsd_train.fit import Progress
+from zsd_train.networks.build import build, parameter_count
+from zsd_train.networks.prune import prunes
 from zsd_train.run import Run, load_run, write_config
-from zsd_train.training import Progress, train
+from zsd_train.schemes.distill import CHOICES
+from zsd_train.training import train
 
 
 def compress(
@@ -87,7 +88,7 @@ def compress(
         "started_from": "the teacher's strongest filters" if pruned else "random weights",
         "rows": [asdict(row) for row in rows],
     }  # fmt: skip
-    write_config(student.folder, student.config, student.measured | {"compressed": provenance})
+    write_config(student.folder, student.config, student.measured.model_copy(update={"compressed": provenance}))
     with written_whole(student.folder / "compressed.json") as temporary:
         temporary.write_text(json.dumps(provenance, indent=1) + "\n", "utf-8")
     compared = [restored[row.name, row.precision] for row in rows if row.name == names[1] and row.precision != "fp16"]
@@ -127,7 +128,7 @@ def _check_smaller(config: TrainConfig, teacher: Run) -> None:
 
 
 def _check_truths(truths: dict[str, Image], image: Image, teacher: Run) -> None:
-    for name, scale in zip(outputs_of(teacher.network), teacher.network.scales, strict=True):
+    for name, scale in zip(teacher.network.outputs, teacher.network.scales, strict=True):
         expected = tuple(n * k for n, k in zip(image.shape, scale, strict=False))  # an image of other axes fails later
         if name in truths and truths[name].shape != expected:
             raise InputError(

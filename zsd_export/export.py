@@ -118,7 +118,7 @@ def export(
         z_step_um=trained.z_step_um,
         provenance={
             "training": trained.config.model_dump(mode="json", exclude_none=True),
-            "measured": trained.measured,
+            "measured": trained.measured.model_dump(mode="json", exclude_none=True),
         },
     )
     write(to, contents, onnx, _part(trained.sample, trained))

@@ -12,23 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from zsd_export.graph.fold import fold
-from zsd_train.networks.dual_stage import DualStage, Restored
+from zsd_train.networks.dual_stage import Network
 
 OPSET, IR_VERSION = 17, 8
 INPUT = "noisy"
 
 
-def outputs_of(network: nn.Module) -> tuple[str, ...]:
-    """Names of the network's outputs, in the order in which it returns them."""
-    return tuple(getattr(network, "outputs", Restored._fields))
-
-
-def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
+def to_onnx(network: Network, *, half: bool = False) -> bytes:
     """Write a network as a graph.
 
     Parameters
     ----------
-    network : DualStage
+    network : Network
         Returns a tuple of tensors (N, C, [Z,] Y, X), one for each of its `outputs`.
     half : bool
         Weights and everything between input and outputs are float16.
@@ -39,12 +34,10 @@ def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
         The serialised graph. Its input is "noisy" (N, C, [Z,] Y, X); its outputs have the network's names. All are
         float32.
     """
-    channels = getattr(network, "channels", 1)
-    example = torch.zeros(1, channels, *(n * step for n, step in enumerate(network.size_multiple, start=2)))
-    names = outputs_of(network)
+    example = torch.zeros(1, network.channels, *(n * step for n, step in enumerate(network.size_multiple, start=2)))
     dynamic = {
         name: {0: "n"} | {i: f"{name}_{axis}" for i, axis in enumerate(network.axes, start=2)}
-        for name in (INPUT, *names)
+        for name in (INPUT, *network.outputs)
     }
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -52,7 +45,7 @@ def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Half(network) if half else network.cpu().eval(), (example,), buffer,  # type: ignore[arg-type]
-            input_names=[INPUT], output_names=list(names),
+            input_names=[INPUT], output_names=list(network.outputs),
             dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
@@ -77,7 +70,7 @@ def _unshare(graph: onnx.GraphProto) -> None:
 class _Half(nn.Module):
     """The network in float16 with float32 at both ends."""
 
-    def __init__(self, network: DualStage) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().eval().half()
         for module in self.network.modules():

@@ -10,7 +10,7 @@ from zsd_optics.pictures import continued
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.tiling import round_up
-from zsd_train.networks.dual_stage import DualStage
+from zsd_train.networks.dual_stage import Network
 
 # Largest error at the rim of a tile's core, as a share of the range; on other images it may be ten times that.
 HALO_ERROR = 1e-4
@@ -41,7 +41,7 @@ class Halo:
     error: float | None
 
 
-def halo_of(network: DualStage, onnx: bytes, image: Array) -> Halo:
+def halo_of(network: Network, onnx: bytes, image: Array) -> Halo:
     """Measure the halo, unless the outputs depend on the whole tile: the network then states it."""
     if network.halo:
         return Halo(network.halo, None)

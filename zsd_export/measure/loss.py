@@ -7,12 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zsd_export.graph.to_onnx import outputs_of
 from zsd_export.measure.parity import VerificationError
-from zsd_optics.noise import NoiseModel
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_train.losses import Reblur
+from zsd_train.forward import light_path
 from zsd_train.run import Run
 
 LARGEST_LOSS_DB = {"fp16": 0.1, "int8": 0.2}  # of PSNR, for each output
@@ -61,15 +59,15 @@ def psnr_lost(run: Run, image: Array, exact: bytes, reduced: Sequence[bytes]) ->
     list of dict
         For each graph of `reduced` a loss for each output; negative where PSNR rises.
     """
-    names = outputs_of(run.network)
+    names = run.network.outputs
     (restored, *_) = _restored(run, exact, [image[None, None]])
     truth = dict(zip(names, restored, strict=True))
     if "deconvolved" in truth:  # what the camera sees, and a denoised image shows, is its blur
         psf = torch.tensor(run.psf, dtype=torch.float32)
-        reblur = Reblur(psf, image.shape, (0,) * image.ndim, run.network.grid_factor, symmetries=1)
-        truth["denoised"] = reblur(torch.from_numpy(truth["deconvolved"]), torch.tensor([0])).numpy()
+        forward = light_path(psf, image.shape, (0,) * image.ndim, run.network.grid_factor, symmetries=1)
+        truth["denoised"] = forward(torch.from_numpy(truth["deconvolved"]), torch.tensor([0])).numpy()
     seen: NDArray[Any] = truth["denoised"]
-    noise = NoiseModel(**run.measured["noise"])
+    noise = run.measured.noise
     sigma = np.sqrt(noise.variance(seen * run.scale + run.offset)) / run.scale
     rng = np.random.default_rng(0)
     noisy = [(seen + sigma * rng.normal(size=sigma.shape)).astype(np.float32) for _ in range(ACQUISITIONS)]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.engines import relative_difference, run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_train.networks.dual_stage import DualStage
+from zsd_train.networks.dual_stage import Network
 
 LARGEST_DIFFERENCE = 1e-4  # between ONNX Runtime and torch, as a share of the range
 
@@ -17,12 +17,12 @@ class VerificationError(RuntimeError):
     """The exported network does not compute what the trained one does."""
 
 
-def parity(network: DualStage, onnx: bytes, image: Array) -> list[Array]:
+def parity(network: Network, onnx: bytes, image: Array) -> list[Array]:
     """Run a graph and compare its outputs with torch's.
 
     Parameters
     ----------
-    network : DualStage
+    network : Network
     onnx : bytes
         The network's graph.
     image : ndarray
