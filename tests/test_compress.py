@@ -112,7 +112,7 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
     assert [path for path in out.iterdir() if path.name.endswith(".tmp")] == []
     rows = compress(run_folder, out, resume=True)  # what to make need not be said again
     assert rows[3].name == "small"
-    assert load_run(out).measured["steps"] == 20
+    assert load_run(out).measured.steps == 20
     noisy = load_run(run_folder)
     with pytest.raises(InputError, match="another teacher"):
         train([noisy.sample], noisy.psf, None, out, resume=True)

@@ -20,7 +20,7 @@ from zsd_runtime.normalize import Linear
 from zsd_runtime.package import read_package
 from zsd_train import load_run
 from zsd_train.config import NetworkConfig
-from zsd_train.networks.dual_stage import build
+from zsd_train.networks.build import build
 
 
 def run_onnx(model, image):

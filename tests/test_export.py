@@ -19,7 +19,8 @@ from zsd_export.measure.parity import VerificationError, parity
 from zsd_runtime import InputError, load_model
 from zsd_runtime.package import read_package
 from zsd_train import load_run
-from zsd_train.networks.dual_stage import DualStageUNet, build
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import DualStageUNet
 
 
 def test_the_graph_is_what_old_engines_read(package):

@@ -20,7 +20,8 @@ from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.package import read_package
 from zsd_train import load_run
-from zsd_train.networks.dual_stage import DualStageUNet, build
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import DualStageUNet
 
 
 @pytest.fixture(scope="module")
