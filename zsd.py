@@ -1,31 +1,44 @@
-"""The `zsd` command: a verb and the module that serves it, imported when it is called."""
+"""The `zsd` command: each verb and the module that serves it, which is imported only when it is called."""
 
 import signal
 import sys
 from importlib import import_module
 
-VERBS = {
-    "simulate": ("zsd_optics.cli", "a noisy image with its truth, to try everything on"),
-    "noise": ("zsd_optics.cli", "camera offset, gain and read noise, told from images"),
-    "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
-    "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
-    "psf": ("zsd_optics.psf_cli", "point spread functions from theory, transfer functions or beads"),
-    "export": ("zsd_export.cli", "from a training run to a model package"),
-    "compress": ("zsd_export.cli", "a smaller, faster network that does what a trained one does"),
-    "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
-    "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
-    "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
-    "damp": ("zsd_optics.damping", "take light-sheet stripes out of a result"),
-    "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
-    "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
+GROUPS = {
+    "from image to result": {
+        "restore": ("zsd_export.restore", "train, export and predict in one: noisy images and a PSF to results"),
+        "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
+    },
+    "training": {
+        "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
+    },
+    "models": {
+        "export": ("zsd_export.cli", "from a training run to a model package"),
+        "compress": ("zsd_export.cli", "a smaller, faster network that does what a trained one does"),
+        "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
+        "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
+    },
+    "optics and filters": {
+        "simulate": ("zsd_optics.cli", "a noisy image with its truth, to try everything on"),
+        "noise": ("zsd_optics.cli", "estimate camera offset, gain and read noise from images"),
+        "psf": ("zsd_optics.psf_cli", "point spread functions from theory, transfer functions or beads"),
+        "filter": ("zsd_optics.filter_cli", "Gaussian, median, box, Richardson-Lucy or Wiener filter"),
+        "damp": ("zsd_optics.filter_cli", "remove light-sheet stripes from a result"),
+        "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
+    },
+    "machines": {
+        "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
+        "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
+    },
 }
-# Where an import fails, the extra that brings what is missing.
+MODULES = {verb: module for verbs in GROUPS.values() for verb, (module, _) in verbs.items()}
+# The extra to install when an import fails.
 EXTRAS = {"zsd_optics": "optics", "zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
 
 
 def main() -> None:
     """Entry point of the command line; exit status 0, 2 (the input is at fault) or 1 (anything else)."""
-    # Whoever stops us politely (Fiji, a job scheduler) gets what Ctrl-C gets: nothing is left half-written.
+    # SIGTERM, from Fiji or a job scheduler, is handled like Ctrl-C: nothing is left half-written.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = sys.argv[1:]
     if arguments and arguments[0] == "--version":
@@ -34,9 +47,9 @@ def main() -> None:
         print(version("zsd"))
         return
     verb = arguments[0] if arguments else ""
-    if verb not in VERBS:
+    if verb not in MODULES:
         _help(verb)
-    module, _ = VERBS[verb]
+    module = MODULES[verb]
     try:
         app = import_module(module).app
     except ModuleNotFoundError as error:
@@ -49,7 +62,9 @@ def main() -> None:
 def _help(verb: str) -> None:
     print("zsd: zero-shot denoising and deconvolution of fluorescence images\n")
     print("usage: zsd VERB [OPTIONS]; zsd VERB --help")
-    print("\n".join(f"  {name:<12} {text}" for name, (_, text) in VERBS.items()))
+    for group, verbs in GROUPS.items():
+        print(f"\n{group}:")
+        print("\n".join(f"  {name:<12} {text}" for name, (_, text) in verbs.items()))
     if verb in ("", "--help", "-h"):
         sys.exit(0)
     print(f"error: there is no verb {verb!r}", file=sys.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from restoration_3d import PIXEL_UM, STEP_UM, machine, simulation
 
-from zsd_export import export
+from zsd_export import Credits, export
 from zsd_optics.metrics import evaluate
 from zsd_optics.psf import prepare_psf
 from zsd_runtime import load_model
@@ -41,7 +41,7 @@ def main() -> None:
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             run = train([s.noisy], psf, config, Path(folder) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)
-            package = export(Path(folder) / "run", Path(folder) / "model.zip", name="benchmark")
+            package = export(Path(folder) / "run", Path(folder) / "model.zip", credits=Credits("benchmark"))
             with load_model(package) as model:
                 results = {label: model.predict(s.noisy, tile=tile or s.noisy.shape) for label, tile in TILES.items()}
         row = {

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from zsd_export.cli import table
-from zsd_export.compress import compare, picture, student_config
+from zsd_export.compare import compare, picture
+from zsd_export.compress import student_config
 from zsd_optics.metrics import evaluate
 from zsd_optics.psf import prepare_psf
 from zsd_optics.simulate import Camera, simulate

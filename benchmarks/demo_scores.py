@@ -7,7 +7,8 @@ import imageio.v3 as iio
 import numpy as np
 import scipy.ndimage as ndi
 
-from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
+from zsd_optics.filters import richardson_lucy
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.pictures import GAP, enlarged, middle, montage
 from zsd_runtime.images import read_image
 from zsd_train.run import load_run

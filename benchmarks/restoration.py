@@ -25,7 +25,7 @@ import tifffile
 import torch
 from safetensors.torch import load_file
 
-from zsd_export import export
+from zsd_export import Credits, export
 from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.noise import estimate_noise
 from zsd_optics.pictures import enlarged, montage
@@ -49,7 +49,7 @@ def restore(image: Any, psf: Any, config: TrainConfig, watcher: Any = None) -> t
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         run = train([image], psf, config, folder, report=watcher(folder) if watcher else lambda progress: None)
-        package = export(folder, Path(name) / "model.zip", name="benchmark")
+        package = export(folder, Path(name) / "model.zip", credits=Credits("benchmark"))
         with load_model(package) as model:
             return model.predict(image), run
 

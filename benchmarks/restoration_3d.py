@@ -26,8 +26,9 @@ import tifffile
 import torch
 from scipy.signal import fftconvolve
 
-from zsd_export import export
-from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
+from zsd_export import Credits, export
+from zsd_optics.filters import richardson_lucy
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.pictures import binned, enlarged, middle, montage
 from zsd_optics.psf import fwhm_px, prepare_psf
 from zsd_optics.simulate import Camera, Simulation, simulate
@@ -57,7 +58,7 @@ def restore(volume: Any, psf: Any, config: TrainConfig) -> tuple[Prediction, Run
     """Train on a volume, export, and predict it."""
     with tempfile.TemporaryDirectory() as name:
         run = train([volume], psf, config, Path(name) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)
-        package = export(Path(name) / "run", Path(name) / "model.zip", name="benchmark")
+        package = export(Path(name) / "run", Path(name) / "model.zip", credits=Credits("benchmark"))
         with load_model(package) as model:
             return model.predict(volume), run
 

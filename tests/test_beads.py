@@ -79,7 +79,7 @@ def test_every_rejection_is_counted():
         ([(24, 75, 60, 1.0), (24, 75, 72, 1.0)], "2 in clumps"),
     ],
 )
-def test_no_usable_bead_is_told_with_the_counts(beads, message):
+def test_no_usable_bead_is_an_error_with_the_counts(beads, message):
     with pytest.raises(InputError, match=f"no usable bead.*{message}"):
         average_beads(field(beads, clip=4095), VOXEL, SIZE)
 
@@ -94,7 +94,7 @@ def test_no_usable_bead_is_told_with_the_counts(beads, message):
         (np.ones((9, 9, 9)), None, "no usable bead"),
     ],
 )
-def test_what_is_no_stack_of_beads_is_told(stack, size, message):
+def test_what_is_no_stack_of_beads_is_refused(stack, size, message):
     with pytest.raises(InputError, match=message):
         average_beads(stack, VOXEL, size)
 

@@ -165,10 +165,14 @@ def test_quiet_errors_are_a_last_line(tmp_path):
 
 
 def test_every_verb_has_help():
-    verbs = [line.split()[0] for line in zsd("--help").stdout.splitlines() if line.startswith("  ")]
+    lines = zsd("--help").stdout.splitlines()
+    assert [line for line in lines if line.endswith(":")] == [
+        "from image to result:", "training:", "models:", "optics and filters:", "machines:"
+    ]  # fmt: skip
+    verbs = [line.split()[0] for line in lines if line.startswith("  ")]
     assert verbs == [
-        "simulate", "noise", "train", "evaluate", "psf", "export", "compress", "import-keras", "inspect", "predict",
-        "damp", "bench", "build-engine",
+        "predict", "train", "export", "compress", "import-keras", "inspect", "simulate", "noise", "psf", "filter",
+        "damp", "evaluate", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:
         result = zsd(verb, "--help")

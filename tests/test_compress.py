@@ -11,13 +11,13 @@ import torch
 
 from tests.command import zsd
 from tests.conftest import TINY
-from zsd_export import compress as module
+from zsd_export import compare as module
 from zsd_export import export
-from zsd_export.compress import compare, compress, picture, student_config
+from zsd_export.compare import compare, picture
+from zsd_export.compress import compress, student_config
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
-from zsd_runtime import InputError, load_model
-from zsd_runtime.model import Prediction
+from zsd_runtime import InputError, Prediction, load_model
 from zsd_train import load_run, train
 from zsd_train.config import RCANConfig, make_config
 from zsd_train.training import Interrupted
@@ -121,10 +121,10 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 4}, r"would have \d+ parameters.*: choose a smaller one, for instance with --width 2"),
+        ({"width": 4}, r"would have \d+ parameters.*: choose a smaller one, for instance with `width` 2"),
         ({}, "choose a smaller one"),
         ({"width": 1}, "network.width = 1"),
-        ({"width": 2, "choices": {"network": SMALL}}, r"--width 2 and \[network\]"),
+        ({"width": 2, "choices": {"network": SMALL}}, r"`width` 2 and \[network\]"),
         ({"choices": {"network": SMALL, "hesian_weight": 1}}, "did you mean 'hessian_weight'"),
         ({"choices": {"network": SMALL | {"grid_factor": 1}}}, "network.grid_factor = 1"),
         ({"width": 2, "choices": {"scheme": "odd-even"}}, "scheme odd-even"),
@@ -145,8 +145,8 @@ def test_patches_are_not_larger_than_the_teachers(run_folder):
 
 def test_the_picture_shows_differences_ten_times_as_strong_around_grey():
     ramp = np.tile(np.linspace(0, 100, 128, dtype=np.float32), (128, 1))
-    teacher = Prediction(ramp, ramp.repeat(2, 0).repeat(2, 1))
-    brighter = Prediction(ramp + 2, teacher.deconvolved)
+    teacher = Prediction(denoised=ramp, deconvolved=ramp.repeat(2, 0).repeat(2, 1))
+    brighter = Prediction(denoised=ramp + 2, deconvolved=teacher.deconvolved)
     panels = picture(teacher, [brighter]).astype(float)
     assert panels.shape == (256 + 4 + 256, 3 * 256 + 2 * 4)
     difference = panels[:, -256:]

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate, richardson_lucy
+from zsd_optics.filters import richardson_lucy
+from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError

@@ -30,7 +30,7 @@ def test_tiles_equal_the_whole(model, large, data):
     for name, k in (("denoised", 1), ("deconvolved", 2)):
         a, b = getattr(whole, name), getattr(tiled, name)
         assert a.shape == b.shape == (k * shape[0], k * shape[1])
-        span = model.description.outputs[0].postprocessing.slope  # the scale: counts that training saw as 1
+        span = model.description.outputs[0].processing.slope  # the scale: counts that training saw as 1
         assert np.abs(a - b).max() <= 1e-3 * max(span, np.ptp(a))
 
 
@@ -157,7 +157,7 @@ def test_global_pooling_leaves_no_seams():
     from zsd_runtime.engines.onnxruntime import OnnxRuntime
     from zsd_runtime.model import Model
     from zsd_runtime.normalize import Linear
-    from zsd_runtime.package import ModelDescription, Output
+    from zsd_runtime.package import ModelDescription, TensorSpec
 
     buffer = io.BytesIO()
     names = ["noisy", "denoised", "deconvolved"]
@@ -168,8 +168,10 @@ def test_global_pooling_leaves_no_seams():
         dynamic_axes={name: {2: f"{name}_y", 3: f"{name}_x"} for name in names}, opset_version=17, dynamo=False,
         )  # fmt: skip
     onnx = buffer.getvalue()
-    outputs = tuple(Output(name, (k, k), Linear()) for name, k in zip(names[1:], (1, 2), strict=True))
-    description = ModelDescription("ca", "yx", (1, 1), (16, 16), Linear(), outputs, None, "fp32", None, onnx)
+    source, *outputs = (
+        TensorSpec(name, 1, (k, k), "float32", Linear()) for name, k in zip(names, (1, 1, 2), strict=True)
+    )
+    description = ModelDescription("ca", "yx", (1, 1), (16, 16), source, tuple(outputs), onnx)
     y, x = np.mgrid[:300, :300]
     image = (1 + 0.9 * np.sin(x / 90) * np.cos(y / 70) + 0.02 * np.sin(x / 3)).astype(np.float32) * 2 + 1
     with Model(description, OnnxRuntime(onnx)) as model:

@@ -77,7 +77,7 @@ BAD = {
     "coarse pixel": ({"voxel_um": (0.1, 0.2)}, r"pixel size 0.2 µm is coarser than Nyquist's λ/\(4 NA\) = 0.1193"),
     "coarse z": ({"voxel_um": (0.5, 0.05)}, r"z step 0.5 µm .* = 0.4507"),
     "even": ({"shape": (30, 33, 33)}, "must be odd"),
-    "oblong": ({"shape": (31, 33, 35)}, "alike in Y and X"),
+    "oblong": ({"shape": (31, 33, 35)}, "equal in Y and X"),
     "2d size": ({"shape": (33, 33)}, "ZxYxX with one"),
     "kind": ({"kind": "sted"}, "widefield, confocal, light-sheet"),
     "no sheet": ({"kind": "light-sheet"}, "needs its FWHM"),
@@ -90,12 +90,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_optics_are_told(name):
+def test_bad_optics_are_refused(name):
     changes, message = BAD[name]
     with pytest.raises(InputError, match=message):
         generate_psf(WATER, **{"shape": (31, 33, 33), "voxel_um": (0.1, 0.05)} | changes)
 
 
-def test_an_unknown_model_is_told():
+def test_an_unknown_model_is_refused():
     with pytest.raises(InputError, match="scalar or vectorial"):
         Optics(1.1, 525, 1.33, "gaussian")

@@ -71,12 +71,12 @@ def test_another_pixel_size_is_the_same_psf(tmp_path):
 def test_a_header_that_is_not_credible_needs_the_pixel_size(tmp_path, step):
     psf = generate_psf(OPTICS, (129, 129), (0.05,))
     otf = read_otf(write_mrc(tmp_path / "otf.mrc", radial_otf(psf)[None], [step]))
-    with pytest.raises(InputError, match="give --pixel-size"):
+    with pytest.raises(InputError, match="give the `pixel_size`"):
         psf_from_otf(otf)
     assert fwhm_px(psf_from_otf(otf, 0.05)[0]) == pytest.approx(fwhm_px(psf), rel=0.02)
 
 
-def test_bad_files_are_told(tmp_path):
+def test_bad_files_are_refused(tmp_path):
     otf = np.ones((1, 33, 9))
     good = write_mrc(tmp_path / "good.mrc", otf, [0.1, 0.3])
     (tmp_path / "cut.mrc").write_bytes(good.read_bytes()[:-1])
@@ -86,7 +86,7 @@ def test_bad_files_are_told(tmp_path):
     write_mrc(tmp_path / "zero.mrc", 0 * otf, [0.1, 0.3])
     for name, message in {
         "none.mrc": "does not exist", "cut.mrc": "cut off", "short.mrc": "is not MRC", "text.mrc": "is not MRC",
-        "mode.mrc": r"mode 6; an OTF is of mode 2 \(float32\), 4 \(complex64\)", "zero.mrc": "holds no OTF",
+        "mode.mrc": r"mode 6; an OTF has mode 2 \(float32\), 4 \(complex64\)", "zero.mrc": "holds no OTF",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=message):
             read_otf(tmp_path / name)

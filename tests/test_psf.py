@@ -108,13 +108,13 @@ BAD_VOLUMES = {
         np.pad(VOLUME, ((0, 14), (0, 0), (0, 0))),
         (0.3, 0.1),
         (0.3, 0.1),
-        "z 10.0, .* --centre-psf",
+        "z 10.0, .* `centre_psf`",
     ),
 }
 
 
 @pytest.mark.parametrize("name", BAD_VOLUMES)
-def test_bad_volumes_are_told(name):
+def test_bad_volumes_are_refused(name):
     psf, old, new, message = BAD_VOLUMES[name]
     with pytest.raises(InputError, match=message):
         prepare_psf(psf, old, new)
@@ -158,7 +158,7 @@ def _with(value):
 
 
 BAD = {
-    "even": (np.ones((64, 64)), "crop it to 63x63, or pass --centre-psf"),
+    "even": (np.ones((64, 64)), "crop it to 63x63, or set `centre_psf`"),
     "zero": (np.zeros((9, 9)), "constant"),
     "constant": (np.ones((9, 9)), "constant"),
     "negative": (_with(-1.0), "not negative"),
@@ -166,12 +166,12 @@ BAD = {
     "complex": (np.ones((9, 9), complex), "complex128"),
     "4d": (np.ones((3, 3, 3, 3)), "YX or ZYX"),
     "tiny": (np.ones((1, 1)), "at least 3x3"),
-    "corner": (np.pad(gaussian_psf(1.0), ((0, 40), (0, 40))), "--centre-psf"),
+    "corner": (np.pad(gaussian_psf(1.0), ((0, 40), (0, 40))), "`centre_psf`"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_psfs_are_told(name):
+def test_bad_psfs_are_refused(name):
     psf, message = BAD[name]
     with pytest.raises(InputError, match=message):
         prepare_psf(psf, 1.0, 1.0)
@@ -181,12 +181,12 @@ def test_bad_psfs_are_told(name):
     ("arguments", "message"),
     [((1.6, 525, 0.05), "below the refractive index"), ((1.0, 5.25, 0.05), "nanometres"), ((1.0, 525, 0), "above 0")],
 )
-def test_impossible_optics_are_told(arguments, message):
+def test_impossible_optics_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         widefield_psf(*arguments)
 
 
 @pytest.mark.parametrize("sigma", [0, -1, np.nan])
-def test_impossible_sigmas_are_told(sigma):
+def test_impossible_sigmas_are_refused(sigma):
     with pytest.raises(InputError, match="sigma"):
         gaussian_psf(sigma)

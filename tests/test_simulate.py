@@ -72,6 +72,6 @@ def test_the_camera_makes_the_noise_that_it_says():
         (lambda: simulate((64, 64), na=2.0), "refractive index"),
     ],
 )
-def test_bad_values_are_told(make, message):
+def test_bad_values_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()

@@ -260,7 +260,9 @@ def test_statistics_of_a_mapped_volume_are_streamed(tmp_path):
         "with open_stand_in() as model,",
         "from dataclasses import replace\n"
         "from zsd_runtime.normalize import ScaleRange\n"
-        "model = open_stand_in()\nmodel.description = replace(model.description, preprocessing=ScaleRange(1, 99))\n"
+        "model = open_stand_in()\n"
+        "source = replace(model.description.input, processing=ScaleRange(1, 99))\n"
+        "model.description = replace(model.description, input=source)\n"
         "with model,",
     )
     tifffile.imwrite(tmp_path / "400.tif", np.ones((400, 512, 512), np.uint16), imagej=True, metadata={"axes": "ZYX"})

@@ -1,4 +1,4 @@
-"""A measured PSF: find the beads of a stack, reject what would spoil the average, align to a sub-pixel, average."""
+"""A measured PSF: find the beads of a stack, reject bad ones, align the others to a fraction of a pixel, average."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int_]  # voxels
-FAINTEST = 0.2  # of the brightest; what is dimmer is taken for side lobes, dust and noise
-CLIPPED_VOXELS = 3  # of the stack's largest value in one bead: a peak has one, a clipped one a plateau
-MARGIN = 2  # voxels around a bead's box, for bringing its centre to the middle
+FAINTEST = 0.2  # of the brightest; anything dimmer counts as side lobes, dust and noise
+CLIPPED_VOXELS = 3  # with the stack's largest value in one bead: a peak has one, a clipped peak several
+MARGIN = 2  # voxels around a bead's box, needed to move its centre to the middle
 WIDTH_TOLERANCE = 0.25  # a bead whose FWHM is further from the median in any axis is an outlier
 BORDER, CLIPPED, CLUMP, OUTLIER = "too near to the border", "clipped", "in clumps", "outliers in width"
 
@@ -22,8 +22,14 @@ BORDER, CLIPPED, CLUMP, OUTLIER = "too near to the border", "clipped", "in clump
 class Beads:
     """What `average_beads` found.
 
-    psf : (Z, Y, X) or (Y, X), odd-sized, centred, non-negative, sums to 1 · centres : (N, axes) of the averaged
-    beads, voxels · rejected : how many for each reason.
+    Parameters
+    ----------
+    psf : ndarray
+        (Z, Y, X) or (Y, X), odd-sized, centred, non-negative, sums to 1.
+    centres : ndarray
+        (N, axes), of the averaged beads, voxels.
+    rejected : dict
+        How many beads were rejected for each reason.
     """
 
     psf: Array
@@ -32,7 +38,7 @@ class Beads:
 
     @property
     def report(self) -> str:
-        """One line: what was averaged and what not."""
+        """One line: how many beads were averaged and rejected."""
         return f"{len(self.centres)} beads averaged, rejected: {_counted(self.rejected)}"
 
 
@@ -45,8 +51,8 @@ def average_beads(
 ) -> Beads:
     """Average the beads of a stack into one PSF.
 
-    Each bead is cut out around its sub-pixel centre, freed from its background (the median of its box's faces) and
-    summed: by that bright beads weigh more, as their photons do.
+    Each bead is cut out around its sub-pixel centre; its background (the median of its box's faces) is subtracted. The
+    beads are summed, so that bright beads, with more photons, weigh more.
 
     Parameters
     ----------
@@ -55,19 +61,22 @@ def average_beads(
     voxel_um : tuple of float
         (z step, pixel size) or (pixel size,), µm.
     size : tuple of int
-        The box that a bead must have to itself, voxels, odd; four FWHM if not given. The PSF is cropped from it.
+        The box around a bead that must contain no other bead, voxels, odd; default: four FWHM. The PSF is cropped
+        from it.
     name : str
-        What error messages call the stack.
+        Name of the stack in error messages.
 
     Raises
     ------
     InputError
-        When no usable bead is left; it says how many were rejected, and why.
+        When no usable bead is left; the message says how many were rejected, and why.
     """
     if stack.ndim not in (2, 3) or stack.dtype.kind not in "uif" or not np.isfinite(stack).all():
-        raise InputError(f"{name} is {stack.dtype} of shape {stack.shape}: beads are YX or ZYX, real and finite")
+        raise InputError(f"{name} is {stack.dtype} of shape {stack.shape}; beads are YX or ZYX, real and finite")
     if size is not None and (len(size) != stack.ndim or any(n % 2 == 0 or n < 3 for n in size)):
-        raise InputError(f"size {size_text(size)} must be {stack.ndim} odd numbers of at least 3, for {name}")
+        raise InputError(
+            f"size {size_text(size)} must be {stack.ndim} odd numbers of at least 3, for {name}", option="size"
+        )
     signal = stack.astype(np.float64)
     signal -= np.median(signal)
     width = _bead_width(signal)
@@ -80,33 +89,36 @@ def average_beads(
     rejected = {reason: reasons.count(reason) for reason in (BORDER, CLIPPED, CLUMP)} | {OUTLIER: int(np.sum(~alike))}
     if not alike.any():
         raise InputError(
-            f"{name} has no usable bead: {len(candidates)} found, rejected: {_counted(rejected)}; give a stack of "
-            f"single beads, or a smaller --size than {'x'.join(str(2 * r + 1) for r in radii)}"
-        )
+            f"{name} has no usable bead: {len(candidates)} found, rejected: {_counted(rejected)}",
+            f"give a stack of single beads, or a smaller `size` than {size_text(2 * radii + 1)}", option="size",
+        )  # fmt: skip
     used = [bead for bead, good in zip(aligned, alike, strict=True) if good]
     total = np.sum([box for box, _ in used], axis=0)
-    total -= total.min()  # a pedestal, for noise below 0 is no light taken away
+    total -= total.min()  # noise makes some pixels negative, which no PSF may be
     return Beads(prepare_psf(total, voxel_um, voxel_um, name=name), np.array([centre for _, centre in used]), rejected)
 
 
 def bead_note(bead_nm: float | None, fwhm_nm: float) -> str:
-    """Whether the bead's diameter matters at the FWHM that was measured.
+    """Whether the bead's diameter matters at the measured FWHM.
 
-    A ball of diameter d has the variance d²/20 along each axis, which adds to that of the PSF: as FWHM, 0.527 d.
+    A ball of diameter d has the variance d²/20 along each axis, which adds to that of the PSF: as a FWHM, 0.527 d.
     """
     ball = np.sqrt(8 * np.log(2) / 20)
     if bead_nm is None:
         harmless = fwhm_nm * np.sqrt(1 - 1 / 1.05**2) / ball
-        return f"beads of up to {harmless:.0f} nm widen the PSF by less than 5 %; say their size with --bead-size"
+        return f"beads of up to {harmless:.0f} nm widen the PSF by less than 5 %; give the bead size to check"
     if not 0 < ball * bead_nm < fwhm_nm:
-        raise InputError(f"bead size {bead_nm:g} nm does not fit the measured FWHM of {fwhm_nm:.0f} nm: give it in nm")
+        raise InputError(
+            f"bead size {bead_nm:g} nm does not fit the measured FWHM of {fwhm_nm:.0f} nm", "give it in nm",
+            option="bead_size",
+        )  # fmt: skip
     widening = fwhm_nm / np.sqrt(fwhm_nm**2 - (ball * bead_nm) ** 2) - 1
-    verdict = "which is little" if widening < 0.05 else "which matters: use smaller beads, or `zsd psf generate`"
+    verdict = "which is little" if widening < 0.05 else "which matters: use smaller beads, or a PSF from theory"
     return f"beads of {bead_nm:g} nm widen the PSF by {100 * widening:.1f} %, {verdict}"
 
 
 def _bead_width(signal: Array) -> Array:
-    """FWHM (voxels, roughly) of a typical bead: the median extent of what is brighter than half of its own maximum."""
+    """Rough FWHM of a typical bead, voxels: the median extent of the regions above half of their own maximum."""
     smooth = ndi.gaussian_filter(signal, 1)
     labels, _ = ndi.label(smooth > FAINTEST * smooth.max())
     cores = [np.nonzero(smooth[region] > smooth[region].max() / 2) for region in ndi.find_objects(labels)]
@@ -114,7 +126,7 @@ def _bead_width(signal: Array) -> Array:
 
 
 def _candidates(signal: Array, width: Array) -> Places:
-    """The peaks (N, axes) of the smoothed signal that are the highest within a FWHM and stand out of the noise."""
+    """Peaks (N, axes) of the smoothed signal that are the highest within a FWHM and exceed the noise."""
     smooth = ndi.gaussian_filter(signal, width / 4)
     noise = 1.48 * np.median(np.abs(smooth - np.median(smooth)))
     highest = smooth == ndi.maximum_filter(smooth, 2 * (width // 2).astype(int) + 1)
@@ -123,7 +135,7 @@ def _candidates(signal: Array, width: Array) -> Places:
 
 
 def _reason_against(seed: Places, candidates: Places, signal: Array, radii: Places) -> str:
-    """Why the bead at `seed` is not to be used; empty if it is."""
+    """Why the bead at `seed` is rejected; empty if it is not."""
     around = _box(seed, radii + MARGIN)
     if any(s.start < 0 or s.stop > n for s, n in zip(around, signal.shape, strict=True)):
         return BORDER
@@ -134,7 +146,7 @@ def _reason_against(seed: Places, candidates: Places, signal: Array, radii: Plac
 
 
 def _aligned(signal: Array, seed: Places, radii: Places) -> tuple[Array, Array]:
-    """The bead at `seed` in the middle of its box, without its background; and its sub-pixel centre in the stack."""
+    """The bead at `seed`, centred in its box, without background; and its sub-pixel centre in the stack."""
     around = signal[_box(seed, radii + MARGIN)]
     centre = centroid(around)
     box = resampled(around, centre, np.ones(centre.size), radii)
@@ -142,7 +154,7 @@ def _aligned(signal: Array, seed: Places, radii: Places) -> tuple[Array, Array]:
 
 
 def _alike(boxes: list[Array], width: Array) -> NDArray[np.bool_]:
-    """Which beads are of about the median FWHM in every axis; one wider than its box counts as that wide."""
+    """Which beads have about the median FWHM along every axis; a FWHM is at most the size of the box."""
     widths = np.array([np.minimum(fwhm_px(ndi.gaussian_filter(box, width / 8)), box.shape) for box in boxes])
     if not boxes:
         return np.zeros(0, bool)

@@ -9,7 +9,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from zsd_optics.inputs import Axes, open_images
+from zsd_optics.inputs import open_images
+from zsd_optics.options import Axes
 from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, Voxel, read_image, write_image
@@ -22,23 +23,23 @@ app = command_line()
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif and psf.tif.")],
-    kind: Annotated[str, typer.Option(help="2d, an image, or 3d, a volume.")] = "2d",
-    size: Annotated[str | None, typer.Option(help="[Zx]YxX, raw pixels; 512x512, or 64x256x256, if not given.")] = None,
+    kind: Annotated[str, typer.Option(help="2d (an image) or 3d (a volume).")] = "2d",
+    size: Annotated[str | None, typer.Option(help="[Zx]YxX, raw pixels; default 512x512 or 64x256x256.")] = None,
     photons: Annotated[float, typer.Option(help="Photo-electrons in the brightest raw pixel.")] = 30.0,
     gain: Annotated[float, typer.Option(help="Counts per photo-electron.")] = 1.0,
     offset: Annotated[float, typer.Option(help="Camera offset, counts.")] = 100.0,
-    read_noise: Annotated[float, typer.Option(help="Standard deviation, counts.")] = 2.0,
+    read_noise: Annotated[float, typer.Option(help="Standard deviation of the read noise, counts.")] = 2.0,
     na: Annotated[float, typer.Option("--na", help="Numerical aperture.")] = 1.4,
     wavelength: Annotated[float, typer.Option(help="Emission wavelength, nm.")] = 525.0,
-    refractive_index: Annotated[float, typer.Option(help="Of immersion and sample.")] = 1.515,
-    pixel_size: Annotated[float, typer.Option(help="Raw pixel, µm.")] = 0.0626,
-    z_step: Annotated[float, typer.Option(help="Distance of a volume's slices, µm.")] = 0.3,
+    refractive_index: Annotated[float, typer.Option(help="Refractive index of immersion and sample.")] = 1.515,
+    pixel_size: Annotated[float, typer.Option(help="Size of a raw pixel, µm.")] = 0.0626,
+    z_step: Annotated[float, typer.Option(help="Distance between the slices of a volume, µm.")] = 0.3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a noisy image with its truth: filaments, vesicles and haze through a microscope onto a camera.
 
-    truth.tif and psf.tif are on the grid twice as fine.
+    truth.tif and psf.tif are on a grid twice as fine.
     """
     with reporting(quiet):
         from zsd_optics.simulate import GRID_FACTOR, Camera
@@ -67,15 +68,15 @@ def simulate(
 
 @app.command()
 def noise(
-    images: Annotated[list[Path], typer.Argument(help="Images of one camera setting.")],
+    images: Annotated[list[Path], typer.Argument(help="Images taken with the same camera settings.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     axes: Axes = None,
     quiet: Quiet = False,
 ) -> None:
     """Estimate camera offset, gain and read noise from images.
 
-    What images can tell for certain is the line variance = gain · counts + constant. The offset is the level of the
-    darkest part; where nothing in the image is dark it includes background, and the read noise its shot noise.
+    Images determine the line variance = gain · counts + constant. The offset is the level of the darkest part. If no
+    part of the image is dark, the offset includes background and the read noise includes the shot noise of it.
     """
     with reporting(quiet):
         from zsd_optics.noise import correlated_noise, estimate_noise, planes
@@ -95,13 +96,13 @@ def noise(
 
 @app.command()
 def evaluate(
-    image: Annotated[Path, typer.Argument(help="The image to judge.")],
-    truth: Annotated[Path, typer.Option(help="What it should be, on the same grid.")],
+    image: Annotated[Path, typer.Argument(help="The image to evaluate.")],
+    truth: Annotated[Path, typer.Option(help="The true image, on the same grid.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     axes: Axes = None,
     quiet: Quiet = False,
 ) -> None:
-    """PSNR, SSIM and NRMSE against a truth, after the gain and offset that bring the image nearest."""
+    """PSNR, SSIM and NRMSE against a truth, after a linear fit of the image to it."""
     with reporting(quiet):
         from zsd_optics.metrics import evaluate as compare
 

@@ -1,56 +1,125 @@
-"""Noisy images, as training and noise estimation take them from files: all of one kind, plane by plane or volumes."""
+"""Image files as the physics needs them: images of one kind with their voxel size, PSFs with theirs."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Image, Voxel, check_array, open_image
-
-Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the files.")]
+from zsd_runtime.images import Image, Voxel, check_array, open_image, read_image
 
 
 def open_images(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], Voxel]:
-    """All planes (Y, X), or volumes (Z, Y, X) where there are slices, of all files; mapped where it can be."""
+    """Open noisy images of one kind.
+
+    Parameters
+    ----------
+    paths : list of path
+        Image files.
+    axes : str
+        Letters of "TCZYX" that replace what the files say, or None.
+
+    Returns
+    -------
+    list of ndarray
+        All planes (Y, X), or all volumes (Z, Y, X) if the images have slices; memory-mapped where possible.
+    Voxel
+        The voxel size that the files agree on.
+
+    Raises
+    ------
+    InputError
+        When planes and volumes, or different voxel sizes, are mixed, or an image has several channels.
+    """
     images = [open_image(path, axes) for path in paths]
     depths = {image.data.shape[image.axes.index("Z")] if "Z" in image.axes else 1 for image in images}
     if 1 in depths and len(depths) > 1:
-        raise InputError(f"{_names(paths)} are planes and volumes: train on one kind, or say with --axes what they are")
+        raise InputError(
+            f"{_names(paths)} are planes and volumes", "train on one kind, or say with `axes` what they are",
+            option="axes",
+        )  # fmt: skip
     spatial = "YX" if depths == {1} else "ZYX"
     for path, image in zip(paths, images, strict=True):
         if "C" in image.axes and (channels := image.data.shape[image.axes.index("C")]) > 1:
-            raise InputError(f"{path} has {channels} channels: a model is for one channel; split them")
+            raise InputError(f"{path} has {channels} channels: a model is for one channel", "split the channels")
     voxels = {
         Voxel.square(image.voxel.pixel_size_um(str(path)), image.voxel.z_um)
         for path, image in zip(paths, images, strict=True)
     }
     if len(voxels) > 1:
-        raise InputError(f"the images have different voxel sizes ({voxels}, µm): train a model for each")
+        raise InputError(f"the images have different voxel sizes ({voxels}, µm)", "train a model for each")
     arrays = [array for image in images for array in _arrays(image, spatial)]
     for array in arrays:
         check_array(array, _names(paths))
     return arrays, voxels.pop()
 
 
+def read_sized(
+    path: Path, given: Voxel, prefix: str = "", *, needs_z_step: bool = True
+) -> tuple[NDArray[np.generic], tuple[float, ...]]:
+    """Read one plane or one volume with its voxel size, for example a PSF.
+
+    Parameters
+    ----------
+    path : path
+        Image file.
+    given : Voxel
+        Sizes (µm) for a file that does not say them.
+    prefix : str
+        What the names of the options for these sizes begin with, for example "psf_".
+    needs_z_step : bool
+        Whether a volume must have a z step.
+
+    Returns
+    -------
+    ndarray
+        (Y, X) or (Z, Y, X).
+    tuple of float
+        (pixel size,), or (z step, pixel size) of a volume if `needs_z_step`; µm.
+
+    Raises
+    ------
+    InputError
+        When the image has other axes, or a size is unknown or contradicts `given`.
+    """
+    image = read_image(path)
+    if image.axes not in ("YX", "ZYX", "TYX"):
+        raise InputError(f"{path} has axes {image.axes}", "give one plane (YX) or one volume (ZYX)")
+    data = image.data[0] if len(image.data) == 1 and image.data.ndim == 3 else image.data
+
+    def size(name: str, given_um: float | None, found_um: float | None) -> float:
+        option = f"{prefix}{name}"
+        um = agreed(given_um, found_um, option, str(path))
+        if um is None:
+            raise InputError(
+                f"{path} does not say its {name.replace('_', ' ')}", f"give it with `{option}` (µm)", option=option
+            )
+        return um
+
+    pixel_size = size("pixel_size", given.x_um, image.voxel.pixel_size_um(str(path)))
+    if data.ndim == 2 or not needs_z_step:
+        return data, (pixel_size,)
+    return data, (size("z_step", given.z_um, image.voxel.z_um), pixel_size)
+
+
+def agreed(given: float | None, found: float | None, option: str, name: str) -> float | None:
+    """The size (µm) that is given or found in the file `name`; an error if they differ by more than 1 %."""
+    if given is not None and given <= 0:
+        raise InputError(f"`{option}` {given:g} must be above 0 µm", option=option)
+    if given and found and abs(given / found - 1) > 0.01:
+        raise InputError(
+            f"{name} says {found:g} µm, `{option}` says {given:g}", "correct the wrong one", option=option
+        )  # fmt: skip
+    return given or found
+
+
 def _arrays(image: Image, spatial: str) -> list[NDArray[np.generic]]:
-    """The arrays over `spatial` axes; other axes before them, and a Z of 1, are gone through."""
-    if not isinstance(image.data, np.ndarray):  # decoded chunk by chunk: patches want them all, again and again
+    """The arrays over the `spatial` axes; a Z of length 1 is dropped."""
+    if not isinstance(image.data, np.ndarray):  # chunks are decoded on reading, and training reads all of them often
         image = replace(image, data=image.data[tuple(slice(0, n) for n in image.data.shape)])
     return [array.reshape(array.shape[-len(spatial) :]) for array in image.planes(spatial)]
 
 
 def _names(paths: list[Path]) -> str:
     return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-
-
-def agreed(given: float | None, found: float | None, option: str, name: str) -> float | None:
-    """The size that is given, or found in the file; an error if they differ."""
-    if given is not None and given <= 0:
-        raise InputError(f"{option} {given:g} must be above 0 µm")
-    if given and found and abs(given / found - 1) > 0.01:
-        raise InputError(f"{name} says {found:g} µm, {option} says {given:g}: correct the wrong one")
-    return given or found

@@ -1,25 +1,35 @@
-"""How close to the truth: metrics, and the classical methods that a network has to beat."""
+"""Scores against a truth, and the best that classical methods can score."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from scipy.fft import irfftn, next_fast_len, rfftn
 from skimage.metrics import structural_similarity
 
-from zsd_optics.pictures import binned, enlarged
+from zsd_optics.filters import richardson_lucy
 from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[Any]
-SIGMAS = np.arange(0.4, 4.05, 0.1)  # px, tried for the best Gaussian filter
+SIGMAS = np.arange(0.4, 4.05, 0.1)  # pixels, tried for the best Gaussian filter
 
 
 @dataclass(frozen=True)
 class Scores:
-    """psnr : dB, of the truth's range · ssim : 0..1 · nrmse : of the truth's range · gain, offset : the fit used."""
+    """Scores of an image against a truth.
+
+    Parameters
+    ----------
+    psnr : float
+        dB, relative to the truth's range.
+    ssim : float
+        0 to 1.
+    nrmse : float
+        Relative to the truth's range.
+    gain, offset : float
+        Of the linear fit before the comparison.
+    """
 
     psnr: float
     ssim: float
@@ -29,25 +39,30 @@ class Scores:
 
 
 def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:
-    """Compare `image` with `truth` of the same shape, after the gain and offset that bring it nearest.
+    """Compare `image` with `truth` after the best linear fit, ``gain · image + offset``.
 
-    Weigert et al. 2018 compare restorations after such a linear fit, since methods differ in scale; it hides no
-    structure. The range is that of the truth (maximum - minimum).
+    Methods differ in scale; like Weigert et al. 2018 we fit first, which hides no structure. The range is that of the
+    truth (maximum - minimum).
+
+    Parameters
+    ----------
+    image, truth : ndarray
+        Same shape, any real dtype.
 
     Raises
     ------
     InputError
-        When shapes differ or the truth is constant.
+        When the shapes differ or the truth is constant.
     """
     if image.shape != truth.shape:
         raise InputError(
-            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}: they must be on the "
-            "same grid (compare denoised with clean.tif, deconvolved with truth.tif)"
+            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}",
+            "they must be on the same grid (compare denoised with clean.tif, deconvolved with truth.tif)",
         )
     x, t = image.astype(np.float64), truth.astype(np.float64)
     span = float(np.ptp(t))
     if span == 0:
-        raise InputError(f"the truth is constant ({t.flat[0]:g}): there is nothing to compare with")
+        raise InputError(f"the truth is constant ({t.flat[0]:g})", "give one with structure")
     gain, offset = _fit(x, t)
     fitted = gain * x + offset
     mse = float(np.mean((fitted - t) ** 2))
@@ -58,9 +73,14 @@ def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:
 
 
 def best_gaussian(noisy: Array, clean: Array) -> tuple[tuple[float, ...], Scores]:
-    """The Gaussian filter that scores best against `clean`: the bar that a denoiser must pass.
+    """The Gaussian filter that scores best against `clean`, which a denoiser must beat.
 
-    Its σ (px) is one number for Y and X, and in a volume another one for Z.
+    Returns
+    -------
+    tuple of float
+        σ (pixels) of each axis: the same in Y and X, another one in Z.
+    Scores
+        With this filter.
     """
 
     def mse(*sigmas: float) -> float:
@@ -69,7 +89,7 @@ def best_gaussian(noisy: Array, clean: Array) -> tuple[tuple[float, ...], Scores
     sigma = float(min(SIGMAS, key=lambda s: mse(*[s] * noisy.ndim)))
     if noisy.ndim == 2:
         best: tuple[float, ...] = (sigma, sigma)
-    else:  # one after the other: the two depend little on each other
+    else:  # one after the other: they depend little on each other
         axial = float(min([0.0, *SIGMAS], key=lambda s: mse(s, sigma, sigma)))
         lateral = float(min([0.0, *SIGMAS], key=lambda s: mse(axial, s, s)))
         best = (axial, lateral, lateral)
@@ -91,41 +111,8 @@ def best_richardson_lucy(
     return best, evaluate(kept, truth)
 
 
-def richardson_lucy(signal: Array, psf: Array, grid_factor: int, iterations: int) -> Iterator[Array]:
-    """Yield the estimate after each iteration, ([Z,] kY, kX); the forward model is that of eq. 6: blur, mean over k².
-
-    `signal` ([Z,] Y, X) is above the offset, in counts; negatives are clipped. The image is continued by reflection.
-    """
-    pad = [n // 2 + 1 for n in psf.shape[:-2]] + [-(-n // 2 // grid_factor) + 1 for n in psf.shape[-2:]]
-    fine = [grid_factor if axis >= signal.ndim - 2 else 1 for axis in range(signal.ndim)]
-    # A little more where that makes the FFT quick.
-    sizes = [next_fast_len(n + 2 * p, real=True) for n, p in zip(signal.shape, pad, strict=True)]
-    after = [size - n - p for size, n, p in zip(sizes, signal.shape, pad, strict=True)]
-    observed = np.pad(np.clip(signal, 0, None), [*zip(pad, after, strict=True)], mode="reflect").astype(np.float32)
-    shape = [n * k for n, k in zip(observed.shape, fine, strict=True)]
-    cut = tuple(slice(p * k, (p + n) * k) for p, n, k in zip(pad, signal.shape, fine, strict=True))
-    centred = np.zeros(shape, np.float32)
-    centred[tuple(slice(n) for n in psf.shape)] = psf
-    otf = rfftn(np.roll(centred, [-(n // 2) for n in psf.shape], range(psf.ndim)), workers=-1)
-
-    def blurred(x: Array, spectrum: Any) -> Array:
-        return irfftn(rfftn(x, workers=-1) * spectrum, s=shape, workers=-1)  # type: ignore[no-any-return]
-
-    def forward(x: Array) -> Array:
-        return binned(blurred(x, otf), grid_factor)
-
-    def transpose(y: Array) -> Array:
-        return blurred(enlarged(y, grid_factor), otf.conj())
-
-    weight = np.maximum(transpose(np.ones_like(observed)), 1e-9)
-    estimate = np.full(shape, max(observed.mean(), 1e-9), np.float32)
-    for _ in range(iterations):
-        estimate = estimate * np.clip(transpose(observed / np.maximum(forward(estimate), 1e-9)), 0, None) / weight
-        yield estimate[cut]
-
-
 def _fit(x: Array, truth: Array) -> tuple[float, float]:
-    """The (gain, offset) that bring `x` nearest to `truth`."""
+    """The (gain, offset) of the best linear fit of `x` to `truth`."""
     variance = x.var(dtype=np.float64)
     mean, target = x.mean(dtype=np.float64), truth.mean(dtype=np.float64)
     gain = float((np.mean(x * truth, dtype=np.float64) - mean * target) / variance) if variance > 0 else 0.0

@@ -1,11 +1,11 @@
-"""The camera's noise, told from images: variance = gain · signal + constant.
+"""Estimate the camera's noise from images: variance = gain · signal + constant.
 
-The spatial estimate follows the noise-level-function idea (Foi et al. 2008; Immerkær 1996): a high-pass filter
-that optics lets almost no structure through leaves noise, whose variance is compared with the local mean.
-Two things keep the line unbiased:
+The spatial estimate follows the idea of the noise level function (Foi et al. 2008; Immerkær 1996): the optics pass
+almost no structure at the highest frequencies, so a high-pass filter leaves noise. Its variance is compared with the
+local mean. Two things keep the line unbiased:
 
-- Pixels are grouped by one local mean, and a group's signal is read from *another*, made of other pixels, so that
-  the noise of the grouping does not flatten the slope (errors in variables).
+- Pixels are grouped by one local mean, and the signal of a group is measured by *another*, made of other pixels.
+  Otherwise the noise of the grouping would flatten the slope (errors in variables).
 - The signal is averaged with the squared weights of the high-pass filter, which makes
   ``E[residual²] = gain · E[signal] + constant`` exact for white noise.
 """
@@ -22,16 +22,16 @@ from zsd_runtime.errors import InputError
 
 Array = NDArray[np.float64]
 
-# Fourth difference in Y and in X: only the corner of the spectrum passes, where a microscope's OTF has ended.
+# Fourth difference in Y and in X: it passes only the corner of the spectrum, which lies outside a microscope's OTF.
 _LINE = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
 _HIGH_PASS = np.outer(_LINE, _LINE) / (_LINE**2).sum()  # unit norm: white noise keeps its variance
 _SIGNAL = _HIGH_PASS**2
 # A square ring around the high-pass filter's window, sharing no pixel with it.
 _RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
-# Correlation of neighbouring residuals if the noise is white, -0.8; interpolation moves it by 0.1 and more.
+# Correlation of neighbouring residuals if the noise is white, -0.8; interpolation changes it by 0.1 or more.
 _WHITE = float((_LINE[1:] * _LINE[:-1]).sum() / (_LINE**2).sum())
 _WHITE_TOLERANCE = 0.05
-MOST_FRAMES = 16  # looked at: more cost memory and tell little more
+MOST_FRAMES = 16  # used: more cost memory and add little
 _BINS = 40
 _SMALLEST_BIN = 200
 
@@ -40,11 +40,24 @@ _SMALLEST_BIN = 200
 class NoiseModel:
     """variance(counts) = max(gain · counts + constant, floor), with one standard error each.
 
-    gain : counts per photo-electron (0 where it cannot be told) · constant : counts² ·
-    floor : the variance of the darkest pixels, counts² · offset : level of the darkest pixels, counts: the camera's
-    offset where something in the image is dark, else offset and background together · read_noise : counts,
-    that of a pixel at `offset` · correlated : axes ("Y", "X") along which neighbouring pixels share noise, which
-    an interpolated, deskewed or compressed image shows and recorruption cannot undo.
+    Parameters
+    ----------
+    gain : float
+        Counts per photo-electron; 0 if the images do not show it.
+    constant : float
+        Variance at 0 counts, counts².
+    floor : float
+        Variance of the darkest pixels, counts².
+    offset : float
+        Level of the darkest pixels, counts: the camera offset if part of the image is dark, otherwise offset and
+        background together.
+    gain_error, constant_error, offset_error : float
+        One standard error each.
+    message : str
+        How it was estimated.
+    correlated : str
+        Axes ("Y", "X") along which neighbouring pixels share noise, as in interpolated, deskewed or compressed
+        images. Recorruption cannot remove such noise.
     """
 
     gain: float
@@ -63,22 +76,39 @@ class NoiseModel:
         return float(np.sqrt(self.variance(self.offset)))
 
     def variance(self, counts: Array | float) -> Array:
-        """Noise variance (counts²) where the noise-free image is `counts`, any shape."""
+        """Noise variance (counts²) of a noise-free image of `counts`, any shape."""
         return np.maximum(self.gain * np.asarray(counts, np.float64) + self.constant, self.floor)
 
 
 def known_noise(offset: float, gain: float, read_noise: float) -> NoiseModel:
-    """The model of a camera whose values are known: offset (counts), gain (counts/e), read noise (counts)."""
+    """The model of a camera with known values.
+
+    Parameters
+    ----------
+    offset : float
+        Camera offset, counts.
+    gain : float
+        Counts per photo-electron.
+    read_noise : float
+        Standard deviation, counts.
+
+    Raises
+    ------
+    InputError
+        When the gain is not above 0, or the read noise is negative.
+    """
     if not gain > 0:
-        raise InputError(f"gain {gain} must be above 0 counts per electron: see the camera's data sheet")
+        raise InputError(
+            f"gain {gain} must be above 0 counts per electron", "see the camera's data sheet", option="gain"
+        )
     if read_noise < 0:
-        raise InputError(f"read noise {read_noise} must be 0 or above (counts)")
+        raise InputError(f"read noise {read_noise} must be 0 or above (counts)", option="read_noise")
     floor = max(read_noise**2, 1e-6 * gain)
     return NoiseModel(gain, read_noise**2 - gain * offset, floor, offset, message="given by the user")
 
 
 def correlated_noise(axes: str) -> str:
-    """What correlated noise means for the person whose image it is."""
+    """What correlated noise means for a user."""
     return (
         f"the noise is correlated along {' and '.join(axes)}: the image was interpolated, deskewed, registered or "
         "compressed; such noise will not be removed: use the image as the camera gave it"
@@ -86,18 +116,26 @@ def correlated_noise(axes: str) -> str:
 
 
 def estimate_noise(images: list[Array]) -> NoiseModel:
-    """Estimate the noise of `images`, each (Y, X) in camera counts.
+    """Estimate the noise of images.
 
-    Where the list repeats one scene (two or more frames of a shape whose differences carry no structure), the
-    temporal differences serve; otherwise each image's own high frequencies do.
+    If the images repeat one scene (their differences show no structure), the noise is measured in these differences;
+    otherwise in the high frequencies of each image.
+
+    Parameters
+    ----------
+    images : list of ndarray
+        Each (Y, X), camera counts, taken with the same camera settings.
 
     Raises
     ------
     InputError
-        When no image is large enough, or all are constant.
+        When no image has 32x32 pixels, or all are constant.
     """
     if max(min(image.shape) for image in images) < 32:
-        raise InputError("noise cannot be told from less than 32x32 pixels: give --offset, --gain and --read-noise")
+        raise InputError(
+            "noise cannot be told from less than 32x32 pixels", "give `offset`, `gain` and `read_noise`",
+            option=("offset", "gain", "read_noise"),
+        )  # fmt: skip
     few = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), MOST_FRAMES)).round().astype(int)]
     samples = _temporal_samples(images) or _concatenated([_spatial_samples(image) for image in few])
     signal, group, residual = samples.signal, samples.group, samples.residual
@@ -113,7 +151,8 @@ def estimate_noise(images: list[Array]) -> NoiseModel:
         constant = float((variance * weights).sum() / weights.sum())
         return NoiseModel(
             0.0, constant, constant, offset, gain_error, float(weights.sum() ** -0.5), offset_error,
-            f"the gain cannot be told (slope {gain:.3g} ± {gain_error:.3g}): read noise dominates, taken as constant",
+            f"the gain cannot be estimated (slope {gain:.3g} ± {gain_error:.3g}): read noise dominates, constant noise "
+            "is assumed",
             _correlated_axes(few),
         )  # fmt: skip
     return NoiseModel(
@@ -123,7 +162,7 @@ def estimate_noise(images: list[Array]) -> NoiseModel:
 
 
 def planes(images: list[NDArray[np.generic]], most: int = 16) -> list[NDArray[np.float64]]:
-    """Planes (Y, X) that stand for images: themselves, or of a volume at most `most`, the brightest among them."""
+    """Planes (Y, X) of images: each image itself, or at most `most` planes of a volume, with the brightest one."""
     return [plane for image in images for plane in _planes(image, most)]
 
 
@@ -139,7 +178,7 @@ def _planes(image: NDArray[np.generic], most: int) -> Iterator[NDArray[np.float6
 
 @dataclass(frozen=True)
 class _Samples:
-    """One entry a usable pixel: the local signal, another local mean to group by, and the pure-noise residual."""
+    """For each usable pixel: the local signal, another local mean to group by, and the residual, pure noise."""
 
     signal: Array
     group: Array
@@ -148,16 +187,16 @@ class _Samples:
 
 
 def _usable(image: Array) -> NDArray[np.bool_]:
-    """Pixels whose windows hold neither the border, nor values clipped at the top or the bottom of the range."""
+    """Pixels whose windows contain neither the border nor values clipped at the ends of the range."""
     clipped = np.zeros(image.shape, bool)
     values, counts = np.unique(image, return_counts=True)
     for end, neighbour in ((0, 1), (-1, -2)):
-        # A pile at the end of the range; without clipping the last values thin out.
+        # Many pixels at the end of the range; without clipping they become fewer towards it.
         if len(values) > 2 and counts[end] > max(10, 1e-4 * image.size, 2 * counts[neighbour]):
             clipped |= image == values[end]
-    if clipped.mean() > 0.25:  # clipping is everywhere (an 8-bit black): the darkest groups are left out later
+    if clipped.mean() > 0.25:  # clipped almost everywhere (an 8-bit black): the darkest groups are dropped later
         clipped &= image == image.max()
-    # Flat squares hold no noise: the padding of a deskewed or registered image.
+    # Constant squares contain no noise: the padding of a deskewed or registered image.
     flat = ndi.maximum_filter(image, 5) == ndi.minimum_filter(image, 5)
     usable = ~ndi.binary_dilation(clipped, iterations=1) & ~ndi.binary_dilation(flat, iterations=5)
     usable[:4], usable[-4:], usable[:, :4], usable[:, -4:] = False, False, False, False
@@ -171,7 +210,7 @@ def _spatial_samples(image: Array) -> _Samples:
 
 
 def _correlated_axes(images: list[Array]) -> str:
-    """Axes along which the high frequencies, of all images together, are not those of white noise."""
+    """Axes along which the high frequencies of all images together differ from those of white noise."""
     parts = [_whitened(image) for image in images]
     power = np.concatenate([residual[usable] for residual, usable in parts])
     found = ""
@@ -183,14 +222,14 @@ def _correlated_axes(images: list[Array]) -> str:
 
 
 def _whitened(image: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """High frequencies over their local strength, so that dark and bright parts count alike; and where they are."""
+    """High frequencies over their local strength, so that dark and bright parts count alike; and the usable pixels."""
     residual = ndi.convolve(image, _HIGH_PASS, mode="reflect")
     local = np.clip(ndi.uniform_filter(residual**2, 15), 0, None)
     return residual / (np.sqrt(local) + 1e-9), _usable(image)
 
 
 def _temporal_samples(images: list[Array]) -> _Samples | None:
-    """Half-differences of neighbouring frames, if they are white: then nothing moved and nothing faded."""
+    """Half-differences of neighbouring frames, if they are white: nothing moved and nothing bleached."""
     if len(images) < 2 or len({image.shape for image in images}) > 1:
         return None
     frames = images[:MOST_FRAMES]
@@ -226,10 +265,10 @@ def _dark_level(signal: Array, group: Array) -> tuple[float, float]:
 
 
 def _noise_level_function(signal: Array, group: Array, residual: Array) -> tuple[Array, Array, Array]:
-    """(mean signal, noise variance, its standard error) of groups of pixels with like surroundings."""
+    """(mean signal, noise variance, its standard error) of groups of pixels with similar surroundings."""
     order = np.argsort(group)
-    # Half of the groups hold equal numbers of pixels, the other half equal steps of brightness: few bright pixels
-    # carry most of what can be known of the gain.
+    # Half of the groups hold equal numbers of pixels, the other half equal steps of brightness: the few bright pixels
+    # contain most of the information about the gain.
     by_count = np.linspace(0, order.size, _BINS // 2 + 1).astype(int)
     levels = np.linspace(group[order[0]], group[order[-1]], _BINS // 2 + 1)
     edges = np.unique(np.concatenate([by_count, np.searchsorted(group[order], levels[1:-1])]))
@@ -250,7 +289,7 @@ def _noise_level_function(signal: Array, group: Array, residual: Array) -> tuple
 
 
 def _fit_line(x: Array, variance: Array, error: Array) -> tuple[float, float, Array]:
-    """Weighted straight line, with groups far above it (structure that leaked through) losing their weight."""
+    """Weighted straight line; groups far from it (structure that passed the filter) lose weight."""
     design = np.stack([x, np.ones_like(x)], axis=1)
     weights = 1 / error**2
     robust = np.ones_like(x)

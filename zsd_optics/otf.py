@@ -1,7 +1,7 @@
 """From an optical transfer function in an MRC file to the PSF.
 
-MRC as the field's SIM software writes it (Priism): no MAP stamp, either byte order, complex numbers, and for the
-cell's size the frequency step of each axis, cycles/µm.
+SIM software (Priism) writes MRC without the MAP stamp, in either byte order, with complex numbers; instead of the cell
+size the header contains the frequency step of each axis, cycles/µm.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,22 @@ from zsd_runtime.errors import InputError, size_text
 
 HEADER_BYTES = 1024
 MODES = {2: ("float32", "f4"), 4: ("complex64", "c8")}
-PIXEL_UM, Z_STEP_UM = (0.01, 1.0), (0.01, 5.0)  # what a header must amount to, to be believed
-LARGEST_PX = 255  # of a PSF whose size nobody asked for
+PIXEL_UM, Z_STEP_UM = (0.01, 1.0), (0.01, 5.0)  # credible ranges; other values in a header are ignored
+LARGEST_PX = 255  # largest default size of a PSF
 
 
 @dataclass(frozen=True)
 class Otf:
     """A radial OTF.
 
-    values : (kr, kz), magnitude; both start at frequency 0, kz goes on to the negative ones as in an FFT and has one
-    sample in 2D · voxel_um : (pixel size,) or (z step, pixel size) of which it holds all frequencies, as the file's
-    frequency steps have it, credible or not.
+    Parameters
+    ----------
+    values : ndarray
+        (kr, kz), magnitude. Both axes start at frequency 0; kz continues with the negative frequencies, as in an FFT,
+        and has one sample in 2D.
+    voxel_um : tuple of float
+        (pixel size,) or (z step, pixel size), µm, of an image with exactly these frequencies, according to the file,
+        credible or not.
     """
 
     values: NDArray[np.float64]
@@ -34,30 +39,30 @@ class Otf:
 
 
 def read_otf(path: Path) -> Otf:
-    """Read the order 0, that of widefield detection, of (kr,), (orders, kr) or (orders, kr, kz).
+    """Read order 0, that of widefield detection, from an MRC file of (kr,), (orders, kr) or (orders, kr, kz).
 
     Raises
     ------
     InputError
-        When the file is not MRC, is cut off, or its numbers are of a mode that is not known.
+        When the file is not MRC, is cut off, or its mode (number type) is unknown.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist: give an OTF as MRC")
+        raise InputError(f"{path} does not exist", "give an OTF as MRC")
     content = path.read_bytes()
     header, order = _header(content, path)
     nx, ny, nz, mode = (int(n) for n in header[:4])
     if mode not in MODES:
         known = ", ".join(f"{number} ({name})" for number, (name, _) in MODES.items())
-        raise InputError(f"{path} is MRC of mode {mode}; an OTF is of mode {known}")
+        raise InputError(f"{path} is MRC of mode {mode}; an OTF has mode {known}")
     dtype = np.dtype(order + MODES[mode][1])
     start = HEADER_BYTES + int(header[23])  # an extended header may come first
     if len(content) < start + nx * ny * nz * dtype.itemsize:
         raise InputError(
-            f"{path} is cut off: {len(content)} bytes do not hold {nz}x{ny}x{nx} {dtype.name}: copy it again"
+            f"{path} is cut off: {len(content)} bytes do not hold {nz}x{ny}x{nx} {dtype.name}", "copy it again"
         )
     values = np.abs(np.frombuffer(content, dtype, nx * ny * nz, start).reshape(nz, ny, nx)[0].astype(np.complex128))
     if not np.isfinite(values).all() or not values.max() > 0:
-        raise InputError(f"{path} holds no OTF: its order 0 is all 0, or not finite")
+        raise InputError(f"{path} holds no OTF: its order 0 is 0 everywhere, or not finite")
     dx, dy = (float(d) for d in header[10:12].view("f4") / np.maximum(header[7:9], 1))
     if ny == 1:
         return Otf(values.T, (_inverse(2 * (nx - 1) * dx),))
@@ -72,46 +77,47 @@ def psf_from_otf(
     *,
     name: str = "the OTF",
 ) -> tuple[NDArray[np.float64], tuple[float, ...]]:
-    """Turn the radial OTF around its axis and transform it back.
+    """Rotate the radial OTF around its axis and transform it to a PSF.
 
     Parameters
     ----------
     otf : Otf
-        Where its voxels are not credible, it is taken to reach to the Nyquist frequency of the voxels asked for.
+        If its voxel size is not credible, it is assumed to end at the Nyquist frequency of the given one.
     pixel_size_um, z_step_um : float
-        Of the PSF; the OTF's own if not given.
+        Of the PSF; default: that of the OTF.
     size : tuple of int
-        (Y, X) or (Z, Y, X) of the array that is transformed, odd; as large as the OTF's sampling allows, at most
-        `LARGEST_PX` in Y and X, if not given.
+        (Y, X) or (Z, Y, X) of the array that is transformed, odd; default: as large as the sampling of the OTF allows,
+        at most `LARGEST_PX` in Y and X.
     name : str
-        What error messages call it.
+        Name of the OTF in error messages.
 
     Returns
     -------
-    ndarray, tuple
-        The PSF (Y, X) or (Z, Y, X), odd-sized, non-negative, sums to 1, cropped to where its energy is; and its
-        (pixel size,) or (z step, pixel size), µm.
+    ndarray
+        The PSF (Y, X) or (Z, Y, X), odd-sized, non-negative, sums to 1, cropped to where its energy is.
+    tuple of float
+        Its (pixel size,) or (z step, pixel size), µm.
 
     Raises
     ------
     InputError
-        When neither the file nor the arguments say how the OTF is sampled, or they do not fit its axes.
+        When neither the file nor the arguments give the sampling of the OTF, or the arguments do not fit its axes.
     """
     kr, kz = otf.values.shape
     axes = 2 if kz == 1 else 3
     if axes == 2 and z_step_um is not None:
-        raise InputError(f"{name} is 2D and has no z step: leave --z-step {z_step_um:g} out")
+        raise InputError(f"{name} is 2D and has no z step", f"leave out `z_step` {z_step_um:g}", option="z_step")
     if size is not None and (len(size) != axes or any(n % 2 == 0 for n in size)):
-        raise InputError(f"size {size_text(size)} must be {axes} odd numbers: {name} is {axes}D")
+        raise InputError(f"size {size_text(size)} must be {axes} odd numbers: {name} is {axes}D", option="size")
     *own_z, own = otf.voxel_um
-    pixel_size, own = _sampling(pixel_size_um, own, PIXEL_UM, "--pixel-size", name)
+    pixel_size, own = _sampling(pixel_size_um, own, PIXEL_UM, "pixel_size", name)
     side = min(2 * kr - 1, LARGEST_PX)
     slices, y, x = (1, side, side) if size is None else (1, *size)[-3:]
     radial = np.hypot(np.fft.fftfreq(y, pixel_size)[:, None], np.fft.fftfreq(x, pixel_size)) * 2 * (kr - 1) * own
     axial = np.zeros(1)
     voxel_um: tuple[float, ...] = (pixel_size,)
     if own_z:
-        z_step, own = _sampling(z_step_um, own_z[0], Z_STEP_UM, "--z-step", name)
+        z_step, own = _sampling(z_step_um, own_z[0], Z_STEP_UM, "z_step", name)
         slices = slices if size else kz - 1 + kz % 2
         axial, voxel_um = np.fft.fftfreq(slices, z_step) * kz * own + kz // 2, (z_step, pixel_size)
     samples = np.broadcast_arrays(radial, axial[:, None, None])
@@ -123,28 +129,30 @@ def psf_from_otf(
 def _sampling(
     given: float | None, own: float, credible: tuple[float, float], option: str, name: str
 ) -> tuple[float, float]:
-    """The voxel size (µm) of the PSF, and that of which the OTF holds all frequencies."""
+    """The voxel size (µm) of the PSF, and that of an image with exactly the frequencies of the OTF."""
     if given is not None and not given > 0:
-        raise InputError(f"{option} {given:g} must be above 0 µm")
+        raise InputError(f"`{option}` {given:g} must be above 0 µm", option=option)
     if credible[0] <= own <= credible[1]:
         return given or own, own
     if given is None:
         raise InputError(
-            f"{name} does not say how it is sampled (its header amounts to {own:.3g} µm, {credible[0]:g} to "
-            f"{credible[1]:g} would be credible): give {option} (µm) of the data that it was measured for"
+            f"{name} does not say how it is sampled (its header gives {own:.3g} µm; {credible[0]:g} to "
+            f"{credible[1]:g} would be credible)",
+            f"give the `{option}` (µm) of the images that it was measured for",
+            option=option,
         )
     return given, given
 
 
 def _header(content: bytes, path: Path) -> tuple[NDArray[np.int32], str]:
-    """The first 256 words in this machine's order, and the file's byte order: that in which sizes and mode are sane."""
+    """The first 256 words in native byte order, and the byte order of the file: the one that makes sense of them."""
     for order in "<>":
         header = (
             np.frombuffer(content[:HEADER_BYTES], order + "i4") if len(content) >= HEADER_BYTES else np.zeros(24, "i4")
         )
         if header[:3].min() > 0 and header[:3].max() < 2**16 and 0 <= header[3] < 2**16 and header[23] >= 0:
             return header.astype("i4"), order
-    raise InputError(f"{path} is not MRC: its first {HEADER_BYTES} bytes say no size and mode")
+    raise InputError(f"{path} is not MRC: its first {HEADER_BYTES} bytes contain no valid size and mode")
 
 
 def _inverse(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Pictures to look at, never to measure on: each panel has its own grey levels."""
+"""Pictures to look at, not to measure: each panel has its own grey levels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def montage(panels: list[NDArray[Any]], levels: tuple[float, float] | None = Non
 
 
 def grey_levels(image: NDArray[Any]) -> tuple[float, float]:
-    """What is black and what is white: the 0.5th and the 99.7th percentile."""
+    """The values shown as black and white: the 0.5th and the 99.7th percentile."""
     low, high = np.percentile(image, (0.5, 99.7))
     return float(low), float(high)
 
@@ -46,6 +46,6 @@ def middle(image: NDArray[Any], side: int | tuple[int, ...], step: int | tuple[i
 
 
 def continued(image: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """An image of `shape` from the first pixel on, mirrored at the edges where it has no more."""
+    """The image cropped or continued to `shape`, mirrored at its far edges."""
     lines = [reflected(np.arange(n), size) for n, size in zip(shape, image.shape, strict=True)]
     return image[np.ix_(*lines)]

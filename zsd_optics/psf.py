@@ -1,8 +1,8 @@
 """Point spread functions: measure, resample to the training grid, centre, crop.
 
-A PSF for training is sampled on the *deconvolved* grid, odd-sized with its centre on the middle pixel,
-non-negative, and sums to 1, so that blurring conserves flux. Where PSFs come from: `optics` (theory), `beads`
-(measured), `otf` (files of transfer functions).
+A PSF for training is sampled on the *deconvolved* grid. It is odd-sized with its centre on the middle pixel,
+non-negative, and sums to 1, so that blurring conserves flux. PSFs come from theory (`optics`), from images of beads
+(`beads`) or from files of transfer functions (`otf`).
 """
 
 from functools import reduce
@@ -18,16 +18,24 @@ from zsd_runtime.errors import InputError
 __all__ = ["fwhm_px", "gaussian_psf", "prepare_psf", "widefield_psf"]
 
 Array = NDArray[np.float64]
-KEPT_ENERGY = 0.99  # share of the flux inside the crop; the Airy tail falls so slowly that 0.999 needs 6 x the width
-# An objective passes λ/(2 NA) at most, and makes points of FWHM 0.51 λ/NA: at Nyquist's pixel of λ/(4 NA), 2 pixels.
+KEPT_ENERGY = 0.99  # share of the flux inside the crop; the Airy tail decays slowly: 0.999 needs 6 x the width
+# An objective passes periods down to λ/(2 NA); a point has a FWHM of 0.51 λ/NA: 2 of Nyquist's pixels of λ/(4 NA).
 NYQUIST_FWHM_PX = 2.0
 
 
 def gaussian_psf(*sigma_px: float) -> Array:
     """Gaussian PSF, cut at 4 σ; sums to 1.
 
-    `sigma_px` are standard deviations in pixels of the returned grid: one for Y and X gives (Y, X); one for Z and one
-    for Y and X give (Z, Y, X).
+    Parameters
+    ----------
+    sigma_px : float
+        Standard deviations in pixels of the returned grid. One, for Y and X, gives (Y, X). Two, for Z and for Y and X,
+        give (Z, Y, X).
+
+    Raises
+    ------
+    InputError
+        When one is not above 0 and below 100 pixels.
     """
     for sigma in sigma_px:
         if not 0 < sigma < 100:
@@ -51,21 +59,22 @@ def prepare_psf(
 ) -> Array:
     """Turn a measured or generated PSF into one for training.
 
-    The background (median of its rim) is removed, the peak brought to the centre and the array resampled to
-    `voxel_um` in one step, which conserves flux, then cropped to what holds 99 % of the flux in Y and X, and in Z.
-    For training on planes the focal plane of a 3D PSF is taken.
+    Subtracts the background (median of the rim). Moves the peak to the centre and resamples to `voxel_um` in one step,
+    which conserves flux. Crops to 99 % of the flux in Y and X, and in Z. Training on planes uses the focal plane of a
+    3D PSF.
 
     Parameters
     ----------
     psf : ndarray
         (Y, X) or (Z, Y, X), any real dtype, odd-sized unless `centre`.
-    psf_voxel_um, voxel_um : float or tuple of float
-        Of `psf`, and of the deconvolved grid that it is brought to: pixel size for planes, (z step, pixel size) for
-        volumes, µm.
+    psf_voxel_um : float or tuple of float
+        Voxel size of `psf`, µm: the pixel size for planes, (z step, pixel size) for volumes.
+    voxel_um : float or tuple of float
+        Voxel size of the deconvolved grid, µm, in the same form.
     centre : bool
         Accept even sizes and a peak far from the middle.
     name : str
-        What error messages call it.
+        Name of the PSF in error messages.
 
     Returns
     -------
@@ -75,8 +84,8 @@ def prepare_psf(
     Raises
     ------
     InputError
-        When it is no PSF, off-centre, narrower than `NYQUIST_FWHM_PX` and yet to be brought to a finer grid, or in Z
-        narrower than in Y and X.
+        When it is no PSF, or off-centre; when it is narrower than `NYQUIST_FWHM_PX` and the new grid is finer; or when
+        it is narrower in Z than in Y and X.
     """
     values = _checked(psf, name)
     if np.size(voxel_um) == 2:
@@ -94,9 +103,9 @@ def prepare_psf(
     middle = (np.asarray(values.shape) - 1) / 2
     if not centre and np.any(np.abs(peak - middle) > 0.1 * np.asarray(values.shape) + 1):
         raise InputError(
-            f"{name} has its peak at {_position(peak)}, far from its middle {_position(middle)}: pass --centre-psf to "
-            "move it"
-        )
+            f"{name} has its peak at {_position(peak)}, far from its middle {_position(middle)}",
+            "set `centre_psf` to move it there", option="centre_psf",
+        )  # fmt: skip
     _check_sampling(values, old, new, name)
     steps = new / old
     reach = np.minimum(peak, np.asarray(values.shape) - 1 - peak) + 0.5
@@ -108,11 +117,22 @@ def prepare_psf(
 
 
 def resampled(psf: Array, middle: Array, steps: Array, radii: NDArray[np.integer]) -> Array:
-    """Integrate `psf` over the voxels of another grid, ``2 * radii + 1`` of them, each `steps` old voxels large.
+    """Integrate a PSF over the voxels of another grid.
 
-    The flux up to each voxel's edge is interpolated by a cubic spline along each axis and differenced: nothing is
-    lost between voxels, a coarser grid averages instead of aliasing, and a finer one binned again is what it was.
-    `middle` becomes the centre of the middle voxel.
+    A cubic spline along each axis interpolates the cumulative flux up to the edges of the new voxels; differences of
+    it are the new values. No flux is lost between voxels, a coarser grid averages instead of aliasing, and a finer
+    grid, binned again, gives the old values.
+
+    Parameters
+    ----------
+    psf : ndarray
+        Any number of axes.
+    middle : ndarray
+        The point, in old voxels, that becomes the centre of the middle voxel.
+    steps : ndarray
+        Size of a new voxel in old ones, for each axis.
+    radii : ndarray
+        The result has ``2 * radii + 1`` voxels.
     """
     for axis, (centre, step, radius) in enumerate(zip(middle, steps, radii, strict=True)):
         flux = np.insert(np.cumsum(psf, axis), 0, 0.0, axis)
@@ -123,7 +143,7 @@ def resampled(psf: Array, middle: Array, steps: Array, radii: NDArray[np.integer
 
 
 def with_slices(psf: Array, distance: int) -> Array:
-    """A PSF (Z, Y, X) for a stack of which every `distance`-th slice was taken; odd-sized, sums to 1."""
+    """The PSF (Z, Y, X) of a stack that has only every `distance`-th slice; odd-sized, sums to 1."""
     middle = (np.asarray(psf.shape) - 1) / 2
     radii = np.array(psf.shape) // 2
     radii[0] = max(1, psf.shape[0] // 2 // distance)
@@ -131,16 +151,16 @@ def with_slices(psf: Array, distance: int) -> Array:
 
 
 def fwhm_px(psf: Array) -> Array:
-    """Full width at half maximum along each axis, pixels, of a PSF without background.
+    """Full width at half maximum of a PSF without background, pixels, for each axis.
 
-    Measured on the line through the brightest voxel, where a cubic spline through it crosses half of its maximum;
-    infinite where it does not within the array.
+    Measured between the points where a cubic spline along the line through the brightest voxel crosses half of its
+    maximum; infinite if it does not cross it within the array.
     """
     return np.array([_half_width(line) for line, _ in lines_through_peak(psf)])
 
 
 def lines_through_peak(psf: Array) -> list[tuple[Array, int]]:
-    """For each axis the values on the line through the brightest voxel, and the voxel's place on it."""
+    """For each axis the values on the line through the brightest voxel, and the position of that voxel on it."""
     peak = [int(place) for place in np.unravel_index(np.argmax(psf), psf.shape)]
 
     def line(axis: int) -> Array:
@@ -160,7 +180,7 @@ def _half_width(line: Array) -> float:
 
 
 def without_background(psf: NDArray[np.generic]) -> Array:
-    """The PSF less the median of the faces of its array."""
+    """The PSF minus the median of the faces of its array."""
     values = psf.astype(np.float64)
     return values - np.median(_rim(values))
 
@@ -172,7 +192,7 @@ def _rim(psf: Array) -> Array:
 
 
 def centroid(psf: Array) -> Array:
-    """Centre of mass of the peak's upper half: far pixels, however noisy, have no say."""
+    """Centre of mass of the peak's upper half: distant pixels, however noisy, have no influence."""
     smooth = ndi.gaussian_filter(psf, 0.7)
     peak = np.unravel_index(np.argmax(smooth), psf.shape)
     labels, _ = ndi.label(smooth > 0.5 * smooth.max())
@@ -187,10 +207,10 @@ def _checked(psf: NDArray[np.generic], name: str) -> Array:
         raise InputError(f"{name} has dtype {psf.dtype}; a PSF is real numbers")
     values = psf.astype(np.float64)
     if not np.isfinite(values).all():
-        raise InputError(f"{name} contains NaN or infinity: repair the file")
+        raise InputError(f"{name} contains NaN or infinity", "repair the file")
     if values.min() < -0.05 * np.abs(values).max():
         raise InputError(
-            f"{name} goes down to {values.min():g}; light is not negative: subtract no more than its floor"
+            f"{name} has values down to {values.min():g}; light is not negative", "subtract no more than its background"
         )
     return values
 
@@ -202,9 +222,9 @@ def _check_size(psf: Array, name: str, centre: bool) -> None:
     if any(n % 2 == 0 for n in psf.shape) and not centre:
         odd = _by(tuple(n - 1 + n % 2 for n in psf.shape))
         raise InputError(
-            f"{name} is {size}; a PSF needs an odd size so that it has a centre pixel: crop it to {odd}, "
-            "or pass --centre-psf"
-        )
+            f"{name} is {size}; a PSF needs an odd size so that it has a centre pixel",
+            f"crop it to {odd}, or set `centre_psf`", option="centre_psf",
+        )  # fmt: skip
     if psf.max() <= psf.min():
         raise InputError(f"{name} is constant ({psf.max():g}); a PSF has a peak")
 
@@ -214,15 +234,15 @@ def _check_sampling(psf: Array, voxel_um: Array, new_voxel_um: Array, name: str)
     for axis, px, old, new in zip("ZYX"[-psf.ndim :], width, voxel_um, new_voxel_um, strict=True):
         if px < NYQUIST_FWHM_PX and new < 0.99 * old:
             raise InputError(
-                f"{name} has a FWHM of {px:.2f} px along {axis}; one that is to be brought from {old:g} to {new:g} µm "
-                f"needs {NYQUIST_FWHM_PX:g} (Nyquist): measure or generate it with steps of at most "
-                f"{px * old / NYQUIST_FWHM_PX:.3g} µm"
+                f"{name} has a FWHM of {px:.2f} px along {axis}; resampling it from {old:g} to {new:g} µm needs "
+                f"{NYQUIST_FWHM_PX:g} (Nyquist)",
+                f"measure or generate it with steps of at most {px * old / NYQUIST_FWHM_PX:.3g} µm",
             )
     if psf.ndim == 3 and width[0] * voxel_um[0] < 0.8 * (lateral := (width * voxel_um)[1:].min()):
         raise InputError(
             f"{name} with voxels of {_by(voxel_um)} µm (ZxYxX) would be {width[0] * voxel_um[0]:.3g} µm deep and "
-            f"{lateral:.3g} µm wide, and no objective makes that; the volume has voxels of {_by(new_voxel_um)} µm: "
-            "correct the PSF's z step"
+            f"{lateral:.3g} µm wide, which no objective can do; the volume has voxels of {_by(new_voxel_um)} µm",
+            "correct the PSF's z step",
         )
 
 
@@ -240,7 +260,7 @@ def _focal_plane(psf: Array) -> Array:
 
 
 def _crop_to_energy(psf: Array) -> Array:
-    """Crop to the circle's square, and to the slices, that hold KEPT_ENERGY of what rises above the noise."""
+    """Crop to KEPT_ENERGY of what exceeds the noise: to a square around a circle in Y and X, and to slices in Z."""
     y, x = (np.arange(n) - n // 2 for n in psf.shape[-2:])
     psf = _cropped(psf, np.hypot(y[:, None], x).round().astype(int), (psf.ndim - 2, psf.ndim - 1))
     if psf.ndim == 3:
@@ -249,17 +269,17 @@ def _crop_to_energy(psf: Array) -> Array:
 
 
 def _cropped(psf: Array, distance: NDArray[np.integer], axes: tuple[int, ...]) -> Array:
-    """Crop `axes` to the `distance` from the middle (whole voxels, broadcast) that holds KEPT_ENERGY."""
+    """Crop `axes` at the `distance` from the middle (whole voxels, broadcast) within which KEPT_ENERGY lies."""
     middle = psf.shape[axes[0]] // 2
     ring = np.broadcast_to(distance, psf.shape).ravel()
     count = np.bincount(ring)[: middle + 1]
     energy = np.bincount(ring, psf.ravel())[: middle + 1]
     edge = _rim(psf)
     noise = 1.48 * np.median(np.abs(edge - np.median(edge)))
-    lost = energy < 3 * noise * np.sqrt(count)  # rings that noise explains
-    lost[:2] = False
-    lost[:-1] &= lost[1:]  # one alone may be a dark ring of the Airy pattern
-    end = int(np.argmax(lost)) if lost.any() else middle + 1
+    noisy = energy < 3 * noise * np.sqrt(count)  # rings that noise explains
+    noisy[:2] = False
+    noisy[:-1] &= noisy[1:]  # a single one may be a dark ring of the Airy pattern
+    end = int(np.argmax(noisy)) if noisy.any() else middle + 1
     share = np.cumsum(energy[:end]) / energy[:end].sum()
     radius = max(1, int(np.argmax(share >= KEPT_ENERGY)))
     kept = slice(middle - radius, middle + radius + 1)

@@ -1,44 +1,46 @@
 """`zsd psf generate | from-otf | from-beads | show`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_optics.inputs import agreed
+from zsd_optics.inputs import read_sized
 from zsd_runtime.cli import Quiet, command_line, numbers, reporting
-from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.errors import size_text
 from zsd_runtime.files import written_whole
-from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.images import Image, Voxel, write_image
 
 app = command_line()
 verbs = typer.Typer(
-    no_args_is_help=True, help="Make point spread functions: from theory, transfer functions or beads; look at them."
+    no_args_is_help=True, help="Make point spread functions from theory, transfer functions or beads, and look at them."
 )
 app.add_typer(verbs, name="psf")
 
-Out = Annotated[Path, typer.Argument(help="The PSF, a TIFF with its pixel sizes; odd-sized, centred, sums to 1.")]
-PixelSize = Annotated[float | None, typer.Option(help="µm; from the file if it says.")]
-ZStep = Annotated[float | None, typer.Option(help="Distance of slices, µm; from the file if it says.")]
-Size = Annotated[str | None, typer.Option(help="[Zx]YxX, odd; chosen if not given.")]
+Out = Annotated[Path, typer.Argument(help="TIFF for the PSF, with its voxel size; odd-sized, centred, sums to 1.")]
+PixelSize = Annotated[float | None, typer.Option(help="Pixel size, µm; default: from the file.")]
+ZStep = Annotated[float | None, typer.Option(help="Distance between slices, µm; default: from the file.")]
+Size = Annotated[str | None, typer.Option(help="[Zx]YxX, odd; default: chosen.")]
 
 
 @verbs.command()
 def generate(
     out: Out,
     na: Annotated[float, typer.Option("--na", help="Numerical aperture.")],
-    wavelength: Annotated[float, typer.Option(help="Of the emission, nm.")],
-    pixel_size: Annotated[float, typer.Option(help="Of the PSF, µm.")],
-    z_step: Annotated[float | None, typer.Option(help="Distance of slices, µm; it makes the PSF 3D.")] = None,
-    size: Annotated[str | None, typer.Option(help="[Zx]YxX, odd; 65x65 or 61x65x65 if not given.")] = None,
-    refractive_index: Annotated[float, typer.Option(help="Of immersion and sample.")] = 1.515,
-    model: Annotated[str, typer.Option(help="scalar, or vectorial: truer above NA 1.")] = "scalar",
+    wavelength: Annotated[float, typer.Option(help="Emission wavelength, nm.")],
+    pixel_size: Annotated[float, typer.Option(help="Pixel size of the PSF, µm.")],
+    z_step: Annotated[float | None, typer.Option(help="Distance between slices, µm; makes the PSF 3D.")] = None,
+    size: Annotated[str | None, typer.Option(help="[Zx]YxX, odd; default 65x65 or 61x65x65.")] = None,
+    refractive_index: Annotated[float, typer.Option(help="Refractive index of immersion and sample.")] = 1.515,
+    model: Annotated[str, typer.Option(help="scalar, or vectorial: more accurate above NA 1.")] = "scalar",
     kind: Annotated[str, typer.Option(help="widefield, confocal or light-sheet.")] = "widefield",
     sheet_thickness: Annotated[float | None, typer.Option(help="Light-sheet: FWHM of the sheet, µm.")] = None,
-    pinhole: Annotated[float | None, typer.Option(help="Confocal: its diameter, Airy units; 1 if not given.")] = None,
-    excitation: Annotated[float | None, typer.Option(help="Confocal: wavelength, nm; the emission's if none.")] = None,
+    pinhole: Annotated[
+        float | None, typer.Option(help="Confocal: diameter of the pinhole, Airy units; default 1.")
+    ] = None,
+    excitation: Annotated[float | None, typer.Option(help="Confocal: wavelength, nm; default: the emission's.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """A PSF from theory, without aberrations."""
@@ -57,10 +59,10 @@ def generate(
 
 @verbs.command()
 def from_otf(
-    otf: Annotated[Path, typer.Argument(help="MRC: (kr,), or (orders, kr, kz) of which the order 0 is taken.")],
+    otf: Annotated[Path, typer.Argument(help="MRC: (kr,), or (orders, kr, kz), of which order 0 is used.")],
     out: Out,
-    pixel_size: Annotated[float | None, typer.Option(help="Of the PSF, µm; the OTF's own if it says.")] = None,
-    z_step: Annotated[float | None, typer.Option(help="Of the PSF, µm; the OTF's own if it says.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Of the PSF, µm; default: from the OTF.")] = None,
+    z_step: Annotated[float | None, typer.Option(help="Of the PSF, µm; default: from the OTF.")] = None,
     size: Size = None,
     quiet: Quiet = False,
 ) -> None:
@@ -74,22 +76,22 @@ def from_otf(
 
 @verbs.command()
 def from_beads(
-    stack: Annotated[Path, typer.Argument(help="Image of single small beads, ZYX or YX.")],
+    stack: Annotated[Path, typer.Argument(help="Image of separate small beads, ZYX or YX.")],
     out: Out,
     bead_size: Annotated[
-        float | None, typer.Option(help="Diameter of the beads, nm; to tell whether it matters.")
+        float | None, typer.Option(help="Diameter of the beads, nm: reports whether it matters.")
     ] = None,
     pixel_size: PixelSize = None,
     z_step: ZStep = None,
-    size: Annotated[str | None, typer.Option(help="[Zx]YxX, odd: the box that a bead has to itself; 4 FWHM.")] = None,
+    size: Annotated[str | None, typer.Option(help="[Zx]YxX, odd: box with a single bead; default 4 FWHM.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """A PSF measured from beads: found, aligned to a sub-pixel, averaged."""
+    """A PSF measured from beads, which are found, aligned to a fraction of a pixel, and averaged."""
     with reporting(quiet):
         from zsd_optics.beads import average_beads, bead_note
         from zsd_optics.psf_picture import fwhm_nm
 
-        data, voxel = _read(stack, pixel_size, z_step)
+        data, voxel = read_sized(stack, Voxel.square(pixel_size, z_step))
         beads = average_beads(data, voxel, numbers(size, "--size"), name=str(stack))
         note = bead_note(bead_size, min(fwhm_nm(beads.psf, voxel).values()))
         if not quiet:
@@ -111,27 +113,10 @@ def show(
 
         from zsd_optics.psf_picture import fwhm_text, psf_picture
 
-        data, voxel = _read(psf, pixel_size, z_step)
+        data, voxel = read_sized(psf, Voxel.square(pixel_size, z_step))
         with written_whole(out) as temporary:
             iio.imwrite(temporary, psf_picture(data, voxel, psf.name), extension=".png")
         print(f"OK {fwhm_text(data, voxel)}; {out}")
-
-
-def _read(path: Path, pixel_size: float | None, z_step: float | None) -> tuple[NDArray[Any], tuple[float, ...]]:
-    """A (Y, X) or (Z, Y, X) and its (pixel size,) or (z step, pixel size), µm."""
-    image = read_image(path)
-    data = np.squeeze(image.data)
-    if image.axes not in ("YX", "ZYX", "TYX"):
-        raise InputError(f"{path} has axes {image.axes}: give one plane (YX) or one volume (ZYX)")
-    lateral = agreed(pixel_size, image.voxel.pixel_size_um(str(path)), "--pixel-size", str(path))
-    if lateral is None:
-        raise InputError(f"{path} does not say its pixel size: give it with --pixel-size (µm)")
-    if data.ndim == 2:
-        return data, (lateral,)
-    axial = agreed(z_step, image.voxel.z_um, "--z-step", str(path))
-    if axial is None:
-        raise InputError(f"{path} does not say its z step: give it with --z-step (µm)")
-    return data, (axial, lateral)
 
 
 def _write(out: Path, psf: NDArray[np.float64], voxel_um: tuple[float, ...]) -> None:

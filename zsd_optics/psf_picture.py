@@ -16,7 +16,7 @@ COLOURS = {"Z": (44, 160, 44), "Y": (255, 127, 14), "X": (31, 119, 180)}
 
 
 def fwhm_nm(psf: NDArray[np.generic], voxel_um: tuple[float, ...]) -> dict[str, float]:
-    """FWHM of (Y, X) or (Z, Y, X), whose background (the median of its faces) does not count; a letter an axis."""
+    """FWHM of a PSF (Y, X) or (Z, Y, X) above its background (the median of its faces), nm, by axis letter."""
     widths = fwhm_px(without_background(psf)) * (*voxel_um, voxel_um[-1])
     return {axis: 1000 * float(um) for axis, um in zip("ZYX"[-psf.ndim :], widths, strict=True)}
 
@@ -32,7 +32,7 @@ def psf_picture(psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: st
     Parameters
     ----------
     psf : ndarray
-        (Y, X) or (Z, Y, X), any real dtype; its background is taken off.
+        (Y, X) or (Z, Y, X), any real dtype; its background is subtracted.
     voxel_um : tuple of float
         (pixel size,) or (z step, pixel size), µm.
     title : str
@@ -50,7 +50,7 @@ def psf_picture(psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: st
     """
     clean = without_background(psf)
     if not clean.max() > 0:
-        raise InputError(f"{title} has no peak above its background: give a PSF")
+        raise InputError(f"{title} has no peak above its background", "give a PSF")
     clean /= clean.max()
     lines = dict(zip("ZYX"[-psf.ndim :], lines_through_peak(clean), strict=True))
     steps = dict(zip(lines, (*voxel_um, voxel_um[-1]), strict=True))
@@ -92,7 +92,7 @@ def _scale_bar(draw: ImageDraw.ImageDraw, extent_um: float) -> None:
 def _profiles(
     draw: ImageDraw.ImageDraw, left: int, lines: dict[str, tuple[Array, int]], steps: dict[str, float], reach_um: float
 ) -> None:
-    """Intensity, 0 to the maximum, over the distance from it, µm; a colour an axis, a line at one half."""
+    """Intensity over the distance from the maximum, one colour for each axis, with a line at one half."""
     draw.text((left, TOP - 22), "profiles through the maximum", "black", _font(14))
     draw.rectangle((left, TOP, left + SIDE, TOP + SIDE), outline="black")
     draw.line((left, TOP + SIDE // 2, left + SIDE, TOP + SIDE // 2), (200, 200, 200))
@@ -100,8 +100,8 @@ def _profiles(
         draw.text((left + place, TOP + SIDE + 4), f"{1000 * mark:.0f} nm", "black", _font(14), "ma")
     for row, (axis, (line, peak)) in enumerate(lines.items()):
         um = (np.arange(line.size) - peak) * steps[axis]
-        shown = np.abs(um) <= reach_um
-        x, y = left + SIDE / 2 * (1 + um[shown] / reach_um), TOP + SIDE * (1 - np.clip(line[shown], 0, 1))
+        near = np.abs(um) <= reach_um
+        x, y = left + SIDE / 2 * (1 + um[near] / reach_um), TOP + SIDE * (1 - np.clip(line[near], 0, 1))
         draw.line(np.stack([x, y], axis=1).ravel().tolist(), COLOURS[axis], 2)
         draw.text((left + SIDE - 20, TOP + 6 + 18 * row), axis, COLOURS[axis], _font(15))
 

@@ -1,86 +1,211 @@
-"""The PSF of a training, from whichever description of it a person gives: a file, optics, or a Gaussian."""
+"""Where a PSF comes from: a file, theory, or a Gaussian. A run saves this, so that its PSF can be made again."""
 
+import hashlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_optics.inputs import agreed
+from zsd_optics.inputs import read_sized
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Voxel, read_image
+from zsd_runtime.images import Voxel
 
-GENERATED_REACH_UM = 2.0  # of a PSF along Z: light from further away is spread too thin to count
+REACH_UM = 2.0  # of a generated PSF, along Z, to either side: light from further away is too spread out to matter
+SIDE_PX = 65  # of a generated PSF, in Y and X
+Kernel = NDArray[np.float64]
 
 
-def psf_of(
-    path: Path | None,
-    psf_voxel: Voxel,
-    centre: bool,
-    sigma: str | None,
-    na: float | None,
-    wavelength: float | None,
-    refractive_index: float,
-    voxel: Voxel,
-    axes: str,
-    grid_factor: int,
-) -> NDArray[np.float64]:
-    """The PSF on the deconvolved grid from whichever description of it was given."""
-    from zsd_optics import psf as make
-    from zsd_optics.optics import Optics
+@dataclass(frozen=True)
+class PsfFile:
+    """A PSF from an image file.
 
-    ways: dict[str, Any] = {"--psf": path, "--psf-sigma": sigma, "--na": na}
-    chosen = [option for option, value in ways.items() if value is not None]
+    Parameters
+    ----------
+    path : path
+        (Y, X) or (Z, Y, X); planes use the focal plane of a 3D PSF.
+    pixel_size_um, z_step_um : float
+        For a file that does not say them.
+    centre : bool
+        Accept an even size, and a peak far from the middle.
+    sha256 : str
+        Of the file when this was saved (`to_dict`).
+    """
+
+    kind: ClassVar[str] = "file"
+    path: Path
+    pixel_size_um: float | None = None
+    z_step_um: float | None = None
+    centre: bool = False
+    sha256: str | None = None
+
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int) -> Kernel:
+        """The PSF on the deconvolved grid; see `PsfSource`."""
+        from zsd_optics.psf import prepare_psf
+
+        fine = _fine_voxel(axes, voxel, grid_factor)
+        given = Voxel.square(self.pixel_size_um, self.z_step_um)
+        psf, own = read_sized(self.path, given, "psf_", needs_z_step=axes == "zyx")
+        return prepare_psf(psf, own, fine, centre=self.centre, name=str(self.path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As TOML or JSON can hold it."""
+        return _to_dict(self) | {"path": str(self.path), "sha256": self.sha256 or _sha256(self.path)}
+
+
+@dataclass(frozen=True)
+class PsfOptics:
+    """A widefield PSF from theory, without aberrations.
+
+    Parameters
+    ----------
+    na : float
+        Numerical aperture.
+    wavelength_nm : float
+        Of the emission.
+    refractive_index : float
+        Of immersion and sample.
+    """
+
+    kind: ClassVar[str] = "optics"
+    na: float
+    wavelength_nm: float
+    refractive_index: float = 1.515
+
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int) -> Kernel:
+        """The PSF on the deconvolved grid; see `PsfSource`."""
+        from zsd_optics.optics import Optics
+        from zsd_optics.psf import prepare_psf
+
+        *z_step, pixel_size = _fine_voxel(axes, voxel, grid_factor)
+        slices = [2 * round(REACH_UM / step) + 1 for step in z_step]
+        fine = (*z_step, pixel_size)
+        psf = Optics(self.na, self.wavelength_nm, self.refractive_index).psf((*slices, SIDE_PX, SIDE_PX), fine)
+        return prepare_psf(psf, fine, fine, name="the generated PSF")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As TOML or JSON can hold it."""
+        return _to_dict(self)
+
+
+@dataclass(frozen=True)
+class PsfGaussian:
+    """A Gaussian PSF.
+
+    Parameters
+    ----------
+    sigma_px : tuple of float
+        Standard deviations in raw pixels: one for Y and X, and before it one for Z if the images are volumes.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+    sigma_px: tuple[float, ...]
+
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int) -> Kernel:  # noqa: ARG002
+        """The PSF on the deconvolved grid; see `PsfSource`. A Gaussian needs no voxel size."""
+        from zsd_optics.psf import gaussian_psf
+
+        if len(self.sigma_px) != len(axes) - 1:
+            raise _bad_sigma("x".join(f"{s:g}" for s in self.sigma_px), axes)
+        *z, lateral = self.sigma_px
+        return gaussian_psf(*z, lateral * grid_factor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As TOML or JSON can hold it."""
+        return _to_dict(self) | {"sigma_px": list(self.sigma_px)}
+
+
+# What they have in common: `kernel(axes, voxel, grid_factor)` makes the PSF ([Z,] Y, X) for images with `axes` ("yx"
+# or "zyx") and raw `voxel`, on a grid `grid_factor` times as fine in Y and X: odd-sized, centred, sums to 1.
+PsfSource = PsfFile | PsfOptics | PsfGaussian
+
+
+def psf_source_from_dict(values: dict[str, Any]) -> PsfSource:
+    """The inverse of `to_dict`."""
+    fields = {key: value for key, value in values.items() if key != "kind"}
+    match values.get("kind"):
+        case PsfFile.kind:
+            return PsfFile(**fields | {"path": Path(fields["path"])})
+        case PsfOptics.kind:
+            return PsfOptics(**fields)
+        case PsfGaussian.kind:
+            return PsfGaussian(tuple(fields["sigma_px"]))
+    raise InputError(f"a PSF of kind {values.get('kind')!r} is unknown", "it must be file, optics or gaussian")
+
+
+def psf_source_of(
+    *,
+    psf: Path | None = None,
+    psf_pixel_size: float | None = None,
+    psf_z_step: float | None = None,
+    centre_psf: bool = False,
+    psf_sigma: str | None = None,
+    na: float | None = None,
+    wavelength: float | None = None,
+    refractive_index: float = 1.515,
+) -> PsfSource:
+    """The PSF that a person describes, in the words of the command line (`zsd_optics.options`).
+
+    Raises
+    ------
+    InputError
+        Unless exactly one of `psf`, `psf_sigma` and `na` is given, with what it needs.
+    """
+    ways = {"psf": psf, "psf_sigma": psf_sigma, "na": na}
+    chosen = [f"`{option}`" for option, value in ways.items() if value is not None]
     if len(chosen) != 1:
         raise InputError(
-            f"the PSF is given {'by ' + ' and '.join(chosen) if chosen else 'by nothing'}: "
-            "give one of --psf FILE, --psf-sigma PIXELS, or --na with --wavelength"
-        )
-    if sigma is not None:
-        return _gaussian(sigma, axes, grid_factor)
-    pixel_size_um = voxel.x_um
-    if pixel_size_um is None:
-        raise InputError("the image does not say its pixel size: give it with --pixel-size (µm), or use --psf-sigma")
-    fine: tuple[float, ...] = (pixel_size_um / grid_factor,)
-    if axes == "zyx":
-        if voxel.z_um is None:
-            raise InputError("the volume does not say its z step: give it with --z-step (µm), or use --psf-sigma")
-        fine = (voxel.z_um, *fine)
-    if na is not None:
-        if wavelength is None:
-            raise InputError("--na needs the emission wavelength: add --wavelength (nm)")
-        if axes == "yx":
-            generated = make.widefield_psf(na, wavelength, fine[0], refractive_index)
-        else:
-            reach = 2 * round(GENERATED_REACH_UM / fine[0]) + 1
-            generated = Optics(na, wavelength, refractive_index).psf((reach, 65, 65), (fine[0], fine[1]))
-        return make.prepare_psf(generated, fine, fine, name="the generated PSF")
-    assert path is not None
-    image = read_image(path)
-    if image.axes not in ("YX", "ZYX", "TYX"):
-        raise InputError(f"{path} has axes {image.axes}; a PSF is YX or ZYX")
-    size = agreed(psf_voxel.x_um, image.voxel.pixel_size_um(str(path)), "--psf-pixel-size", str(path))
-    if size is None:
-        raise InputError(f"{path} does not say its pixel size: give it with --psf-pixel-size (µm)")
-    own: tuple[float, ...] = (size,)
-    if axes == "zyx" and image.data.ndim == 3:
-        step = agreed(psf_voxel.z_um, image.voxel.z_um, "--psf-z-step", str(path))
-        if step is None:
-            raise InputError(f"{path} does not say its z step: give it with --psf-z-step (µm)")
-        own = (step, size)
-    return make.prepare_psf(image.data, own, fine, centre=centre, name=str(path))
+            f"the PSF is given {'by ' + ' and '.join(chosen) if chosen else 'by nothing'}",
+            "give one of `psf` FILE, `psf_sigma` PIXELS, or `na` with `wavelength`", option=(*ways, "wavelength"),
+        )  # fmt: skip
+    if psf is not None:
+        return PsfFile(psf, psf_pixel_size, psf_z_step, centre_psf)
+    if psf_sigma is not None:
+        try:
+            return PsfGaussian(tuple(float(part) for part in psf_sigma.lower().split("x")))
+        except ValueError:
+            raise _bad_sigma(psf_sigma, "") from None
+    assert na is not None
+    if wavelength is None:
+        raise InputError(
+            "`na` needs the emission wavelength", "add `wavelength` (nm)", option=("na", "wavelength")
+        )  # fmt: skip
+    return PsfOptics(na, wavelength, refractive_index)
 
 
-def _gaussian(sigma: str, axes: str, grid_factor: int) -> NDArray[np.float64]:
-    from zsd_optics.psf import gaussian_psf
+def _fine_voxel(axes: str, voxel: Voxel, grid_factor: int) -> tuple[float, ...]:
+    """(pixel size,) or (z step, pixel size) of the deconvolved grid, µm."""
+    if voxel.x_um is None:
+        raise InputError(
+            "the image does not say its pixel size", "give it with `pixel_size` (µm), or use `psf_sigma`",
+            option=("pixel_size", "psf_sigma"),
+        )  # fmt: skip
+    if axes == "yx":
+        return (voxel.x_um / grid_factor,)
+    if voxel.z_um is None:
+        raise InputError(
+            "the volume does not say its z step", "give it with `z_step` (µm), or use `psf_sigma`",
+            option=("z_step", "psf_sigma"),
+        )  # fmt: skip
+    return voxel.z_um, voxel.x_um / grid_factor
 
-    try:
-        sigmas = [float(part) for part in sigma.lower().split("x")]
-    except ValueError:
-        sigmas = []
-    if len(sigmas) != len(axes) - 1:
-        expected = (
-            "one number, for instance 1.2" if axes == "yx" else "two with an x between, ZxYX, for instance 1.5x1.1"
-        )
-        raise InputError(f"--psf-sigma {sigma} must be {expected} (raw pixels)")
-    return gaussian_psf(*sigmas[:-1], sigmas[-1] * grid_factor)
+
+def _bad_sigma(text: str, axes: str) -> InputError:
+    one, two = "one number, for instance 1.2", "two with an x between, ZxYX, for instance 1.5x1.1"
+    expected = {"yx": one, "zyx": two}.get(axes, f"{one}, or {two}")
+    return InputError(f"`psf_sigma` {text} must be {expected} (raw pixels)", option="psf_sigma")
+
+
+def _to_dict(source: PsfSource) -> dict[str, Any]:
+    """Its kind and fields; TOML has no null, so what is not given is left out."""
+    return {"kind": source.kind} | {key: value for key, value in asdict(source).items() if value is not None}
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of all files of a Zarr folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A physical simulator with ground truth: structures, optics, camera. float64 inside, uint16 out."""
+"""A physical simulator with ground truth: structures, optics, camera. Computes in float64, returns uint16."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from zsd_optics.optics import Optics, widefield_psf
+from zsd_optics.optics import Optics
 from zsd_optics.pictures import binned
 from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[np.float64]
 GRID_FACTOR = 2  # the truth lives on a grid twice as fine as the camera's, in Y and X
-PLANE_UM = 0.1  # structures of a volume are drawn on planes no further apart; the camera sees some of them in focus
-DEFOCUS_UM = 2.0  # light from further away is spread too thin to count
+DRAWN_STEP_UM = 0.1  # at most, between the planes on which a volume is drawn; the camera focuses on some of them
+DEFOCUS_UM = 2.0  # light from further away is too spread out to matter
 PSF_RADIUS = 32  # fine pixels
 
 
@@ -24,7 +24,16 @@ PSF_RADIUS = 32  # fine pixels
 class Camera:
     """A camera's response: counts = offset + gain · Poisson(electrons) + read noise, rounded and saturated.
 
-    `offset` and `read_noise` are in counts, `gain` in counts per photo-electron, `saturation` in counts.
+    Parameters
+    ----------
+    offset : float
+        Counts.
+    gain : float
+        Counts per photo-electron.
+    read_noise : float
+        Standard deviation, counts.
+    saturation : int
+        Counts.
     """
 
     offset: float = 0.0
@@ -34,7 +43,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         if not self.gain > 0:
-            raise InputError(f"gain {self.gain} must be above 0 counts per electron: see the camera's data sheet")
+            raise InputError(f"gain {self.gain} must be above 0 counts per electron", "see the camera's data sheet")
         if self.read_noise < 0:
             raise InputError(f"read noise {self.read_noise} must be 0 or above (counts)")
         if not 0 <= self.offset < self.saturation <= 65535:
@@ -50,9 +59,20 @@ class Camera:
 class Simulation:
     """What `simulate` returns.
 
-    noisy : uint16 ([Z,] Y, X), camera counts · clean : float32 ([Z,] Y, X), its expectation, offset included ·
-    truth : float32 ([Z,] 2Y, 2X), counts above the offset before the optics · psf : float64 on the truth's grid ·
-    pixel_size_um : of the raw grid · z_step_um : of a volume.
+    Parameters
+    ----------
+    noisy : ndarray
+        uint16 ([Z,] Y, X), camera counts.
+    clean : ndarray
+        float32 ([Z,] Y, X), the expectation of `noisy`, with the offset.
+    truth : ndarray
+        float32 ([Z,] 2Y, 2X), counts above the offset, before the optics.
+    psf : ndarray
+        float64 ([Z,] Y, X), on the grid of `truth`.
+    pixel_size_um : float
+        Of the raw grid.
+    z_step_um : float
+        Of a volume.
     """
 
     noisy: NDArray[np.uint16]
@@ -78,9 +98,23 @@ def simulate(
     """Simulate a fluorescence image (Y, X) or volume (Z, Y, X) with its truth.
 
     Filaments, vesicles and a diffuse background are drawn on a grid twice as fine as the camera's, blurred by a
-    diffraction PSF, averaged onto the camera's pixels and exposed. In a volume the filaments climb, and every slice
-    holds the defocused light of the others. `photons` is the largest expected number of photo-electrons in a raw
-    pixel. The same arguments give the same bytes.
+    diffraction PSF, averaged onto the camera's pixels and exposed. In a volume the filaments also run along Z, and
+    every slice contains the defocused light of the others. The same arguments give the same bytes.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (Y, X) or (Z, Y, X), raw pixels.
+    photons : float
+        Largest expected number of photo-electrons in a raw pixel.
+    camera : Camera
+        Default: ``Camera()``.
+    na, wavelength_nm, refractive_index : float
+        Of the objective and the emission; see `Optics`.
+    pixel_size_um, z_step_um : float
+        Of the raw grid; the z step counts for volumes only.
+    seed : int
+        Of structures and noise.
 
     Raises
     ------
@@ -88,37 +122,36 @@ def simulate(
         When a value is outside what physics or memory allows.
     """
     if len(shape) not in (2, 3) or min(shape[-2:]) < 16 or max(shape) > 16384 or shape[0] < 1:
-        raise InputError(f"size {size_text(shape)} must be YxX or ZxYxX with 16 to 16384 pixels in Y and X")
+        raise InputError(
+            f"size {size_text(shape)} must be YxX or ZxYxX with 16 to 16384 pixels in Y and X", option="size"
+        )  # fmt: skip
     if not 0 < z_step_um <= 10:
-        raise InputError(f"z step {z_step_um} µm must be above 0 and at most 10")
+        raise InputError(f"z step {z_step_um} µm must be above 0 and at most 10", option="z_step")
     if not 0 < photons <= 1e6:
         raise InputError(f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak")
     camera = camera or Camera()
     rng = np.random.default_rng(seed)
     fine_um = pixel_size_um / GRID_FACTOR
-    if len(shape) == 2:
-        psf = optics = widefield_psf(na, wavelength_nm, fine_um, refractive_index, PSF_RADIUS)
-        planes = 1
-    else:
-        planes = 2 * math.ceil((z_step_um / PLANE_UM - 1) / 2) + 1  # odd: one of them is in focus
-        theory = Optics(na, wavelength_nm, refractive_index)
-        optics, psf = (
-            theory.psf((2 * round(DEFOCUS_UM / dz) + 1, *[2 * PSF_RADIUS + 1] * 2), (dz, fine_um))
-            for dz in (z_step_um / planes, z_step_um)
-        )
-    pad = [n // 2 + n % 2 for n in optics.shape]  # light from beyond the field reaches into it
+    z = shape[:-2]  # (slices,), or () for a plane
+    per_slice = 2 * math.ceil((z_step_um / DRAWN_STEP_UM - 1) / 2) + 1 if z else 1  # odd: one of them is in focus
+    theory = Optics(na, wavelength_nm, refractive_index)
+
+    def point(step_um: float) -> Array:
+        slices = [2 * round(DEFOCUS_UM / step_um) + 1 for _ in z]
+        side = 2 * PSF_RADIUS + 1
+        return theory.psf((*slices, side, side), (*(step_um for _ in z), fine_um))
+
+    optics, psf = point(z_step_um / per_slice), point(z_step_um)
+    pad = [n // 2 + n % 2 for n in optics.shape]  # light from outside the field reaches into it
     inside = tuple(slice(p, -p) for p in pad)
-    fine = (*(planes * n for n in shape[:-2]), *(GRID_FACTOR * n for n in shape[-2:]))
+    fine = (*(per_slice * n for n in z), *(GRID_FACTOR * n for n in shape[-2:]))
     field = tuple(n + 2 * p for n, p in zip(fine, pad, strict=True))
-    if len(shape) == 2:
-        structure = _filaments(field, rng) + _vesicles(field, rng) + _diffuse(field, rng)
-    else:
-        structure = _volume(field, z_step_um / planes / fine_um, rng)
+    structure = _volume(field, z_step_um / per_slice / fine_um, rng) if z else _plane(field, rng)
     blurred = fftconvolve(structure, optics, mode="same")[inside]
     structure = structure[inside]
-    if len(shape) == 3:
-        blurred = blurred[planes // 2 :: planes]
-        structure = structure.reshape(shape[0], planes, *fine[1:]).mean(axis=1)
+    if z:  # a slice of the camera is the light in the middle plane; a slice of the truth is the mean of its planes
+        blurred = blurred[per_slice // 2 :: per_slice]
+        structure = structure.reshape(*z, per_slice, *fine[1:]).mean(axis=1)
     raw = np.clip(binned(blurred, GRID_FACTOR), 0, None)
     electrons = raw * (photons / raw.max())
     truth = structure * (camera.gain * photons / raw.max())
@@ -128,12 +161,16 @@ def simulate(
         truth=truth.astype(np.float32),
         psf=psf,
         pixel_size_um=pixel_size_um,
-        z_step_um=z_step_um if len(shape) == 3 else None,
+        z_step_um=z_step_um if z else None,
     )
 
 
+def _plane(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    return _filaments(shape, rng) + _vesicles(shape, rng) + _diffuse(shape, rng)
+
+
 def _volume(shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -> Array:
-    """The same structures in 3D (Z, Y, X); planes lie `plane_px` fine pixels apart."""
+    """The same structures in 3D (Z, Y, X); planes are `plane_px` fine pixels apart."""
     volume = np.zeros(shape)
     depth_px = shape[0] * plane_px
     amount = shape[1] * shape[2] * depth_px
@@ -155,15 +192,15 @@ def _volume(shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -
         z, y, x = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
         far = np.sqrt((plane_px * (z - centre[0])) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2)
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        volume[box] += rng.uniform(0.02, 0.06) * np.clip(radius - far + 0.5, 0, 1)  # its surface antialiased
+        volume[box] += rng.uniform(0.02, 0.06) * np.clip(radius - far + 0.5, 0, 1)  # antialiased surface
     coarse = [max(4, -(-n // c)) for n, c in zip(shape, (16 / plane_px, 16, 16), strict=True)]
     haze = ndi.gaussian_filter(rng.normal(0, 1, [int(n) for n in coarse]), 2.5, mode="wrap")
     haze = 0.0005 * np.clip(haze / haze.std() + 0.8, 0, None)
     return volume + ndi.zoom(haze, [n / m for n, m in zip(shape, haze.shape, strict=True)], order=1)
 
 
-def _filaments(shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Worm-like chains: straight on the scale of a cell, bending slowly, with some variation of brightness."""
+def _filaments(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Worm-like chains: nearly straight on the scale of a cell, with some variation of brightness."""
     image = np.zeros(shape)
     step = 0.5
     for _ in range(max(2, round(np.prod(shape) / 18000))):
@@ -174,11 +211,11 @@ def _filaments(shape: tuple[int, int], rng: np.random.Generator) -> Array:
         path = start[:, None] + step * np.cumsum([np.sin(turns), np.cos(turns)], axis=1)
         brightness = rng.uniform(0.6, 1.0) * (1 + 0.15 * ndi.gaussian_filter1d(rng.normal(0, 5, length), 30))
         _splat(image, path, step * np.clip(brightness, 0, None))
-    return ndi.gaussian_filter(image, 0.8)  # a filament is about as thin as a fine pixel; this only antialiases it
+    return ndi.gaussian_filter(image, 0.8)  # filaments are one fine pixel wide; this antialiases
 
 
-def _vesicles(shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Small filled spheres of 2 to 5 fine pixels' radius, seen in projection."""
+def _vesicles(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Small filled spheres with radii of 2 to 5 fine pixels, in projection."""
     image = np.zeros(shape)
     for _ in range(max(2, round(np.prod(shape) / 12000))):
         centre = rng.uniform(0, 1, 2) * shape
@@ -191,8 +228,8 @@ def _vesicles(shape: tuple[int, int], rng: np.random.Generator) -> Array:
     return ndi.gaussian_filter(image, 0.5) * 0.4
 
 
-def _diffuse(shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Out-of-focus haze: smooth, and gone in places, as outside a cell."""
+def _diffuse(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Out-of-focus haze: smooth, and absent in places, as outside a cell."""
     haze = ndi.gaussian_filter(rng.normal(0, 1, shape), min(shape) / 12, mode="wrap")
     return 0.03 * np.clip(haze / haze.std() + 0.8, 0, None)
 

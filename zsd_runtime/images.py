@@ -81,10 +81,16 @@ class Image:
         first = len(self.axes) - len(spatial)
         return [self.data[index] for index in np.ndindex(self.data.shape[:first])]
 
-    def resized(self, shape: tuple[int, ...], dtype: str) -> Self:
-        """What the same field is on another grid: pixel sizes follow; its data are zeros that take no memory."""
-        finer = {a: new / old for a, new, old in zip(self.axes, shape, self.data.shape, strict=True)}
-        return replace(self, data=np.broadcast_to(np.zeros((), dtype), shape), voxel=self.voxel.finer(finer))
+    def resized(self, shape: tuple[int, ...], dtype: str, axes: str | None = None) -> Self:
+        """The same field on another grid, of other axes if given; pixel sizes follow; its zeros take no memory."""
+        axes = axes or self.axes
+        old = dict(zip(self.axes, self.data.shape, strict=True))
+        finer = {a: n / old[a] for a, n in zip(axes, shape, strict=True) if a in old}
+        metadata = dict(self.metadata)
+        if finer.get("C") != 1:  # their names are those of other channels
+            metadata.pop("Channel", None)
+        data = np.broadcast_to(np.zeros((), dtype), shape)
+        return replace(self, data=data, axes=axes, voxel=self.voxel.finer(finer), metadata=metadata)
 
 
 def image_files(path: Path) -> list[Path]:

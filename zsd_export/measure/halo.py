@@ -1,22 +1,21 @@
-"""What a package promises, measured before it is written: parity with torch, and the halo with its error."""
+"""How far the border of a tile reaches into the outputs, and the error that it leaves further inside."""
 
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from zsd_optics.pictures import continued
-from zsd_runtime.engines import relative_difference, run_once
+from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import Network
 
-LARGEST_DIFFERENCE = 1e-4  # of the range, between ONNX Runtime and torch
-HALO_ERROR = 1e-4  # of the range, that tiles may leave at the rim of their cores; on other images up to ten times that
-# What a halo is measured on, by the number of axes: those that tiles are cut along together, and the size of the image.
-# Along them it is more than the deepest field of the networks; a volume that is so along all three fits in no memory.
+# Largest error at the rim of a tile's core, as a share of the range; on other images it may be ten times that.
+HALO_ERROR = 1e-4
+# For 2 and 3 axes: the axes along which tiles are cut together, and the size of the image, which along these axes
+# exceeds the deepest field of the networks. A volume as large along all three axes would not fit in memory.
 HALO_IMAGES: dict[int, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
     2: [((0, 1), (768, 768))],
     3: [((0,), (128, 48, 48)), ((1,), (4, 768, 96)), ((2,), (4, 96, 768))],
@@ -25,60 +24,45 @@ HALO_IMAGES: dict[int, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
 Array = NDArray[np.float32]
 
 
-class VerificationError(RuntimeError):
-    """The exported network does not compute what the trained one does."""
-
-
 @dataclass(frozen=True)
 class Halo:
-    """`pixels` (input) that a tile's border spoils, axis by axis, and the largest `error` further inside.
+    """How much of a tile its border spoils.
 
-    The error is a share of the range; None where the halo is that of the convolutions alone, and the outputs depend on
-    the whole tile.
+    Parameters
+    ----------
+    pixels : tuple of int
+        Input pixels, for each axis.
+    error : float or None
+        Largest error further inside, as a share of the range. None: the halo is that of the convolutions alone, and
+        the outputs depend on the whole tile.
     """
 
     pixels: tuple[int, ...]
     error: float | None
 
 
-def parity(network: Network, onnx: bytes, image: Array) -> list[Array]:
-    """Outputs of the ONNX for a normalised `image` ([z,] y, x), checked against torch.
-
-    Raises
-    ------
-    VerificationError
-        When they differ by more than 1e-4 of the output's range.
-    """
-    batch = image[None, None]
-    with torch.inference_mode():
-        expected = [t.numpy() for t in network(torch.from_numpy(batch))]
-    engine = OnnxRuntime(onnx)
-    actual = run_once(engine, batch, network.scales)
-    engine.close()
-    for name, a, b in zip(engine.output_names, actual, expected, strict=True):
-        difference = relative_difference(a, b)
-        if not difference <= LARGEST_DIFFERENCE:
-            raise VerificationError(
-                f"{name}: ONNX Runtime differs from torch by {difference:.2g} of the range "
-                f"(at most {LARGEST_DIFFERENCE:g} is allowed): nothing was written; please report this"
-            )
-    return actual
-
-
 def halo_of(network: Network, onnx: bytes, image: Array) -> Halo:
-    """How far a tile's border reaches into the outputs: measured, unless it reaches everywhere."""
-    return (
-        Halo(network.halo, None) if network.halo else measure_halo(onnx, image, network.size_multiple, network.scales)
-    )
+    """Measure the halo, unless the outputs depend on the whole tile: the network then states it."""
+    if network.halo:
+        return Halo(network.halo, None)
+    return measure_halo(onnx, image, network.size_multiple, network.scales)
 
 
 def measure_halo(onnx: bytes, image: Array, size_multiple: tuple[int, ...], scales: list[tuple[int, ...]]) -> Halo:
-    """Find how far a tile's border reaches into the outputs; of volumes, along each axis by itself.
+    """Measure how far the border of a tile reaches into the outputs; in volumes, along each axis separately.
 
-    The outputs of a whole image, the normalised `image` ([z,] y, x) continued by reflection, are compared with those
-    of a tile cut from its middle, by the distance from the tile's border. The halo is the smallest
-    multiple of `size_multiple` beyond which no output differs by more than 1e-4 of its range: every tile of any
-    tiling is such a cut.
+    The outputs of a whole image are compared with those of a tile cut from its middle. The halo is the smallest
+    multiple of `size_multiple` beyond which no output differs by more than 1e-4 of its range. Every tile is such a cut.
+
+    Parameters
+    ----------
+    onnx : bytes
+    image : ndarray
+        ([Z,] Y, X), normalised; continued by reflection where it is too small.
+    size_multiple : tuple of int
+        Tile sizes are multiples of it, for each axis.
+    scales : list of tuple of int
+        How much finer than the input each output is, for each axis.
     """
     engine = OnnxRuntime(onnx)
     pixels, errors = [0] * image.ndim, []
@@ -97,7 +81,7 @@ def _reach(
 ) -> tuple[int, float]:
     """The halo along `axes`, and the error that it leaves."""
     whole = run_once(engine, image[None, None], scales)
-    # Two cuts with other surroundings; they start on the pooling grid, as all tiles do.
+    # Two cuts with different surroundings; both start on the pooling grid, as all tiles do.
     profiles = []
     for share in (0.25, 0.125):
         start = [round(n * share / step) * step if i in axes else 0 for i, n in enumerate(image.shape)]

@@ -1,11 +1,11 @@
-"""What a prediction costs in memory, measured in a process of its own, where nothing else comes and goes."""
+"""The memory that a prediction takes, measured in its own process, so that nothing else allocates meanwhile."""
 
 import subprocess
 import sys
 
 from zsd_runtime.errors import size_text
 
-# Three runs: ONNX Runtime may plan the memory of a shape anew when it has seen it.
+# Three runs: ONNX Runtime may change its plan for a shape after the first.
 _PROGRAM = """
 import sys
 import numpy, psutil
@@ -22,12 +22,12 @@ with peak_memory(interval_s=0.001) as peak:
         run_once(engine, tile, scales)
 print((peak[0] - before) / tile.size)
 """
-# The tile, by its number of axes; what does not grow with it is small against what does.
+# Tiles of 2 and 3 axes, so large that memory which does not grow with the tile is negligible.
 TILES = {2: (256, 256), 3: (16, 64, 64)}
 
 
 def bytes_per_voxel(onnx: bytes, scales: list[tuple[int, ...]]) -> float:
-    """Peak memory (bytes) of a prediction by ONNX Runtime on the CPU, for each input voxel of a tile."""
+    """Peak memory of a prediction by ONNX Runtime on the CPU, in bytes for each input voxel of a tile."""
     shapes = [TILES[len(scales[0])], *scales]
     command = [sys.executable, "-c", _PROGRAM, *(size_text(shape) for shape in shapes)]
     result = subprocess.run(command, input=onnx, capture_output=True, check=False)

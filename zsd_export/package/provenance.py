@@ -1,15 +1,16 @@
-"""What a run says of itself, told for people: what it was trained on, and the scores that were measured."""
+"""What a run says of itself, for people: what it was trained on, and what was measured of it."""
 
 from importlib.metadata import version
 from math import isfinite
 
-from zsd_export.verify import LARGEST_DIFFERENCE, Halo
+from zsd_export.measure.halo import Halo
+from zsd_export.measure.parity import LARGEST_DIFFERENCE
 from zsd_runtime.errors import size_text
 from zsd_train.run import Run
 
 
 def trained_on(run: Run) -> dict[str, str]:
-    """Data, PSF, noise, training and versions, a line each."""
+    """Lines on data, PSF, noise, training and versions, by name."""
     measured, config = run.measured, run.config
     noise = measured.noise
     sizes = [size_text(shape) for shape in measured.images]
@@ -25,13 +26,13 @@ def trained_on(run: Run) -> dict[str, str]:
         "Training": f"preset {config.preset}, {config.scheme.kind} pairs, seed {config.seed}",
         "Versions": ", ".join(f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured.versions}.items()),
     }
-    if measured.steps is not None:  # its training came to an end
+    if measured.steps is not None:  # the training has ended
         rows["Training"] += f", {measured.steps} steps in {measured.seconds:g} s; step {measured.kept_step} kept"
     return rows
 
 
 def scores(run: Run, halo: Halo, losses_db: dict[str, float]) -> dict[str, str]:
-    """What was measured of a model, a line each."""
+    """Lines on what was measured of a model, by name."""
     rows = {"Clean data": "none took part: compare with a truth by `zsd evaluate`"}
     error = run.measured.held_out_error
     if error is not None and isfinite(error):

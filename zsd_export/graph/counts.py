@@ -1,26 +1,28 @@
-"""A graph that takes camera counts as they are: two bytes a pixel cross the bus to a GPU, and no host prepares them."""
+"""A graph that normalises camera counts itself: two bytes a pixel cross the bus to a GPU, and the CPU does nothing."""
 
 import numpy as np
 import onnx as onnx_module
 from onnx import TensorProto, helper, numpy_helper
 
+from zsd_runtime.normalize import Linear
 
-def counts_graph(onnx: bytes, offset: float, scale: float, output: str = "float32") -> bytes:
+
+def counts_graph(onnx: bytes, before: Linear, after: Linear, output: str = "float32") -> bytes:
     """Put the normalisation and its inverse into a graph, in float32.
 
     Parameters
     ----------
     onnx : bytes
-        A graph from ``(counts - offset) / scale`` to counts above the offset / scale, float32 at its ends.
-    offset, scale : float
-        Counts.
+        A graph from normalised numbers to normalised numbers, float32.
+    before, after : Linear
+        From camera counts to the graph's input, and from its outputs to counts above the camera offset.
     output : {"float32", "uint16"}
-        uint16 is rounded and clipped to 0..65535.
+        Type of the outputs; uint16 is rounded and clipped to 0..65535.
 
     Returns
     -------
     bytes
-        The graph from uint16 counts to counts above the offset; names and shapes of its ends are kept.
+        The graph from uint16 counts to counts above the offset; input and outputs keep their names and shapes.
     """
     model = onnx_module.load_from_string(onnx)
     graph = model.graph
@@ -29,7 +31,8 @@ def counts_graph(onnx: bytes, offset: float, scale: float, output: str = "float3
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [inner.get(name, name) for name in names]
-    values = {"offset": offset, "scale": scale, "darkest": 0, "brightest": 65535}
+    # In float32 (counts - offset) / scale loses fewer digits than slope · counts + intercept.
+    values = {"offset": -before.intercept / before.slope, "scale": after.slope, "darkest": 0, "brightest": 65535}
     graph.initializer.extend(numpy_helper.from_array(np.array(v, np.float32), k) for k, v in values.items())
     node = helper.make_node
     nodes = [

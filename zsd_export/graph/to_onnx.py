@@ -1,6 +1,6 @@
 """A network as an ONNX graph: opset 17, IR 8, one file, any batch and any size on the pooling grid.
 
-Opset 17 and IR 8 are what the oldest consumer reads: ONNX Runtime 1.12 inside Fiji's deepImageJ.
+The oldest consumer, ONNX Runtime 1.12 inside Fiji's deepImageJ, reads opset 17 and IR 8.
 """
 
 import copy
@@ -11,30 +11,41 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from zsd_export.fold import fold
-from zsd_train.networks.dual_stage import Network, Restored
+from zsd_export.graph.fold import fold
+from zsd_train.networks.dual_stage import Network
 
 OPSET, IR_VERSION = 17, 8
-OUTPUTS = list(Restored._fields)
+INPUT = "noisy"
 
 
 def to_onnx(network: Network, *, half: bool = False) -> bytes:
-    """The serialised graph; input "noisy" (n, 1, [z,] y, x), outputs "denoised" and "deconvolved", float32.
+    """Write a network as a graph.
 
-    `half`: weights and all between the ends are float16.
+    Parameters
+    ----------
+    network : Network
+        Returns a tuple of tensors (N, C, [Z,] Y, X), one for each of its `outputs`.
+    half : bool
+        Weights and everything between input and outputs are float16.
+
+    Returns
+    -------
+    bytes
+        The serialised graph. Its input is "noisy" (N, C, [Z,] Y, X); its outputs have the network's names. All are
+        float32.
     """
-    example = torch.zeros(1, 1, *(n * step for n, step in enumerate(network.size_multiple, start=2)))
+    example = torch.zeros(1, network.channels, *(n * step for n, step in enumerate(network.size_multiple, start=2)))
     dynamic = {
         name: {0: "n"} | {i: f"{name}_{axis}" for i, axis in enumerate(network.axes, start=2)}
-        for name in ["noisy", *OUTPUTS]
+        for name in (INPUT, *network.outputs)
     }
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The legacy exporter says that it will go; the new one writes IR 10 and drifts from the opset asked for.
+        # The legacy exporter warns that it is deprecated; the new one writes IR 10 and ignores the opset.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _Half(network) if half else network.cpu().eval(), (example,), buffer,  # type: ignore[arg-type]
-            input_names=["noisy"], output_names=OUTPUTS,
+            input_names=[INPUT], output_names=list(network.outputs),
             dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
@@ -48,7 +59,7 @@ def to_onnx(network: Network, *, half: bool = False) -> bytes:
 
 
 def _unshare(graph: onnx.GraphProto) -> None:
-    """Give each layer its own weights: equal ones (biases of 0) the exporter stores once, with Identity nodes."""
+    """Give each layer its own weights: the exporter stores equal ones (biases of 0) once, with Identity nodes."""
     stored = {tensor.name: tensor for tensor in graph.initializer}
     for node in [node for node in graph.node if node.op_type == "Identity" and node.input[0] in stored]:
         graph.initializer.add().CopyFrom(stored[node.input[0]])
@@ -63,9 +74,9 @@ class _Half(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).cpu().eval().half()
         for module in self.network.modules():
-            if isinstance(module, nn.AvgPool3d):  # torch has none in float16 on CPUs; these are of a few channels
+            if isinstance(module, nn.AvgPool3d):  # torch has no float16 version for CPUs; few channels pass here
                 module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
                 module.register_forward_hook(lambda _module, _inputs, mean: mean.half())
 
-    def forward(self, x: Tensor) -> Restored:
-        return Restored(*(y.float() for y in self.network(x.half())))
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(y.float() for y in self.network(x.half()))

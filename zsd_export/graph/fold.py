@@ -1,6 +1,6 @@
-"""The same numbers by less arithmetic: two rewrites of 3D graphs, exact but for rounding.
+"""Two rewrites of 3D graphs that need less arithmetic and change nothing but the rounding.
 
-Of the published RCAN3D, engines spend a third of their time in the three convolutions behind the upsampling.
+Engines spend a third of the published RCAN3D's time in the three convolutions after the upsampling.
 """
 
 from itertools import product
@@ -13,7 +13,7 @@ Array = NDArray[np.floating]
 
 
 def fold(graph: GraphProto) -> None:
-    """Rewrite what there is to rewrite of 3D convolutions (3 x 3 x 3, 'same'), in place."""
+    """Rewrite the 3D convolutions (3 x 3 x 3, 'same') of a graph where it saves arithmetic, in place."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     weights |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in graph.node if n.op_type == "Constant"}
     makers = {output: node for node in graph.node for output in node.output}
@@ -68,7 +68,7 @@ def _by_phases(graph: GraphProto, source: str, conv: NodeProto, weights: dict[st
 
 
 def _by_rows(graph: GraphProto, conv: NodeProto, weights: dict[str, Array]) -> list[NodeProto]:
-    """A convolution to one channel: nine along X, which fill vectors that one leaves empty, then a sum of shifts."""
+    """A convolution to one channel becomes nine along X, which fill the vector units, then a sum of shifts."""
     name, kernel = conv.output[0], weights[conv.input[1]]
     along = np.moveaxis(kernel[0], 0, 2).reshape(9, -1, 1, 1, 3)  # for each z and y of the kernel
     shifts = np.eye(9, dtype=kernel.dtype).reshape(1, 9, 3, 3, 1)
@@ -81,7 +81,7 @@ def _by_rows(graph: GraphProto, conv: NodeProto, weights: dict[str, Array]) -> l
 
 
 def _replace(graph: GraphProto, old: list[NodeProto], new: list[NodeProto]) -> None:
-    """Nodes where others were; weights that nobody reads any more go."""
+    """Put `new` nodes in the place of `old` ones, and drop weights that no node reads any more."""
     place = list(graph.node).index(old[-1])
     for node in reversed(new):
         graph.node.insert(place, node)
