@@ -38,7 +38,7 @@ lint: .venv/ready
 	$(BIN)/lint-imports --no-cache
 
 docs: .venv/ready
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fiji: $(PLUGIN)
 

@@ -26,6 +26,11 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Mark code that is short enough to stand on one line."""
+    return re.sub(r"<code>([^<]{1,30})</code>", r'<code class="short">\1</code>', html)
+
+
 def _as_page(text: str) -> str:
     """The same text with its links as seen from docs/."""
     text = text.replace("](docs/", "](")
