@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mkdocs.structure.files import File, Files
 
 import zsd
+from pydantic import BaseModel
+from zsd_train import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
@@ -23,6 +25,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name in FOR_DOWNLOAD:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "reference/command-line.md", content=command_line()))
+    files.append(File.generated(config, "reference/settings.md", content=settings()))
     return files
 
 
@@ -54,6 +57,31 @@ def command_line() -> str:
         for command in re.findall(r"^  (\S+)", text.partition("\nCommands:\n")[2], re.MULTILINE):
             parts += [f"### zsd {verb} {command}", _block(_help(verb, command))]
     return "\n\n".join(parts) + "\n"
+
+
+def settings() -> str:
+    """Every field that a person may set in a configuration file, with its default."""
+    parts = [
+        "# Settings of a training",
+        "The fields of `TrainConfig` in Python, and the keys of the TOML file that `zsd train --config` takes. Defaults "
+        "are those of the preset `compact` for planes; other presets and volumes change some of them.",
+    ]
+    for model in _models(TrainConfig):
+        parts += [f"## {model.__name__}", (model.__doc__ or "").partition("\n")[0]]
+        rows = ["| key | default | what it is |", "| --- | --- | --- |"]
+        for name, field in model.model_fields.items():
+            default = "" if field.is_required() or isinstance(field.default, BaseModel) else f"`{field.default}`"
+            rows.append(f"| `{name}` | {default} | {(field.description or '').replace('|', '&#124;')} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The configurations within an annotation, each before those that its fields hold."""
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return [model for part in get_args(annotation) for model in _models(part)]
+    within = [model for field in annotation.model_fields.values() for model in _models(field.annotation)]
+    return list(dict.fromkeys([annotation, *within]))
 
 
 def _help(*verbs: str) -> str:
