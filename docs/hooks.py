@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mkdocs.structure.files import File, Files
-
-import zsd
 from pydantic import BaseModel
+
 from zsd_train import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -50,11 +49,10 @@ def command_line() -> str:
         "fault (the last line names the value, what was expected and the remedy), and 1 for anything else.",
         _block(_help()),
     ]
-    for verb in zsd.VERBS:
+    for verb in _listed(_help()):
         text = _help(verb)
         parts += [f"## zsd {verb}", _block(text)]
-        # A verb with verbs of its own lists them under "Commands".
-        for command in re.findall(r"^  (\S+)", text.partition("\nCommands:\n")[2], re.MULTILINE):
+        for command in _listed(text.partition("\nCommands:\n")[2]):
             parts += [f"### zsd {verb} {command}", _block(_help(verb, command))]
     return "\n\n".join(parts) + "\n"
 
@@ -82,6 +80,11 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
         return [model for part in get_args(annotation) for model in _models(part)]
     within = [model for field in annotation.model_fields.values() for model in _models(field.annotation)]
     return list(dict.fromkeys([annotation, *within]))
+
+
+def _listed(text: str) -> list[str]:
+    """The verbs that a help text lists, one a line."""
+    return re.findall(r"^  ([a-z-]+) ", text, re.MULTILINE)
 
 
 def _help(*verbs: str) -> str:
