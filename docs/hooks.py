@@ -61,7 +61,7 @@ def settings() -> str:
     """Every field that a person may set in a configuration file, with its default."""
     parts = [
         "# Settings of a training",
-        "The fields of `TrainConfig` in Python, and the keys of the TOML file that `zsd train --config` takes. Defaults "
+        "The fields of `TrainConfig` in Python, and the keys of the TOML file for `zsd train --config`. Defaults "
         "are those of the preset `compact` for planes; other presets and volumes change some of them.",
     ]
     for model in _models(TrainConfig):
