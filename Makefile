@@ -35,6 +35,8 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file .ci/mypy.ini tests
+	$(BIN)/mypy --config-file .ci/mypy.ini benchmarks
 	$(BIN)/lint-imports --no-cache
 
 docs: .venv/ready

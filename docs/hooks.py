@@ -68,8 +68,11 @@ def settings() -> str:
         parts += [f"## {model.__name__}", (model.__doc__ or "").partition("\n")[0]]
         rows = ["| key | default | what it is |", "| --- | --- | --- |"]
         for name, field in model.model_fields.items():
-            default = "" if field.is_required() or isinstance(field.default, BaseModel) else f"`{field.default}`"
-            rows.append(f"| `{name}` | {default} | {(field.description or '').replace('|', '&#124;')} |")
+            default = field.get_default(call_default_factory=True)
+            # Of a value that is a table of its own, its kind; what must be given has no default.
+            default = getattr(default, "kind", default)
+            shown = "" if field.is_required() or default is None else f"`{default}`"
+            rows.append(f"| `{name}` | {shown} | {(field.description or '').replace('|', '&#124;')} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
@@ -79,7 +82,9 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return [model for part in get_args(annotation) for model in _models(part)]
     within = [model for field in annotation.model_fields.values() for model in _models(field.annotation)]
-    return list(dict.fromkeys([annotation, *within]))
+    kinds = [model for child in annotation.__subclasses__() for model in _models(child)]
+    base = bool(kinds) and annotation.model_fields["kind"].is_required()  # what all schemes share is no choice
+    return list(dict.fromkeys([*([] if base else [annotation]), *within, *kinds]))
 
 
 def _listed(text: str) -> list[str]:
