@@ -62,10 +62,11 @@ def settings() -> str:
     parts = [
         "# Settings of a training",
         "The fields of `TrainConfig` in Python, and the keys of the TOML file for `zsd train --config`. Defaults "
-        "are those of the preset `compact` for planes; other presets and volumes change some of them.",
+        "are those of the preset `compact` for planes; other presets and volumes change some of them. `network` and "
+        "`scheme` are tables of their own; their `kind` decides which of the keys below they take.",
     ]
     for model in _models(TrainConfig):
-        parts += [f"## {model.__name__}", (model.__doc__ or "").partition("\n")[0]]
+        parts += [f"## {_heading(model)}", (model.__doc__ or "").partition("\n")[0]]
         rows = ["| key | default | what it is |", "| --- | --- | --- |"]
         for name, field in model.model_fields.items():
             default = field.get_default(call_default_factory=True)
@@ -75,6 +76,14 @@ def settings() -> str:
             rows.append(f"| `{name}` | {shown} | {(field.description or '').replace('|', '&#124;')} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _heading(model: type[BaseModel]) -> str:
+    """What a person writes to choose it: its kind, which is a default or the only value."""
+    if "kind" not in model.model_fields:
+        return model.__name__
+    kind = model.model_fields["kind"]
+    return f'kind = "{get_args(kind.annotation)[0] if kind.is_required() else kind.default}"'
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
