@@ -19,9 +19,10 @@ from zsd_export import convert, export
 from zsd_export.bioimageio import cover
 from zsd_optics.pictures import continued
 from zsd_runtime import InputError, load_model
+from zsd_runtime.archive import read_member
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import read_image
-from zsd_runtime.package import read_member, read_package
+from zsd_runtime.package import read_package
 from zsd_runtime.tiling import round_up
 
 # In a process of its own: its import changes logging and warnings for everybody.
