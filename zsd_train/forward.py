@@ -41,6 +41,12 @@ def downsample(image: Tensor, factor: int) -> Tensor:
     return torch.nn.functional.avg_pool3d(image, (1, factor, factor))
 
 
+def upsampled(x: Tensor, factor: int) -> Tensor:
+    """(N, C, [Z,] Y, X) -> (N, C, [Z,] factor · Y, factor · X), nearest neighbour."""
+    scale = [1.0] * (x.ndim - 4) + [float(factor)] * 2
+    return torch.nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
+
+
 def crop(image: Tensor, margin: int | tuple[int, ...]) -> Tensor:
     """Leave `margin` pixels out at both ends of Y and X, or of as many of the last axes as numbers are given."""
     margins = (margin, margin) if isinstance(margin, int) else margin

@@ -215,6 +215,8 @@ def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) 
     InputError
         When the run was trained on other data.
     """
+    if not (folder / "config.toml").exists():
+        raise InputError(f"{folder} cannot be resumed: it holds no config.toml", "train into a new folder")
     config, measured = read_run_config(folder)
     changed = [what for key, what in TRAINED.items() if getattr(measured, key) != hashes.get(key)]
     if changed:

@@ -29,7 +29,7 @@ from zsd_train.run import Measured, Run
 from zsd_train.sampler import Sampler
 from zsd_train.schemes import Auto
 from zsd_train.schemes.distill import Taught
-from zsd_train.schemes.scheme import Batch
+from zsd_train.schemes.scheme import Batch, Source
 from zsd_train.state import State
 
 Images = list[NDArray[Any]]  # (C, [Z,] Y, X) each
@@ -51,7 +51,7 @@ class Setup:
         The network as Fabric runs it.
     state : State
     frames : list of Frame
-    sampler : Sampler or Taught
+    sampler : Source
     held_out : Batch or None
         Samples that are judged at validations.
     forward : Forward
@@ -70,7 +70,7 @@ class Setup:
     model: Any
     state: State
     frames: list[Frame]
-    sampler: Sampler | Taught
+    sampler: Source
     held_out: Batch | None
     forward: Forward
     sharpen: WienerFilter | None
@@ -132,7 +132,7 @@ def set_up(
     rng = np.random.default_rng(config.seed)
     frames = [Frame.of(image, config.holdout, rng) for image in images]
     drawn = Sampler(frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin, device=fabric.device)
-    sampler: Sampler | Taught = drawn
+    sampler: Source = drawn
     if teacher is not None:
         sampler = Taught(drawn, fabric.setup(teacher.network.to(memory_format=defaults.layout)))  # type: ignore[call-overload]
     kernel = torch.tensor(seen_psf, dtype=torch.float32, device=fabric.device)

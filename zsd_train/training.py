@@ -78,15 +78,15 @@ def train(
     """
     out = Path(out)
     channels = channelled(images, psf)
-    config = config_for(_taught(config or make_config(), teacher), channels, psf)
+    config = config or make_config()
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
     if teacher is not None:
         hashes["teacher_sha256"] = sha256([t.cpu().numpy() for t in teacher.network.state_dict().values()])
     resumed = None
     if resume:
         config, resumed = config_to_resume(out, config, hashes)
-        config = _taught(config, teacher)
-    elif (out / "state.safetensors").exists():
+    config = config_for(_taught(config, teacher), channels, psf)
+    if not resume and (out / "state.safetensors").exists():
         raise InputError(
             f"{out} already holds a run", "choose another `out`, or go on with it with `resume`",
             option=("out", "resume"),

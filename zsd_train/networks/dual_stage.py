@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from zsd_train.forward import upsampled
 from zsd_train.networks.rcan3d import RCAN3D, Window
-from zsd_train.networks.unet import CONV, ConvBlock, UNet, activation, upsampled
+from zsd_train.networks.unet import CONV, ConvBlock, UNet, activation
 
 # The last activation's. The published U-Nets end in ReLU, which can die for a whole run; a slope keeps the gradient,
 # and lets noise around zero average out.

@@ -5,6 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from zsd_train.forward import upsampled
+
 CONV: dict[str, type[nn.Conv2d] | type[nn.Conv3d]] = {"yx": nn.Conv2d, "zyx": nn.Conv3d}
 
 
@@ -54,12 +56,6 @@ class UNet(nn.Module):
         for block in self.up:
             x = block(torch.cat([upsampled(x, 2), skips.pop()], dim=1))
         return x
-
-
-def upsampled(x: Tensor, factor: int) -> Tensor:
-    """(N, C, [Z,] Y, X) -> (N, C, [Z,] factor · Y, factor · X), nearest neighbour."""
-    scale = [1.0] * (x.ndim - 4) + [float(factor)] * 2
-    return nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
 
 
 def activation(slope: float) -> nn.Module:

@@ -13,11 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsd_train.forward import Forward, crop
-from zsd_train.networks.unet import upsampled
-from zsd_train.sampler import Sampler
+from zsd_train.forward import Forward, crop, upsampled
 from zsd_train.schemes.recorrupt import Recorrupt
-from zsd_train.schemes.scheme import Batch, Comparison
+from zsd_train.schemes.scheme import Batch, Comparison, Source
 
 AT_ONCE = 8  # held-out patches that the teacher looks at
 # A large teacher takes several times as long as a step of a small student: each of its answers is used more than once.
@@ -58,12 +56,12 @@ class Taught:
 
     Parameters
     ----------
-    sampler : Sampler
+    sampler : Source
     teacher : callable
         From (N, 1, [Z,] Y, X) to a named tuple of outputs.
     """
 
-    def __init__(self, sampler: Sampler, teacher: Callable[[Tensor], Any]) -> None:
+    def __init__(self, sampler: Source, teacher: Callable[[Tensor], Any]) -> None:
         self.sampler, self.teacher, self.size = sampler, teacher, sampler.size
         self.seen: deque[Batch] = deque(maxlen=KEPT)
         self.draws = 0

@@ -6,9 +6,10 @@ It stands in a file of its own and is found by its `kind`. CONTRIBUTING.md shows
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
@@ -110,6 +111,18 @@ class Batch:
             self.noisy[samples], self.target[samples], self.mask[samples], self.orientation[samples],
             {name: tensor[samples] for name, tensor in self.extras.items()},
         )  # fmt: skip
+
+
+class Source(Protocol):
+    """Where batches come from."""
+
+    size: Shape
+
+    def draw(self, batch: int, position_rng: torch.Generator, noise_rng: torch.Generator) -> Batch:
+        """A batch of training samples."""
+
+    def held_out(self, seed: int, most: int) -> Batch | None:
+        """Samples that are judged at validations."""
 
 
 class Comparison(NamedTuple):
