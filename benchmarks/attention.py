@@ -53,7 +53,7 @@ def main() -> None:
         }
         whole, tiles = results["whole"].deconvolved, results["tiles"].deconvolved
         row["largest difference"] = float(np.abs(whole - tiles).max() / np.ptp(whole))
-        row |= machine(run) | {"seconds": run.measured["seconds"]}
+        row |= machine(run) | {"seconds": run.measured.seconds}
         print(name, json.dumps(row), flush=True)
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         RESULTS.write_text(json.dumps(known | {name: row}, indent=1) + "\n")

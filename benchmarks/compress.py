@@ -65,8 +65,8 @@ def main() -> None:
     content = {
         "teacher_psnr": {name: evaluate(getattr(first, name), truth).psnr for name, truth in truths.items()},
         "minutes": arguments.minutes, "threads": torch.get_num_threads(),
-        "steps": {name: run.measured["steps"] for name, run in runs.items()},
-        "seconds": {name: run.measured["seconds"] for name, run in runs.items()},
+        "steps": {name: run.measured.steps for name, run in runs.items()},
+        "seconds": {name: run.measured.seconds for name, run in runs.items()},
         "noisy_psnr": evaluate(s.noisy.astype(np.float64), s.clean).psnr, "rows": [asdict(row) for row in rows],
     }  # fmt: skip
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")

@@ -58,10 +58,10 @@ def test_the_table_is_of_both_networks_in_all_precisions(compressed, run_folder)
 def test_a_compressed_run_says_where_it_comes_from_and_is_exported_like_any_other(compressed, simulation, tmp_path):
     out, rows = compressed
     measured = tomllib.loads((out / "config.toml").read_text())["measured"]
-    assert measured["compressed"]["teacher"] == "cell run"
-    assert measured["compressed"]["started_from"] == "the teacher's strongest filters"
-    assert measured["compressed"]["rows"][3]["lost_of_truth_db"] == rows[3].lost_of_truth_db
-    assert len(measured["teacher_sha256"]) == 64
+    assert measured.compressed["teacher"] == "cell run"
+    assert measured.compressed["started_from"] == "the teacher's strongest filters"
+    assert measured.compressed["rows"][3]["lost_of_truth_db"] == rows[3].lost_of_truth_db
+    assert len(measured.teacher_sha256) == 64
     with load_model(export(out, tmp_path / "small.zip")) as model:
         assert model.predict(simulation.noisy).deconvolved.shape == simulation.truth.shape
 

@@ -4,15 +4,21 @@ import torch
 from scipy.signal import fftconvolve
 
 from zsd_optics.noise import NoiseModel, known_noise
+from zsd_train.forward import blur, dihedral, otf_of
 from zsd_train.frames import Frame
-from zsd_train.losses import blur, dihedral, otf_of
-from zsd_train.pairs import Sampler, split_photons
+from zsd_train.sampler import Sampler
+from zsd_train.schemes import Recorrupt
+from zsd_train.schemes.recorrupt import split_photons
 
 
-def sampler(image, noise, **options):
+def sampler(image, noise, scheme=None, **options):
     settings = {"offset": 0.0, "scale": 1.0, "patch": (32, 32), "margin": (8, 8)} | options
-    frame = Frame.of(image, settings.pop("holdout", 0.0), np.random.default_rng(0))
-    return Sampler([frame], noise, **settings)
+    frame = Frame.of(image[None], settings.pop("holdout", 0.0), np.random.default_rng(0))
+    return Sampler([frame], scheme or Recorrupt(), noise, **settings)
+
+
+def rngs(positions=0, noise=0):
+    return torch.Generator().manual_seed(positions), torch.Generator().manual_seed(noise)
 
 
 @pytest.mark.parametrize("scheme", ["poisson", "gaussian"])
@@ -21,8 +27,9 @@ def test_both_copies_keep_the_mean_and_their_noise_is_uncorrelated(scheme, gain,
     rng, offset = np.random.default_rng(0), 50.0
     counts = offset + gain * rng.poisson(electrons, (400, 400)) + rng.normal(0, read_noise, (400, 400))
     noise = known_noise(offset, gain, read_noise)
-    source = sampler(counts, noise, offset=offset, scale=10.0, scheme=scheme, alpha=(1.0, 1.0), patch=(352, 352))
-    pairs = source.draw(1, torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
+    chosen = Recorrupt(noise=scheme, alpha=(1.0, 1.0))
+    source = sampler(counts, noise, chosen, offset=offset, scale=10.0, patch=(352, 352))
+    pairs = source.draw(1, *rngs(0, 1))
     middle = slice(source.margin[0], -source.margin[0])
     first = pairs.noisy[0, 0, middle, middle].double() * 10
     second = pairs.target[0, 0].double() * 10
@@ -58,7 +65,11 @@ def test_numbers_below_zero_do_not_raise_the_mean_of_the_target():
 
 def test_without_a_gain_recorruption_is_gaussian():
     image = np.random.default_rng(0).normal(100, 3, (64, 64))
-    assert sampler(image, NoiseModel(0.0, 9.0, 9.0, 100.0)).scheme == "gaussian"
+    poisson, gaussian = (
+        sampler(image, NoiseModel(0.0, 9.0, 9.0, 100.0), Recorrupt(noise=name)).draw(2, *rngs())
+        for name in ("poisson", "gaussian")
+    )
+    assert torch.equal(poisson.noisy, gaussian.noisy)
 
 
 @pytest.mark.parametrize("k", range(8))
@@ -84,18 +95,18 @@ def test_held_out_pixels_are_never_targets():
     for y, x in frame.tiles():
         held[y : y + 32, x : x + 32] = True
     assert 0.05 < held.mean() < 0.15
-    np.testing.assert_array_equal(frame.weight((0, 0), image.shape) == 0, held)
-    frozen = source.held_out(7)
-    again = source.held_out(7)
+    np.testing.assert_array_equal(frame.mask((0, 0), image.shape) == 0, held)
+    frozen = source.held_out(7, 64)
+    again = source.held_out(7, 64)
     assert frozen is not None
     assert again is not None
     assert torch.equal(frozen.noisy, again.noisy)
-    assert frozen.weight.sum() == held.sum()
+    assert frozen.mask.sum() == held.sum()
 
 
 def test_every_draw_has_fresh_noise():
     image = np.random.default_rng(0).normal(100, 3, (64, 64))
     source = sampler(image, known_noise(90, 1, 2))
-    where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
-    first, second = source.draw(4, where, grain), source.draw(4, where, grain)
+    generators = rngs()
+    first, second = source.draw(4, *generators), source.draw(4, *generators)
     assert not torch.equal(first.noisy, second.noisy)
