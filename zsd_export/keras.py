@@ -27,9 +27,9 @@ from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, 
 from zsd_export.to_onnx import to_onnx
 from zsd_export.verify import LARGEST_DIFFERENCE, halo_of, parity
 from zsd_export.zoo import check_name, credits_of, name_after
-from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import LARGEST_MARGIN
+from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
 

@@ -15,11 +15,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, as_dtype, check_array, create_image, open_image, read_box
 from zsd_runtime.memory import release
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 WIDTH = 1  # columns to either side, as published
 # Published are 450 rows from each end, whatever the image's height. Of 1024 rows, these are 0.88 of each half.

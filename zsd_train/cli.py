@@ -7,8 +7,8 @@ import typer
 
 from zsd_optics.inputs import Axes, agreed, open_images
 from zsd_optics.psf_source import psf_of
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.images import Voxel
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 app = command_line()
 
