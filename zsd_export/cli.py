@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, writing
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 if TYPE_CHECKING:
     from zsd_export.compare import Row

@@ -22,10 +22,11 @@ from zsd_optics.options import (
     ZStep,
 )
 from zsd_optics.psf_source import psf_source_of
-from zsd_runtime.cli import Bar, How, Quiet, check_names, command_line, predict_files, progress_bar, reporting
+from zsd_runtime.cli import How, check_names, predict_files
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import image_files
 from zsd_runtime.model import load_model
+from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
 MODEL, RUN = "model.zip", "run"

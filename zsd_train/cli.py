@@ -19,7 +19,7 @@ from zsd_optics.options import (
     ZStep,
 )
 from zsd_optics.psf_source import psf_source_of
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
 app = command_line()
