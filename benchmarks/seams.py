@@ -19,8 +19,8 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from zsd_runtime import Model, load_model
-from zsd_runtime.cli import numbers
 from zsd_runtime.images import read_image
+from zsd_runtime.terminal import numbers
 
 AROUND = 9  # voxels along each axis that are averaged, for the local signal and for the steps
 DARK = 0.05  # share of the bright signal (its 99.9th percentile) that counts where there is less

@@ -170,4 +170,4 @@ def test_the_command(run_folder, simulation, tmp_path):
     assert len(again.stdout.splitlines()) == 1
     wrong = zsd("compress", run_folder, tmp_path / "other", "--width", 2, "--truth", tmp_path / "clean.tif")
     assert wrong.returncode == 2
-    assert wrong.stderr.splitlines()[-1].startswith("error: --clean and --truth are of an image")
+    assert wrong.stderr.splitlines()[-1].startswith("error: --clean and --truth belong to an image")

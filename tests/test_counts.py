@@ -58,6 +58,7 @@ def test_counts_in_and_out_are_what_normalisation_outside_gives(run, graphs, nam
 
 @pytest.mark.parametrize("level", [-3.0, 3.0])
 def test_counts_are_clipped_at_both_ends(level):
+    torch.manual_seed(0)
     network = build(NetworkConfig(width=2, depth=1), "yx")
     for last in (network.to_denoised, network.to_deconvolved):
         torch.nn.init.constant_(last.bias, level)

@@ -82,20 +82,20 @@ def test_bf16_stays_close(package, image, expected):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"device": "tpu"}, "device 'tpu' is not one of auto, cuda, intel, cpu"),
-        ({"engine": "onnx"}, "engine 'onnx' is not one of"),
-        ({"precision": "int4"}, "precision 'int4' is not one of"),
-        ({"engine": "tensorrt", "device": "cpu"}, "tensorrt does not run on device cpu: it runs on cuda"),
+        ({"device": "tpu"}, "`device` 'tpu' is not one of auto, cuda, intel, cpu"),
+        ({"engine": "onnx"}, "`engine` 'onnx' is not one of"),
+        ({"precision": "int4"}, "`precision` 'int4' is not one of"),
+        ({"engine": "tensorrt", "device": "cpu"}, "tensorrt does not run on device cpu; it runs on cuda"),
         ({"precision": "int8"}, "the package is fp32; auto on auto cannot run it in int8: export it again with"),
-        ({"precision": "bf16", "engine": "onnxruntime"}, "or use --engine openvino"),
+        ({"precision": "bf16", "engine": "onnxruntime"}, 'or set `engine` to "openvino"'),
     ],
 )
-def test_what_does_not_exist_is_told(package, asked, message):
+def test_what_does_not_exist_is_an_error(package, asked, message):
     with pytest.raises(InputError, match=message):
         load_model(package, **asked)
 
 
-def test_a_missing_engine_is_told_with_its_install_line(package, monkeypatch):
+def test_a_missing_engine_gives_its_install_line(package, monkeypatch):
     def without(name, *arguments, **keywords):
         if name in ("openvino", "onnxruntime"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -112,7 +112,7 @@ def test_a_missing_engine_is_told_with_its_install_line(package, monkeypatch):
         load_model(package, device="cpu")
 
 
-def test_without_a_driver_cuda_is_told_and_auto_goes_on(package, monkeypatch):
+def test_without_a_driver_cuda_is_an_error_and_auto_goes_on(package, monkeypatch):
     monkeypatch.setattr(select, "cuda_driver", lambda: None)
     with pytest.raises(
         EngineMissing, match=r"tensorrt on cuda needs an NVIDIA GPU and its driver.*; onnxruntime on cuda"
@@ -171,7 +171,7 @@ def test_out_of_memory_at_the_smallest_tile_is_an_error(package, image):
 @pytest.mark.parametrize(
     "text", ["bad allocation", "CUDA failure 2: out of memory", "BFCArena: Failed to allocate memory"]
 )
-def test_what_libraries_say_of_memory_is_understood(text):
+def test_out_of_memory_is_recognised_in_what_libraries_say(text):
     with (
         pytest.raises(OutOfMemory, match="Engine X has no memory for a tile of 8x9"),
         failures("Engine X", (1, 1, 8, 9)),
@@ -198,7 +198,7 @@ def test_the_bench_measures_and_says_what_does_not_run(package, monkeypatch):
     monkeypatch.setattr(select, "cuda_driver", lambda: None)
     (reason,) = bench(package, [(96, 96)], engine="tensorrt")
     assert reason.startswith("tensorrt cuda fp32: tensorrt on cuda needs")
-    with pytest.raises(InputError, match="size 8x8x8 must have 2 numbers"):
+    with pytest.raises(InputError, match="`size` 8x8x8 must have 2 numbers"):
         list(bench(package, [(8, 8, 8)]))
 
 

@@ -61,14 +61,14 @@ def test_compressed_tiff_and_png_are_read(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / name).data, data)
 
 
-def test_axes_that_a_file_does_not_name_can_be_told(tmp_path):
+def test_the_user_can_name_the_axes_that_a_file_does_not(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 5, 16, 16), np.uint16))
     with pytest.raises(InputError, match="`axes`"):
         read_image(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif", "TZYX").axes == "TZYX"
 
 
-def test_several_images_in_one_file_are_told(tmp_path):
+def test_several_images_in_one_file_are_errors(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
         for _ in range(2):
             tiff.write(np.zeros((2, 16, 16), np.uint16), photometric="minisblack")
@@ -111,7 +111,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_are_told(tmp_path, name):
+def test_bad_files_are_errors(tmp_path, name):
     make, message = BAD[name]
     make(tmp_path / name)
     with pytest.raises(InputError, match=message) as error:
@@ -120,7 +120,7 @@ def test_bad_files_are_told(tmp_path, name):
 
 
 @pytest.mark.parametrize("axes", ["YX", "TYXX", "AYX", "TZC"])
-def test_wrong_axes_are_told(tmp_path, axes):
+def test_wrong_axes_are_errors(tmp_path, axes):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 9), np.uint16), imagej=True)
     with pytest.raises(InputError, match="`axes`"):
         read_image(tmp_path / "a.tif", axes)

@@ -35,7 +35,7 @@ def test_every_runtime_module_imports_without_torch():
     assert result.stdout.strip() == version("zsd")
 
 
-def test_a_missing_extra_is_told_as_its_install_line():
+def test_a_missing_extra_gives_its_install_line():
     result = zsd_without_torch("train", "x.tif", "--out", "y")
     assert result.returncode == 2
     assert "pip install 'zsd[train]'" in result.stderr

@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.command import zsd
 from tests.conftest import SHARED, needs_shared
+from tests.test_bioimageio import TEST, python
 from tests.test_imports import PROGRAM
 from zsd_export import Credits, convert
 from zsd_export.keras import MARGINS, import_keras
@@ -152,7 +153,7 @@ def test_an_imported_package_predicts_as_published(name, margin, tmp_path):
     description = read_package(package)
     assert (description.name, description.axes) == ("zsd a b", network.axes)
     assert description.input.processing == ScaleRange()
-    assert [(o.scale, o.postprocessing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
+    assert [(o.scale, o.processing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
     image = np.random.default_rng(0).poisson(50, (5, 40, 48)[-len(network.axes) :]).astype(np.uint16)
     normalised = (image - np.float32(image.min())) / np.float32(np.ptp(image))
     pixels = {None: MARGINS[network.axes], "reflect": (EDGE,) * axes}.get(margin, margin)
@@ -208,7 +209,7 @@ def test_a_fixed_line_keeps_counts(tmp_path):
     package = import_keras(weights, tmp_path / "model", credits=Credits("a line"), offset=100, scale=50, upsample=False)
     description = read_package(package)
     assert description.input.processing == Linear(0.02, -2)
-    assert [o.postprocessing for o in description.outputs] == [Linear(50)] * 2
+    assert [o.processing for o in description.outputs] == [Linear(50)] * 2
 
 
 def test_the_halo_is_stated_where_a_global_mean_prevents_measuring(tmp_path):
@@ -222,10 +223,7 @@ def test_the_halo_is_stated_where_a_global_mean_prevents_measuring(tmp_path):
 @pytest.mark.parametrize("name", ["one level", "RCAN3D", "3D U-Net"])
 def test_bioimageio_accepts_and_reproduces_it(name, tmp_path):
     package = import_keras(write_keras(tmp_path / "w.h5", random_weights(NETWORKS[name])), tmp_path / "model")
-    program = "import sys; from bioimageio.core import test_model as t; s = t(sys.argv[1]); print(s.status, s.details)"
-    result = subprocess.run(
-        [sys.executable, "-c", program, package / "rdf.yaml"], capture_output=True, text=True, check=False
-    )
+    result = python(TEST, package / "rdf.yaml")
     assert result.stdout.startswith("passed"), result.stdout + result.stderr
 
 
@@ -282,7 +280,6 @@ def test_bad_input_is_told_and_nothing_is_written(tmp_path):
 
 def test_the_command(tmp_path):
     weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
-
     result = zsd("import-keras", weights, tmp_path / "model.zip", "--quiet")
     assert (result.returncode, result.stdout[:3], result.stderr) == (0, "OK ", "")
     options = {"margin": "0x7", "author": "A. Person", "licence": "mit", "tag": "actin", "format": "deepimagej"}

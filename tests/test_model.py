@@ -70,12 +70,12 @@ def test_real_dtypes_give_the_same(model, large, dtype):
         (np.full((8, 8), np.nan), "64 pixels that are NaN"),
     ],
 )
-def test_what_is_not_an_image_is_told(model, image, message):
+def test_what_is_not_an_image_is_an_error(model, image, message):
     with pytest.raises(InputError, match=message):
         model.predict(image)
 
 
-def test_bad_tiles_and_devices_are_told(model, large, package):
+def test_bad_tiles_and_devices_are_errors(model, large, package):
     with pytest.raises(InputError, match="twice the halo"):
         model.predict(large, tile=(4, 4))
     with pytest.raises(InputError, match="must have 2 numbers"):
@@ -120,7 +120,7 @@ def test_chunks_are_written_whole(model, large):
     assert not any(target.left.any() for target in targets)
 
 
-def test_bad_values_deep_in_a_file_are_told_with_their_place(model, large):
+def test_bad_values_deep_in_a_file_are_reported_with_their_place(model, large):
     bad = large.astype(np.float32)
     bad[300, 222] = np.nan
     targets = [np.zeros(shape, np.float32) for shape in model.output_shapes(bad.shape)]

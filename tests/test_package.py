@@ -56,13 +56,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_descriptions_that_do_not_fit_are_told(package, tmp_path, name):
+def test_descriptions_that_do_not_fit_are_errors(package, tmp_path, name):
     change, message = BAD[name]
     with pytest.raises(InputError, match=message):
         read_package(changed(package, tmp_path, change))
 
 
-def test_outputs_that_the_graph_lacks(package, tmp_path):
+def test_outputs_that_are_missing_in_the_graph(package, tmp_path):
     swapped = changed(package, tmp_path, lambda rdf: None)
     rdf = (swapped / "rdf.yaml").read_text()
     import onnx
@@ -85,7 +85,7 @@ def _deflated(path, members):
     return path
 
 
-def test_zip_bombs_are_told_with_their_sizes(package, tmp_path):
+def test_zip_bombs_are_refused_with_their_sizes(package, tmp_path):
     with pytest.raises(InputError, match=r"rdf.yaml would unpack from 0.\d+ MB to 5 MB; .* at most 4.19 MB"):
         read_package(_deflated(tmp_path / "a.zip", {"rdf.yaml": b" " * 5_000_000}))
     members = {"rdf.yaml": (package / "rdf.yaml").read_bytes(), "model.onnx": bytes(100_000_000)}
@@ -94,7 +94,7 @@ def test_zip_bombs_are_told_with_their_sizes(package, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_yaml_bombs_are_told(package, tmp_path):
+def test_yaml_bombs_are_errors(package, tmp_path):
     levels = [f"  l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9) if i else '1'}]" for i in range(30)]
     for key in ("type", "format_version", "name"):
         rdf = yaml.safe_load((package / "rdf.yaml").read_text())
@@ -132,7 +132,7 @@ OLD = {  # descriptions 0.4 that zsd does not run
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_old_descriptions_that_do_not_fit_are_told(packages, tmp_path, name):
+def test_old_descriptions_that_do_not_fit_are_errors(packages, tmp_path, name):
     change, message = OLD[name]
     shutil.unpack_archive(packages["2D deepimagej"], tmp_path / "package")
     with pytest.raises(InputError, match=message):
@@ -149,7 +149,7 @@ def test_the_halo_of_an_old_description_is_in_output_pixels(packages, tmp_path, 
     assert read_package(copy).halo == ((4, 4) if halo else (0, 0))
 
 
-def test_damaged_packages_are_told(package, tmp_path):
+def test_damaged_packages_are_errors(package, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_package(tmp_path / "none.zip")
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 not really")

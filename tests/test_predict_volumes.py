@@ -101,7 +101,7 @@ def test_stacks_of_any_depth(packages, name, shape):
 
 
 @pytest.mark.parametrize("shape", [(20, 24), (1, 20, 24), (3, 1, 20, 24)])
-def test_a_single_slice_is_told(model, shape):
+def test_a_single_slice_is_an_error(model, shape):
     targets = [np.zeros((*shape[:-2], 20 * k, 24 * k), np.float32) for k in (1, 2)]
     with pytest.raises(InputError, match=r"single slice.*give the whole stack, or take a 2D model"):
         model.predict_into(np.ones(shape, np.uint16), targets)
@@ -132,7 +132,7 @@ def test_what_is_no_volume_is_one_line_and_nothing_written(packages, tmp_path, a
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_slices_that_a_file_does_not_name_are_told_by_axes(packages, tmp_path):
+def test_the_axes_option_names_slices_that_a_file_does_not(packages, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", volume((5, 20, 24)), photometric="minisblack", metadata=None)
     arguments = (packages / "rcan-window", tmp_path / "a.tif", "--out", tmp_path / "out")
     assert predict(*arguments).returncode == 2

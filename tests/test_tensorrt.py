@@ -139,7 +139,7 @@ def test_the_profile_and_all_gpus_reach_the_builder(network):
     assert seen["profiles"] == 1
 
 
-def test_shapes_off_the_grid_are_told(network):
+def test_shapes_off_the_grid_are_errors(network):
     with pytest.raises(RuntimeError, match=r"cannot build an engine for 1x1x30x30 .*dimensions must be equal"):
         Network(trt, network).build((square(30),) * 3)
 
@@ -153,14 +153,14 @@ def test_precision_is_what_the_graph_computes_in(network):
 
 @pytest.mark.parametrize(
     ("dtype", "message"),
-    [(onnx.TensorProto.UINT16, "knows no uint16"), (onnx.TensorProto.INT32, "'noisy' is DataType.INT32")],
+    [(onnx.TensorProto.UINT16, "does not know uint16"), (onnx.TensorProto.INT32, "'noisy' is DataType.INT32")],
 )
-def test_other_inputs_are_told(network, dtype, message):
+def test_other_inputs_are_errors(network, dtype, message):
     with pytest.raises(InputError, match=message):
         Network(trt, typed(network, dtype))
 
 
-def test_what_is_no_onnx_is_told():
+def test_what_is_no_onnx_is_an_error():
     with pytest.raises(InputError, match=r"cannot read the model .*Failed to parse"):
         Network(trt, b"nothing")
 
@@ -257,7 +257,7 @@ def test_no_room_is_told_and_leaves_nothing(gpu, network):
     assert gpu.room == 200_000
 
 
-def test_a_package_that_says_another_shape_is_told(gpu, network):
+def test_a_package_that_says_another_shape_is_an_error(gpu, network):
     with pytest.raises(InputError, match="'deconvolved' is 1x1x64x64, the package says 1x1x32x32"):
         TensorRT(network).prepare(square(32), [square(32), square(32)])
     assert gpu.device == {}
@@ -266,12 +266,12 @@ def test_a_package_that_says_another_shape_is_told(gpu, network):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"driver": 0}, "no NVIDIA driver.*580.*nvidia-smi.*--device cpu"),
+        ({"driver": 0}, 'no NVIDIA driver.*580.*nvidia-smi.*set `device` to "cpu"'),
         ({"driver": 12040, "devices": 0}, r"the driver serves CUDA 12\.4"),
-        ({"capability": (9, 0)}, r"does not run on Fake GPU \(sm_90\): use --engine onnxruntime"),
+        ({"capability": (9, 0)}, r"does not run on Fake GPU \(sm_90\): set `engine` to \"onnxruntime\""),
     ],
 )
-def test_missing_hardware_is_told(gpu, network, change, message):
+def test_missing_hardware_is_an_error(gpu, network, change, message):
     vars(gpu).update(change)
     with pytest.raises(EngineMissing, match=message):
         TensorRT(network)
@@ -289,7 +289,7 @@ def test_missing_libraries_are_told_as_their_install_line(network, monkeypatch, 
 @pytest.mark.parametrize(
     ("options", "message"), [({"device": "cpu"}, "not on 'cpu'"), ({"precision": "fp16"}, "in fp32, not in fp16")]
 )
-def test_what_it_cannot_do_is_told(network, options, message):
+def test_what_it_cannot_do_is_an_error(network, options, message):
     with pytest.raises(InputError, match=message):
         TensorRT(network, **options)
 
@@ -389,12 +389,14 @@ def test_ahead_of_time_engines_come_first(network, builds, tmp_path):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_an_engine_of_another_version_that_cannot_be_rebuilt_is_told(network, monkeypatch, tmp_path):
+def test_an_engine_of_another_version_that_cannot_be_rebuilt_is_an_error(network, monkeypatch, tmp_path):
     facts = {**Network(trt, network).facts(None), "version": "1.0.0"}
     cache.write(tmp_path, facts, (square(32),) * 3, b"vtrt")
 
     monkeypatch.setattr(Network, "build", Mock(side_effect=RuntimeError("TensorRT-RTX cannot build an engine")))
-    with pytest.raises(EngineMissing, match=r"has engines for tensorrt_rtx 1\.0\.0, GPU any: use --engine onnxruntime"):
+    with pytest.raises(
+        EngineMissing, match=r"has engines for tensorrt_rtx 1\.0\.0, GPU any: set `engine` to \"onnxruntime\""
+    ):
         prepared(TensorRT(network, engines=tmp_path), 32)
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, writing
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
+from zsd_optics.options import Axes
 from zsd_runtime.errors import InputError
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
+from zsd_train.options import Device, Minutes, Resume, Seed, Steps
 
 if TYPE_CHECKING:
     from zsd_export.compare import Row
@@ -19,7 +21,7 @@ app = command_line()
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="Folder that `zsd train` wrote; or a package, to write it anew.")],
+    source: Annotated[Path, typer.Argument(help="Folder that `zsd train` wrote; or a package, for another format.")],
     package: Annotated[Path, typer.Argument(help="New folder, or new file ending in .zip.")],
     format: Format = "zoo",  # noqa: A002
     name: Name = None,
@@ -29,23 +31,23 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32 (if not given), fp16 (for GPUs) or int8 (for CPUs, with OpenVINO); refused if PSNR suffers.",
+            help="fp32 (default), fp16 (for GPUs) or int8 (for CPUs, with OpenVINO); refused if PSNR suffers.",
         ),
     ] = None,
     input_type: Annotated[
         str | None,
-        typer.Option("--input", help="float32 (if not given: normalised outside of the graph) or uint16 (counts)."),
+        typer.Option("--input", help="float32 (default: normalised outside the graph) or uint16 (camera counts)."),
     ] = None,
     output_type: Annotated[
         str | None,
-        typer.Option("--output", help="float32 (if not given) or, with --input uint16, uint16 (rounded, clipped)."),
+        typer.Option("--output", help="float32 (default) or, with --input uint16, uint16 (rounded, clipped)."),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a model package: ONNX, description, page, cover, test and sample images, measured halo and memory.
 
-    A package written from another has the same graph; its precision, input and output stay.
+    A package written from another keeps its graph, with its precision, input and output.
     """
     with reporting(quiet):
         graph: dict[str, Any] = {"precision": precision, "input": input_type, "output": output_type}
@@ -69,32 +71,32 @@ def export(
 @app.command()
 def compress(
     run: Annotated[Path, typer.Argument(help="Folder that `zsd train` wrote: the teacher.")],
-    out: Annotated[Path, typer.Argument(help="New run folder, to be exported like any other.")],
+    out: Annotated[Path, typer.Argument(help="New run folder; export it like any other.")],
     width: Annotated[
-        int | None, typer.Option(help="Prune: the run's own network with so many channels in its first level.")
+        int | None, typer.Option(help="Prune: the run's own network with this number of channels in its first level.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with any key of TrainConfig; [network] says what to make.")
+        Path | None,
+        typer.Option(help="TOML file with any key of TrainConfig; [network] is the smaller one."),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(help="An image that the run was trained on; may be repeated. Else its sample.")
+        list[Path] | None,
+        typer.Option(help="A training image of the run; may be repeated. Default: the run's sample."),
     ] = None,
     clean: Annotated[Path | None, typer.Option(help="The first image without noise, to compare with.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="The same without blur, on the grid of the deconvolved.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time budget; if none is given 4, for volumes 15.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Budget in steps instead: repeatable.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, patches and noise.")] = None,
-    device: Annotated[str | None, typer.Option(help="To learn on: auto, cpu or cuda.")] = None,
-    axes: Annotated[
-        str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the files.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
+    truth: Annotated[Path | None, typer.Option(help="The same also without blur, on the deconvolved grid.")] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    device: Device = None,
+    axes: Axes = None,
+    resume: Resume = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Teach a smaller network what a trained one does, and measure what that gains and costs.
+    """Teach a smaller network to do the same as a trained one, and measure gains and losses.
 
-    The network is that of the preset compact unless --width or --config says otherwise.
+    The smaller network is that of the preset compact, unless --width or --config describes another.
     OUT/compressed.json and compressed.png (teacher | compressed | difference × 10) hold the comparison.
     """
     with reporting(quiet):
@@ -106,7 +108,7 @@ def compress(
         from zsd_train.training import Interrupted
 
         if (clean or truth) and not image:
-            raise InputError("--clean and --truth are of an image: give it with --image")
+            raise InputError("--clean and --truth belong to an image: give it with --image")
         given = {"minutes": minutes, "steps": steps, "seed": seed, "device": device}
         choices = (read_config(config) if config else {}) | {k: v for k, v in given.items() if v is not None}
         truths = {n: read_image(p, axes).data for n, p in (("denoised", clean), ("deconvolved", truth)) if p}
@@ -134,7 +136,7 @@ def compress(
 
 
 def table(rows: list["Row"]) -> str:
-    """For people: a line for each network and precision."""
+    """A line for each network and precision."""
     lines = [
         f"{'network':24} {'precision':9} {'parameters':>10} {'ONNX':>9} {'Mpx/s':>7} {'speed':>7}   "
         "dB lost: denoised, deconvolved" + ("; of truth" if rows[0].lost_of_truth_db else "")

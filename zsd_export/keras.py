@@ -20,9 +20,9 @@ from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, 
 from zsd_export.package.contents import PER_IMAGE, Contents, Intensities, linear, tensors_of
 from zsd_export.package.credits import ANONYMOUS, Credits, name_after
 from zsd_export.package.write import Destination, write
-from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import LARGEST_MARGIN
+from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage
 

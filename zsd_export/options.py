@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zsd_runtime.cli import flag
+from zsd_runtime.terminal import flag
 
 Format = Annotated[str, typer.Option(help="zoo (BioImage.IO 0.5) or deepimagej (0.4.10, for deepImageJ in Fiji).")]
 Name = Annotated[str | None, typer.Option(help="Name of the model; the source's if not given.")]

@@ -8,24 +8,13 @@ from typing import Annotated
 
 import typer
 
-from zsd_optics.options import (
-    Axes,
-    CentrePsf,
-    Na,
-    PixelSize,
-    Psf,
-    PsfPixelSize,
-    PsfSigma,
-    PsfZStep,
-    RefractiveIndex,
-    Wavelength,
-    ZStep,
-)
+from zsd_optics import options as optics
 from zsd_optics.psf_source import psf_source_of
-from zsd_runtime.cli import Bar, How, Quiet, check_names, command_line, predict_files, progress_bar, reporting
+from zsd_runtime.cli import How, check_names, predict_files
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import image_files
 from zsd_runtime.model import load_model
+from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
 MODEL, RUN = "model.zip", "run"
@@ -37,16 +26,16 @@ app = command_line()
 def _restore(
     images: options.Images,
     out: Annotated[Path, typer.Option(help="Folder for the results, the model and the run.")],
-    psf: Psf = None,
-    psf_pixel_size: PsfPixelSize = None,
-    psf_z_step: PsfZStep = None,
-    centre_psf: CentrePsf = False,
-    psf_sigma: PsfSigma = None,
-    na: Na = None,
-    wavelength: Wavelength = None,
-    refractive_index: RefractiveIndex = 1.515,
-    pixel_size: PixelSize = None,
-    z_step: ZStep = None,
+    psf: optics.Psf = None,
+    psf_pixel_size: optics.PsfPixelSize = None,
+    psf_z_step: optics.PsfZStep = None,
+    centre_psf: optics.CentrePsf = False,
+    psf_sigma: optics.PsfSigma = None,
+    na: optics.Na = None,
+    wavelength: optics.Wavelength = None,
+    refractive_index: optics.RefractiveIndex = 1.515,
+    pixel_size: optics.PixelSize = None,
+    z_step: optics.ZStep = None,
     minutes: options.Minutes = None,
     steps: options.Steps = None,
     preset: options.Preset = None,
@@ -54,7 +43,7 @@ def _restore(
     config: options.ConfigFile = None,
     seed: options.Seed = None,
     device: options.Device = None,
-    axes: Axes = None,
+    axes: optics.Axes = None,
     resume: options.Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier restoration in --out.")] = False,
     quiet: Quiet = False,

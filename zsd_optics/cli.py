@@ -11,9 +11,9 @@ import typer
 
 from zsd_optics.inputs import open_images
 from zsd_optics.options import Axes
-from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
 

@@ -11,10 +11,10 @@ import typer
 from zsd_optics import options
 from zsd_optics.damping import DIRECTIONS, LENGTH, WIDTH, check_bar, damped_in, find_stripes, spectrum_picture
 from zsd_optics.inputs import agreed
-from zsd_runtime.cli import Quiet, command_line, numbers, progress_bar, reporting
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
+from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

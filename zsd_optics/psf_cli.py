@@ -8,10 +8,10 @@ import typer
 from numpy.typing import NDArray
 
 from zsd_optics.inputs import read_sized
-from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.errors import size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
+from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 
 app = command_line()
 verbs = typer.Typer(

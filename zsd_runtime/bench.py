@@ -1,4 +1,4 @@
-"""How fast a package runs here: engine × precision × size, each in a process of its own."""
+"""Measure how fast a package runs here: engine × precision × size, each in a process of its own."""
 
 import json
 import subprocess
@@ -22,18 +22,30 @@ from zsd_runtime.model import load_model
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
 
-SECONDS = 3.0  # of runs that are timed, for each row
-RUNS = (5, 300)  # but at least, and at most, so many
+SECONDS = 3.0  # of timed runs for each row
+RUNS = (5, 300)  # at least, and at most
 
 
 @dataclass(frozen=True)
 class Row:
     """One measured combination.
 
-    size : image, pixels · median_ms, p99_ms : of a whole prediction, image in memory to results in memory ·
-    megapixels_per_s : of the image, at the median · first_result_s : from opening the package to the first result ·
-    peak_memory_mb : resident in main memory · difference : the largest from the first row of that size, share of its
-    range, over all outputs.
+    Attributes
+    ----------
+    engine, device, precision : str
+        As they really ran.
+    size : str
+        Of the image, pixels.
+    median_ms, p99_ms : float
+        Time of a whole prediction, from an image in memory to results in memory, ms.
+    megapixels_per_s : float
+        Of the image, at the median.
+    first_result_s : float
+        From opening the package to the first result, s.
+    peak_memory_mb : float
+        Resident in main memory, MB.
+    difference : float
+        The largest from the first row of the same size, as a share of its range, over all outputs.
     """
 
     engine: str
@@ -55,7 +67,7 @@ def bench(
     engine: str = "auto",
     precision: str = "auto",
 ) -> Iterator[Row | str]:
-    """Measure what runs here; a row for each, or the reason why a combination does not run.
+    """Measure what runs here: a row for each combination, or the reason why it does not run.
 
     Parameters
     ----------
@@ -74,11 +86,12 @@ def bench(
     for size in sizes:
         if len(size) != len(description.axes):
             raise InputError(
-                f"size {size_text(size)} must have {len(description.axes)} numbers, for {description.axes.upper()}"
+                f"`size` {size_text(size)} must have {len(description.axes)} numbers, for {description.axes.upper()}",
+                option="size",
             )
     combinations = [
         (name, where, wanted)
-        for name, where in reversed(CANDIDATES)  # plain ONNX Runtime on the CPU comes first: the rest is compared to it
+        for name, where in reversed(CANDIDATES)  # ONNX Runtime on the CPU is the first: the others are compared with it
         for wanted in PRECISIONS
         if engine in ("auto", name) and device in ("auto", where) and precision in ("auto", wanted)
         if reaches((name, where), description.precision, wanted)
@@ -117,7 +130,7 @@ def _synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray
     )
     normalised = 0.3 + 0.1 * waves + random.normal(0, 0.05, shape)
     line = description.input.processing
-    if not isinstance(line, Linear) or line == Linear():  # it is not said what a count is worth
+    if not isinstance(line, Linear) or line == Linear():  # the package does not say what a count is worth
         line = Linear(1e-3, -0.1)
     counts = (normalised - line.intercept) / line.slope
     image = np.clip(counts, 0, 65535).astype(np.uint16)

@@ -1,14 +1,14 @@
-"""`zsd build-engine`: TensorRT engines ahead of time, so that the first image at the microscope does not wait."""
+"""`zsd build-engine`: build a TensorRT engine ahead of time, so that the first image does not wait for it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zsd_runtime.cli import Quiet, command_line, numbers, reporting
 from zsd_runtime.engines import EngineMissing, cache
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import ModelDescription, read_package
+from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 from zsd_runtime.tiling import LONGEST_SIDE, plan
 
 TILE_PIXELS = 640**2
@@ -21,17 +21,20 @@ def build_engine(
     package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the engine; PACKAGE/engines, or NAME.engines beside NAME.zip, if not given."),
+        typer.Option(help="Folder for the engine; by default PACKAGE/engines, or NAME.engines beside NAME.zip."),
     ] = None,
-    tile: Annotated[str | None, typer.Option(help="Tile that it shall be best at, [Zx]YxX, input pixels.")] = None,
+    tile: Annotated[
+        str | None, typer.Option(help="Tile to optimise for, [Zx]YxX, input pixels; by default about 410000 pixels.")
+    ] = None,
     largest: Annotated[
-        str | None, typer.Option(help="Largest tile that it takes; 2304 in Y and X if not given.")
+        str | None, typer.Option(help="Largest tile it must take, [Zx]YxX, input pixels; by default 2304 in Y and X.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Build a TensorRT engine ahead of time.
 
-    TensorRT-RTX needs no GPU for it, and the engine runs on any that it knows; TensorRT builds for the GPU at hand.
+    TensorRT-RTX builds without a GPU, and the engine runs on every GPU that it supports. TensorRT builds on the GPU
+    that will run the engine, and for no other kind.
     """
     with reporting(quiet):
         description = read_package(package)
@@ -43,7 +46,7 @@ def build_engine(
 def tile_profile(
     description: ModelDescription, tile: tuple[int, ...] | None, largest: tuple[int, ...] | None
 ) -> cache.Profile:
-    """Batch shapes (1, C, [Z,] Y, X): of the smallest tile that tiling ever makes, of the usual and the largest.
+    """Batch shapes (1, C, [Z,] Y, X): the smallest tile that tiling makes, the usual one and the largest.
 
     Raises
     ------
@@ -53,12 +56,18 @@ def tile_profile(
     axes = len(description.axes)
     tile = tile or tuple(max(round(TILE_PIXELS ** (1 / axes)), 3 * halo) for halo in description.halo)
     largest = largest or (tuple(2 * n for n in tile[:-2]) + (LONGEST_SIDE,) * 2)
-    for option, shape in (("--tile", tile), ("--largest", largest)):
+    for option, shape in (("tile", tile), ("largest", largest)):
         if len(shape) != axes:
-            raise InputError(f"{option} {size_text(shape)} must have {axes} numbers, for {description.axes.upper()}")
+            raise InputError(
+                f"`{option}` {size_text(shape)} must have {axes} numbers, for {description.axes.upper()}", option=option
+            )
     if any(big < n for big, n in zip(largest, tile, strict=True)):
-        raise InputError(f"--largest {size_text(largest)} is smaller than --tile {size_text(tile)}: give at least that")
-    # What tiling makes of these: multiples of the step, and for an image of one pixel no less than its halo.
+        raise InputError(
+            f"`largest` {size_text(largest)} is smaller than `tile` {size_text(tile)}",
+            "give at least that",
+            option=("largest", "tile"),
+        )
+    # As tiling rounds them: to the size multiple, and for an image of one pixel up to its halo.
     images_and_tiles = (((1,) * axes, tile), (tile, tile), (largest, largest))
     smallest, usual, most = (
         description.input.batch_shape(
@@ -70,12 +79,12 @@ def tile_profile(
 
 
 def write_engine(description: ModelDescription, profile: cache.Profile, folder: Path) -> Path:
-    """Build, and write into `folder`.
+    """Build an engine and write it into `folder`.
 
     Raises
     ------
     EngineMissing
-        When TensorRT is missing, or it is the one that needs a GPU and there is none.
+        When TensorRT is missing, or needs a GPU and there is none.
     """
     from zsd_runtime.engines.cuda import Cuda
     from zsd_runtime.engines.tensorrt import Network, library
@@ -86,7 +95,8 @@ def write_engine(description: ModelDescription, profile: cache.Profile, folder: 
     except EngineMissing as error:
         raise EngineMissing(
             f"tensorrt builds engines for the GPU at hand ({error}): build where it will run, or build without a GPU: "
-            "pip uninstall tensorrt; pip install tensorrt-rtx-cu13"
+            "pip uninstall tensorrt; pip install tensorrt-rtx-cu13",
+            option=error.options,
         ) from None
     network = Network(trt, description.weights)
     return cache.write(folder, network.facts(cuda), profile, network.build(profile))

@@ -1,76 +1,27 @@
-"""`zsd predict` and `zsd bench`, and what all verbs share: how errors, progress and the last line are told."""
+"""`zsd predict` and `zsd bench`."""
 
 import json
 import math
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import create_image, image_files, open_image, stem
 from zsd_runtime.model import Model, load_model
+from zsd_runtime.terminal import Bar, Quiet, command_line, flag, numbers, progress_bar, reporting
 
 FORMATS = ("auto", "tiff", "zarr")
 AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but a last line, OK … or ERROR ….")]
-
-
-def command_line() -> typer.Typer:
-    """Verbs to come; what all command lines of zsd have in common."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.callback()(lambda: None)  # without it typer makes a single verb the whole command
-    return app
 
 
 app = command_line()
-
-
-@contextmanager
-def reporting(quiet: bool = False) -> Iterator[None]:
-    """Turn what went wrong into one line on stderr and the exit status: 2 the input, 1 anything else."""
-
-    def fail(message: str, status: int) -> typer.Exit:
-        if quiet:
-            print(f"ERROR {message}")
-        else:
-            print(f"error: {message}", file=sys.stderr)
-        return typer.Exit(status)
-
-    try:
-        yield
-    except typer.Exit:  # a RuntimeError, too; its message was printed
-        raise
-    except InputError as error:
-        raise fail(error.told(flag), 2) from None
-    except KeyboardInterrupt:
-        raise fail("interrupted; nothing was left half-written", 1) from None
-    except (RuntimeError, MemoryError) as error:
-        raise fail(f"{type(error).__name__}: {error}", 1) from None
-
-
-def flag(option: str) -> str:
-    """How the command line writes an option: ``--z-step``."""
-    return "--" + option.replace("_", "-")
-
-
-def numbers(text: str | None, option: str, *, least: int = 1) -> tuple[int, ...] | None:
-    """From "512x256" to (512, 256), none of them below `least`."""
-    if text is None:
-        return None
-    try:
-        values = tuple(int(part) for part in text.lower().split("x"))
-    except ValueError:
-        values = ()
-    if not values or min(values) < least:
-        raise InputError(f"{option} {text} must be whole numbers from {least} with x between, for instance 512x512")
-    return values
 
 
 @app.command()
@@ -78,28 +29,37 @@ def predict(
     package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
     images: Annotated[
         list[Path],
-        typer.Argument(help="TIFF (OME, ImageJ), PNG or OME-Zarr of any size; folders of them; T and C go one by one."),
+        typer.Argument(
+            help="TIFF (OME, ImageJ), PNG, OME-Zarr, or folders of them; each T and C is restored by itself."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for <stem>_denoised and <stem>_deconvolved.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or intel (an Intel GPU).")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for the results, <stem>_denoised and <stem>_deconvolved.")],
+    device: Annotated[
+        str, typer.Option(help="auto (the fastest that works), cpu, cuda, or intel (an Intel GPU).")
+    ] = "auto",
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tensorrt.")] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto (the package's own), fp32, bf16 (openvino on a CPU), fp16 or int8.")
+        str, typer.Option(help="auto (the package's own), fp32, bf16 (only openvino on a CPU), fp16 or int8.")
     ] = "auto",
     tile: Annotated[
-        str | None, typer.Option(help="Shape of the tiles, [Zx]YxX, input pixels; chosen from --memory if not given.")
+        str | None,
+        typer.Option(help="Shape of the tiles, [Zx]YxX, input pixels; by default as large as --memory allows."),
     ] = None,
-    memory: Annotated[float | None, typer.Option(help="GB to use; half of what is free if not given.")] = None,
-    axes: Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX, overruling the file.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, or uint16 (rounded, clipped at 0 and 65535).")] = "float32",
-    format: Annotated[str, typer.Option(help="auto (as the image came), tiff or zarr.")] = "auto",  # noqa: A002
+    memory: Annotated[float | None, typer.Option(help="Memory to use, GB; by default half of the free memory.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="Axes of the images, letters of TCZYX; by default as the file says.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
+    ] = "float32",
+    format: Annotated[str, typer.Option(help="Of the results: auto (as the image), tiff or zarr.")] = "auto",  # noqa: A002
     quiet: Quiet = False,
 ) -> None:
     """Denoise and deconvolve images.
 
-    Results are camera counts above the offset; the deconvolved image has half the pixel size. A stack goes plane by
-    plane through a 2D model. A batch finishes what it can and reports each failure. Results of an earlier run are
-    replaced.
+    Results are camera counts above the offset; the deconvolved image has half the pixel size. A 2D model restores a
+    stack plane by plane. Failures are reported; the remaining images are still processed. Results of an earlier run
+    are replaced.
     """
     with reporting(quiet):
         for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
@@ -119,7 +79,10 @@ def predict(
 @app.command()
 def bench(
     package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
-    size: Annotated[list[str] | None, typer.Option(help="Image size, [Zx]YxX, pixels; may be repeated.")] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Image size, [Zx]YxX, pixels; may be repeated; by default 512x512 and 2048x2048."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto (all), cpu, cuda, or intel (an Intel GPU).")] = "auto",
     engine: Annotated[str, typer.Option(help="auto (all), onnxruntime, openvino or tensorrt.")] = "auto",
     precision: Annotated[
@@ -127,10 +90,11 @@ def bench(
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure how fast a package runs here, with every engine and precision that does.
+    """Measure how fast a package runs here, with every engine and precision that works.
 
-    Latency of a whole prediction; time to the first result from opening the package; the largest difference from the
-    first row of the same size. Let nothing else run meanwhile.
+    Each row has the time of a whole prediction (median and 99th percentile, ms), the time from opening the package to
+    the first result (s), the peak memory (MB), and the largest difference from the first row of the same size, as a
+    share of its range. Close other programs meanwhile.
     """
     with reporting():
         from zsd_runtime.bench import Row
@@ -158,12 +122,16 @@ def bench(
         if as_json:
             print(json.dumps([asdict(row) for row in rows], indent=1))
         if not rows:
-            raise InputError(f"nothing of what was asked for runs {package} here")
+            raise InputError(f"no engine that was asked for runs {package} here", "zsd inspect says why")
+
+
+def _text(error: Exception) -> str:
+    return error.told(flag) if isinstance(error, InputError) else str(error)
 
 
 @dataclass(frozen=True)
 class How:
-    """How files are predicted: the options of `zsd predict` that are the same for every image."""
+    """The options of `predict` for every image."""
 
     out: Path
     axes: str | None = None
@@ -174,7 +142,7 @@ class How:
 
 
 def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
-    """Results carry the stem of their image's name: they must not overwrite each other, nor an image."""
+    """Refuse results that would overwrite each other or an image: they carry the stem of their image's name."""
     given = {path.resolve() for path in images}
     for path, label, suffix in product(images, outputs, (".tif", ".zarr")):
         result = out / f"{stem(path)}_{label}{suffix}"
@@ -191,7 +159,7 @@ def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
 
 
 def predict_files(
-    model: Model, images: list[Path], how: How, progress: Callable[[str], AbstractContextManager["Bar"]]
+    model: Model, images: list[Path], how: How, progress: Callable[[str], AbstractContextManager[Bar]]
 ) -> None:
     """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
 
@@ -209,15 +177,15 @@ def predict_files(
             except (InputError, RuntimeError, MemoryError) as error:
                 failures.append(error)
                 if len(images) > 1:
-                    bar(0, f"error: {error}", milestone=True)
+                    bar(0, f"error: {_text(error)}", milestone=True)
     if len(images) == 1 and failures:
         raise failures[0]
     if failures:
         serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
-        raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {serious}")
+        raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
 
 
-def _predict_file(model: Model, path: Path, how: How, bar: "Bar") -> None:
+def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
     image = open_image(path, how.axes)
     d, axes = model.description, model.input_axes
     # A single plane is let through: for a volume model, the model's own error says more.
@@ -242,44 +210,3 @@ def _predict_file(model: Model, path: Path, how: How, bar: "Bar") -> None:
             image.data, targets, tile=how.tile, memory=how.memory,
             report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),
         )  # fmt: skip
-
-
-class Bar(Protocol):
-    """Tell how far it is: share done (0..1), what to say, and whether that deserves a line of its own."""
-
-    def __call__(self, share: float, text: str = "", milestone: bool = False) -> None:
-        """Show it."""
-
-
-@contextmanager
-def progress_bar(title: str, quiet: bool) -> Iterator[Bar]:
-    """A bar with ETA on a terminal, plain lines otherwise, nothing if `quiet`.
-
-    The lines are milestones and, where there is no text to tell, `title 12 %`: the end, and before it one a second at
-    most. Programs that start zsd read them.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        told_at = time.monotonic()
-
-        def lines(share: float, text: str = "", milestone: bool = False) -> None:
-            nonlocal told_at
-            now = time.monotonic()
-            if quiet or (text and not milestone) or (not text and share < 1 and now - told_at < 1):
-                return
-            print(text or f"{title} {100 * share:.0f} %", file=sys.stderr)
-            told_at = now
-
-        yield lines
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=1.0, note="")
-
-        def drawn(share: float, text: str = "", milestone: bool = False) -> None:  # noqa: ARG001
-            progress.update(task, completed=share, note=text)
-
-        yield drawn

@@ -1,4 +1,4 @@
-"""Nothing half-written: a file appears under its name when it is whole, or not at all."""
+"""Write files that appear under their name when they are whole, or not at all."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Whatever it is. Zarr writes chunks at once: when one fails, others may still come and make folders anew."""
+    """Remove a file or folder. Again and again: after a failure, Zarr's other threads may still write chunks there."""
     for _ in range(RETRIES):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -54,8 +54,8 @@ def _remove(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
-    """What a failed write means for the person who asked for it."""
+    """The error for a failed write."""
     return InputError(
-        f"cannot write {path}: {error.strerror or error}: choose another place or free some disk; "
-        "nothing was left there"
+        f"cannot write {path}: {error.strerror or error}",
+        "choose another place or free some disk; nothing was left there",
     )

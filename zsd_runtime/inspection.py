@@ -1,4 +1,4 @@
-"""`zsd inspect`: what a package is, on one page."""
+"""`zsd inspect`: a package on one page."""
 
 import json
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from zsd_runtime.cli import command_line, reporting
 from zsd_runtime.engines.select import CANDIDATES, open_engine, run_smallest
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.normalize import Linear, ScaleRange
 from zsd_runtime.package import ModelDescription, read_package
+from zsd_runtime.terminal import command_line, flag, reporting
 
 app = command_line()
 
 
 @dataclass(frozen=True)
 class Tried:
-    """An engine on a device, and why it does not run the package here; no `reason` if it does."""
+    """An engine on a device, and the reason why it does not run the package here; empty if it does."""
 
     engine: str
     device: str
@@ -30,7 +30,7 @@ def inspect(
     package: Annotated[Path, typer.Argument(help="Model package: a folder, a zip, or its rdf.yaml.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a package is: what it was trained on, what goes in and comes out, and what runs it here."""
+    """Show what a package was trained on, its input and outputs, and which engines run it here."""
     with reporting():
         model = read_package(package)
         sections = describe(model)
@@ -43,7 +43,7 @@ def inspect(
 
 
 def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
-    """What the package says, by section and name."""
+    """The facts of the package, by section and name."""
     facts, rdf, source = model.facts, model.rdf, model.input
     axes = model.axes.upper()
     sections = {
@@ -84,7 +84,7 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
 
 
 def engines(model: ModelDescription) -> list[Tried]:
-    """Every engine on every device that it has, best first: opened, and run on the smallest tile."""
+    """Try every engine on every device, best first: open it and run the smallest tile."""
     found = []
     for name, device in CANDIDATES:
         try:
@@ -93,7 +93,8 @@ def engines(model: ModelDescription) -> list[Tried]:
             opened.close()
             found.append(Tried(name, device))
         except (InputError, RuntimeError, MemoryError) as error:
-            found.append(Tried(name, device, " ".join(str(error).split())))
+            text = error.told(flag) if isinstance(error, InputError) else str(error)
+            found.append(Tried(name, device, " ".join(text.split())))
     return found
 
 
@@ -102,7 +103,7 @@ def page(sections: dict[str, dict[str, str]], tried: list[Tried]) -> str:
     rows = {f"{t.engine} on {t.device}": f"no: {t.reason}" if t.reason else "runs" for t in tried}
     best = next((name for name, text in rows.items() if text == "runs"), None)
     if best:
-        rows[best] += " (what --engine auto takes)"
+        rows[best] += " (the choice of --engine auto)"
     blocks = []
     for title, lines in {**sections, "here": rows}.items():
         width = max(map(len, lines))

@@ -1,4 +1,4 @@
-"""How much memory there is, how much was used, and giving back what mapped files hold."""
+"""Free memory, peak memory, and the release of mapped files."""
 
 import ctypes
 import mmap
@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import psutil
 
-UNKNOWN_GPU = 4 << 30  # bytes, of a GPU that does not say; tiles are halved if that is too much
+UNKNOWN_GPU = 4 << 30  # bytes, of a GPU that does not report it; tiles are halved if that is too much
 CGROUP, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # limits that psutil does not see
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes that this process may still take: of the GPU for "cuda", else of main memory without swapping."""
+    """Bytes that this process may still allocate: on the GPU for "cuda", else in main memory without swapping."""
     return _free_on_cuda() if device == "cuda" else _free_in_main()
 
 
 def cuda_driver() -> ctypes.CDLL | None:
-    """The NVIDIA driver's library; asking costs nothing where there is none."""
+    """The NVIDIA driver's library, or None."""
     try:
         return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -30,7 +30,7 @@ def cuda_driver() -> ctypes.CDLL | None:
 
 
 def _free_on_cuda() -> int:
-    """Of the device that an engine has made current in this thread."""
+    """On the device that an engine has made current in this thread."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     driver = cuda_driver()
     if driver is None or driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
@@ -43,7 +43,7 @@ def _free_in_main() -> int:
 
 
 def _free_in_cgroups() -> Iterator[int]:
-    """What the limits of a container or a batch job leave (cgroup v2), of this process's group and those around it."""
+    """Bytes left by the limits of a container or batch job (cgroup v2): of this process's group and its parents."""
     try:
         own = Path(OWN_CGROUP.read_text().splitlines()[-1].rpartition(":")[2].strip("/"))
     except (OSError, IndexError):
@@ -57,25 +57,25 @@ def _free_in_cgroups() -> Iterator[int]:
             )  # fmt: skip
         except (OSError, ValueError, StopIteration):  # no limit ("max"), or no such group
             continue
-        yield max(limit - used + cached, 0)  # pages of files that were read go when they are wanted
+        yield max(limit - used + cached, 0)  # cached file pages are freed on demand
 
 
 def release(array: Any) -> None:
-    """Let go of the pages of a memory-mapped array; the file keeps what was written, as does the system's cache.
+    """Release the pages of a memory-mapped array; what was written stays in the file and the system's cache.
 
-    Pages of a mapped file count as this process's memory until the system wants them back, which it does not do while
-    there is room: a long run would seem, and in a container be, as large as its files.
+    The system counts pages of a mapped file as this process's memory, and reclaims them only when memory is short. In
+    a container, a long run would become as large as its files.
     """
     while isinstance(array, np.ndarray) and not isinstance(array.base, mmap.mmap):
         array = array.base
-    # Not of a private copy ("c"), which would forget what was assigned to it.
+    # Not for a private copy ("c"), which would lose what was assigned to it.
     if getattr(array, "mode", None) in ("r", "r+", "w+") and sys.platform != "win32":
         array.base.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager
 def peak_memory(interval_s: float = 0.002) -> Iterator[list[int]]:
-    """Sample this process's resident bytes; the list's one number is the peak so far."""
+    """Sample this process's resident memory, bytes; the list holds one number, the peak so far."""
     process, peak, stop = psutil.Process(), [0], threading.Event()
 
     def sample() -> None:

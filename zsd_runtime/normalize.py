@@ -1,6 +1,6 @@
-"""The declared pre- and postprocessing of a package: what stands in rdf.yaml is what is computed.
+"""Pre- and postprocessing exactly as a package declares them in rdf.yaml.
 
-Whatever a model declares comes down to one straight line for the whole image, fitted once and never per tile.
+Each declaration becomes one straight line for the whole image, fitted once and never tile by tile.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from zsd_runtime.errors import InputError
 FIXED = (
     "zero_mean_unit_variance",
     "fixed_zero_mean_unit_variance",
-)  # in BioImage.IO 0.4, 0.5: a line, if told its mean
-BINS = 20  # bits of a float32 that its histogram tells apart: sign, exponent and 11 bits, 1 part in 2048
+)  # in BioImage.IO 0.4 and 0.5: a line, if the mean is given
+BINS = 20  # bits of a float32 that its histogram resolves: sign, exponent and 11 bits, 1 part in 2048
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,24 @@ class Linear:
         return out
 
     def then(self, other: "Linear") -> "Linear":
-        """This one, followed by `other`."""
+        """The line that applies this one, then `other`."""
         return Linear(self.slope * other.slope, self.intercept * other.slope + other.intercept)
 
     def fit(self, blocks: Iterable[NDArray[Any]]) -> "Linear":  # noqa: ARG002
-        """Itself: it does not depend on the image, which is not read."""
+        """Itself: it does not depend on the image. The blocks are not read."""
         return self
 
 
 @dataclass(frozen=True)
 class ScaleRange:
-    """BioImage.IO's scale_range: two percentiles of the whole image become 0 and 1. It never clips."""
+    """BioImage.IO's scale_range: two percentiles of the whole image become 0 and 1, without clipping."""
 
     low: float = 0.0
     high: float = 100.0
     eps: float = 1e-6
 
     def fit(self, blocks: Iterable[NDArray[Any]]) -> Linear:
-        """The line for one image, read once, block by block; the blocks together are each pixel once."""
+        """The line for one image; its blocks, read once, hold each pixel once."""
         low, high = percentiles(blocks, (self.low, self.high))
         slope = 1 / (high - low + self.eps)
         return Linear(slope, -low * slope)
@@ -72,7 +72,7 @@ class ZeroMeanUnitVariance:
     def fit(self, blocks: Iterable[NDArray[Any]]) -> Linear:
         """See `ScaleRange.fit`."""
         count, mean, squares = 0, 0.0, 0.0
-        for block in blocks:  # Chan et al. 1983: means and sums of squares of parts, put together
+        for block in blocks:  # Chan et al. 1983: combine the means and sums of squares of parts
             values = block.astype(np.float64)
             difference = float(values.mean()) - mean
             squares += float(values.var()) * values.size + difference**2 * count * values.size / (count + values.size)
@@ -83,7 +83,7 @@ class ZeroMeanUnitVariance:
 
 
 class Normalisation(Protocol):
-    """What becomes a line when it has seen the image."""
+    """What becomes a line once the image is known."""
 
     def fit(self, blocks: Iterable[NDArray[Any]]) -> Linear:
         """The line for one image; see `ScaleRange.fit`."""
@@ -92,9 +92,8 @@ class Normalisation(Protocol):
 def percentiles(blocks: Iterable[NDArray[Any]], shares: tuple[float, ...]) -> list[float]:
     """Percentiles of an image that is read once: exact for 8 and 16 bit and for 0 and 100, else to 1 part in 2000.
 
-    A histogram of the values themselves where they have at most 16 bits. Otherwise of the first bits of float32, which
-    sort as the numbers do: its bins are as fine as the numbers are large, whatever their range; within a bin a straight
-    line.
+    Values of at most 16 bits have a histogram bin each. Other values are counted by the first bits of their float32,
+    which sort like the numbers: each bin is a fixed fraction of its value wide. Within a bin, a straight line.
     """
     dtype, counts, lowest, highest = None, np.zeros(0), np.inf, -np.inf
     for block in blocks:
@@ -129,7 +128,7 @@ def from_description(steps: list[dict[str, Any]], where: str) -> Normalisation:
     Raises
     ------
     InputError
-        For operations that this runtime does not know, or that cannot be one line for the whole image.
+        For operations that this runtime does not know, or that are not one line for the whole image.
     """
     result: Normalisation = Linear()
     for step in steps:
@@ -151,7 +150,8 @@ def from_description(steps: list[dict[str, Any]], where: str) -> Normalisation:
         else:
             raise InputError(
                 f"{where} asks for {name!r}; zsd runs scale_linear, or one scale_range or zero_mean_unit_variance "
-                "of its own image: export the model with zsd"
+                "that depends on this image only",
+                "export the model with zsd",
             )
     return result
 

@@ -10,16 +10,16 @@ One axis, three tiles (all lengths in input pixels)::
                                   |ovl|========1========\\
       finished by    |-- tile 0 --|----- tile 1 -----|-------- tile 2 ----------|
 
-Tiles of one plan have one shape, so that static engines serve, and start on multiples of `size_multiple`, the
-network's pooling grid. Tile k finishes the pixels from k · stride to (k + 1) · stride; the next `overlap` pixels it
-shares with its
-neighbour. The stride can be made a multiple of `grid`: what is finished is then whole chunks of a Zarr array.
+All tiles of a plan have one shape, so that an engine with a fixed shape can run them. They start on multiples of
+`size_multiple`, the network's pooling grid. Tile k finishes the pixels from k · stride to (k + 1) · stride, and shares
+the next `overlap` pixels with its neighbour. With a stride that is a multiple of `grid`, a tile finishes whole chunks
+of a Zarr array.
 
-Where a tile reaches beyond the image, the image is continued by reflection, and only there, and only by `EDGE` pixels:
-every tiling then shows the network the same edge, and the first pixels do not pay for its zero padding. (Measured:
-without reflection the RMSE of the outermost pixel doubles; with 8 pixels it equals that with a full halo.) Inside the
-image the halo is real image, and what the network makes of it is cropped. What is left of a tile's error is blended.
-Networks that were trained with a margin of zeros around every patch, as published, expect it: `Tile.blank`.
+Beyond its edges, the image is continued by reflection, by `EDGE` pixels: every tiling then shows the network the same
+edge, and zero padding does not affect the first pixels. (Measured: without reflection the RMSE of the outermost pixel
+doubles; with 8 pixels it equals that with a full halo.) Inside the image, the halo is real image, and its result is
+cropped. Blending hides what remains of a tile's error. Networks trained with a margin of zeros around every patch, as
+published, expect one: `Tile.blank`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from zsd_runtime.errors import InputError
 
 EDGE = 8  # pixels
-LONGEST_SIDE = 2304  # pixels of a tile that is chosen: little halo left to save, and engines are built that far ahead
-LONGEST_OVERLAP = 32  # pixels: hides tiles that differ by 30 % in steps of 1 %; each one more is computed twice
+LONGEST_SIDE = 2304  # pixels of a chosen tile: larger ones save little halo, and prebuilt engines end there
+LONGEST_OVERLAP = 32  # pixels: 30 % difference between tiles becomes steps of 1 %; each pixel is computed twice
 
 Array = NDArray[Any]
 Box = tuple[slice, ...]
@@ -60,7 +60,7 @@ class Tile:
     image_shape: tuple[int, ...]
 
     def read(self, image: Any) -> Array:
-        """This tile of `image` (anything that takes slices), with reflection beyond its edges."""
+        """This tile of `image` (anything that takes slices), with reflection beyond the edges of the image."""
         lines = [
             reflected(np.arange(s.start, s.start + length), n)
             for s, length, n in zip(self.spans, self.shape, self.image_shape, strict=True)
@@ -72,27 +72,27 @@ class Tile:
         return part
 
     def blank(self, values: Array) -> None:
-        """Set what lies beyond the image to 0, in `values` of this tile's shape."""
+        """Set the pixels beyond the image to 0, in `values` of this tile's shape."""
         for axis, (span, n) in enumerate(zip(self.spans, self.image_shape, strict=True)):
             along = np.moveaxis(values, axis, 0)
             along[: max(0, -span.start)] = 0
             along[n - span.start :] = 0
 
     def position(self, pixel: Sequence[int]) -> tuple[int, ...]:
-        """Where in the image a pixel of this tile lies."""
+        """The position in the image of a pixel of this tile."""
         return tuple(
             int(reflected(np.array(s.start + p), n))
             for s, p, n in zip(self.spans, pixel, self.image_shape, strict=True)
         )
 
     def core(self, scale: Sequence[int]) -> Box:
-        """The part of the tile's output, `scale` times as fine, that counts: finished or shared."""
+        """The part of the tile's output, `scale` times as fine, that is used: finished or shared."""
         return tuple(
             slice((s.low - s.start) * k, (s.high - s.start) * k) for s, k in zip(self.spans, scale, strict=True)
         )
 
     def finished(self, scale: Sequence[int]) -> Box:
-        """Where in the whole output the pixels lie that this tile finishes."""
+        """The box of the whole output that this tile finishes."""
         return tuple(slice(s.low * k, s.keep * k) for s, k in zip(self.spans, scale, strict=True))
 
 
@@ -118,9 +118,9 @@ class Plan:
 
 
 class Blend:
-    """Sum of a plan's tiles, each weighted so that the weights are one together, handed on as it gets finished.
+    """Weighted sum of a plan's tiles, with weights that add up to one; finished parts are returned at once.
 
-    It holds no image: only the strips that a tile shares with the next along each axis.
+    It holds only the strips that a tile shares with the next one along each axis, never an image.
     """
 
     def __init__(self, plan: Plan, scale: Sequence[int]) -> None:
@@ -128,14 +128,14 @@ class Blend:
         self._ramps = [_ramp(o * k) for o, k in zip(plan.overlap, scale, strict=True)]
         full = [n * k for n, k in zip(plan.image_shape, scale, strict=True)]
         local = [max(s.high - s.low for s in line) * k for line, k in zip(plan.lines, scale, strict=True)]
-        # Shared along an axis: on the axes before it one tile's extent, on those after it the whole image's.
+        # A strip is one tile long on the axes before its own, and as long as the image on those after it.
         self._carried = [
             np.zeros([*local[:axis], ramp.size if len(line) > 1 else 0, *full[axis + 1 :]], np.float32)
             for axis, (ramp, line) in enumerate(zip(self._ramps, plan.lines, strict=True))
         ]
 
     def add(self, tile: Tile, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Blend a tile's core (as `Tile.core` cuts it; it is overwritten); the values of `Tile.finished`."""
+        """Add a tile's core (as `Tile.core` cuts it; overwritten); return the values of `Tile.finished`."""
         spans = [
             Span(s.start * k, s.low * k, s.keep * k, s.high * k) for s, k in zip(tile.spans, self._scale, strict=True)
         ]
@@ -205,8 +205,8 @@ def choose_tile(
 ) -> tuple[int, ...]:
     """The tile of at most `pixels` pixels, and LONGEST_SIDE a side, with which the fewest go through the network.
 
-    As few equal parts along each axis as that allows, cutting first where tiles are longest; at the least, one core
-    of a `size_multiple`. Arguments as for `plan`.
+    It divides each axis into as few equal parts as possible, and cuts the longest tiles first; the smallest has a core
+    of one `size_multiple`. Other arguments as for `plan`.
     """
     axes = [
         (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
@@ -218,7 +218,7 @@ def choose_tile(
         wanted = [a for a in cuttable if lengths[a] > LONGEST_SIDE] or (cuttable if prod(lengths) > pixels else [])
         if not wanted:
             return tuple(lengths)
-        # The axis whose tiles have most core left for their halo.
+        # The axis on which tiles have the longest core for their halo.
         axis = max(wanted, key=lambda a: lengths[a] / (2 * axes[a][1] + axes[a][3] + axes[a][2]))
         counts[axis] += 1
         lengths[axis] = _length(counts[axis], *axes[axis])
@@ -252,7 +252,7 @@ def _axes(
 
 
 def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int) -> int:
-    """Of tiles of which `count` cover an axis."""
+    """Length of the tiles when `count` of them cover an axis."""
     if count == 1:
         return round_up(n + edge, size_multiple) + edge
     stride = round_up(-(-n // count), lcm(size_multiple, grid))
@@ -262,7 +262,7 @@ def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, gri
 def _plan_axis(
     n: int, tile: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int
 ) -> tuple[int, tuple[Span, ...], int]:
-    """Length of the tiles, the tiles, and what neighbours share."""
+    """Length of the tiles, the tiles, and how many pixels neighbours share."""
     asked, tile = tile, round_up(tile, size_multiple)
     end = round_up(n + edge, size_multiple)
     if tile >= end + edge:
@@ -270,8 +270,9 @@ def _plan_axis(
     core = tile - 2 * halo
     if core <= 0:
         raise InputError(
-            f"a tile of {asked} pixels is not larger than twice the halo of {halo}: give one of at least "
-            f"{2 * halo + size_multiple}"
+            f"a tile of {asked} pixels is not larger than twice the halo of {halo}",
+            f"set `tile` to at least {2 * halo + size_multiple} there",
+            option="tile",
         )
     overlap = min(overlap, core // 2)
     room = core - overlap

@@ -5,21 +5,9 @@ from typing import Annotated
 
 import typer
 
-from zsd_optics.options import (
-    Axes,
-    CentrePsf,
-    Na,
-    PixelSize,
-    Psf,
-    PsfPixelSize,
-    PsfSigma,
-    PsfZStep,
-    RefractiveIndex,
-    Wavelength,
-    ZStep,
-)
+from zsd_optics import options as optics
 from zsd_optics.psf_source import psf_source_of
-from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
 app = command_line()
@@ -29,16 +17,16 @@ app = command_line()
 def train(
     images: options.Images,
     out: Annotated[Path, typer.Option(help="Run folder.")],
-    psf: Psf = None,
-    psf_pixel_size: PsfPixelSize = None,
-    psf_z_step: PsfZStep = None,
-    centre_psf: CentrePsf = False,
-    psf_sigma: PsfSigma = None,
-    na: Na = None,
-    wavelength: Wavelength = None,
-    refractive_index: RefractiveIndex = 1.515,
-    pixel_size: PixelSize = None,
-    z_step: ZStep = None,
+    psf: optics.Psf = None,
+    psf_pixel_size: optics.PsfPixelSize = None,
+    psf_z_step: optics.PsfZStep = None,
+    centre_psf: optics.CentrePsf = False,
+    psf_sigma: optics.PsfSigma = None,
+    na: optics.Na = None,
+    wavelength: optics.Wavelength = None,
+    refractive_index: optics.RefractiveIndex = 1.515,
+    pixel_size: optics.PixelSize = None,
+    z_step: optics.ZStep = None,
     preset: options.Preset = None,
     config: options.ConfigFile = None,
     scheme: options.Scheme = None,
@@ -50,7 +38,7 @@ def train(
     read_noise: options.ReadNoise = None,
     seed: options.Seed = None,
     device: options.Device = None,
-    axes: Axes = None,
+    axes: optics.Axes = None,
     resume: options.Resume = False,
     quiet: Quiet = False,
 ) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from zsd_optics.inputs import agreed, open_images
 from zsd_optics.psf_source import PsfSource
-from zsd_runtime.cli import Bar
 from zsd_runtime.images import Voxel
+from zsd_runtime.terminal import Bar
 
 if TYPE_CHECKING:
     from zsd_train.config import TrainConfig

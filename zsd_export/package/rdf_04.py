@@ -38,8 +38,8 @@ def deepimagej(c: Contents, tolerance: dict[str, float]) -> Rdf:
             "data_type": output.dtype,
             "shape": {
                 "reference_tensor": c.input.name,
-                "scale": [1, _whole(output.channels / c.input.channels), *output.scale],
-                "offset": [0] * len(letters),
+                "scale": [1, 1, *output.scale],
+                "offset": [0, _whole((output.channels - c.input.channels) / 2), *[0] * len(c.axes)],  # counts twice
             },
             "halo": [0, 0, *(halo * k for halo, k in zip(c.halo.pixels, output.scale, strict=True))],
             "postprocessing": _operations(output.processing, c.axes),

@@ -1,8 +1,7 @@
-"""Engines run a network on batches of one shape; one file an engine, one protocol for all.
+"""Engines run a network on batches of one shape. Each has a file of its own; all follow one protocol.
 
-The life of an engine: its constructor opens the network on a device, `prepare` fixes the shape of the batches to come
-(and pays for whatever that costs: compilation, allocation, a first run), `run` does the work, `close` gives back the
-device.
+The constructor opens the network on a device. `prepare` fixes the shape of the batches, with all that this costs:
+compilation, allocation, a first run. `run` does the work, and `close` gives back the device.
 """
 
 from collections.abc import Iterator
@@ -28,8 +27,16 @@ class EngineMissing(InputError):
 class Engine(Protocol):
     """What a model needs of an engine.
 
-    name, device, precision : what really runs · input_dtype, output_dtypes : of the arrays in and out ·
-    output_names : in the order of the graph.
+    Attributes
+    ----------
+    name, device, precision : str
+        What really runs.
+    input_dtype : dtype
+        Of the batch.
+    output_names : list of str
+        In the order of the graph.
+    output_dtypes : list of dtype
+        Of the outputs, in the same order.
     """
 
     name: str
@@ -40,31 +47,31 @@ class Engine(Protocol):
     output_dtypes: list[np.dtype[Any]]
 
     def prepare(self, batch_shape: tuple[int, ...], output_shapes: list[tuple[int, ...]]) -> None:
-        """Get ready for batches (N, 1, [Z,] Y, X) of this shape, and run once. May be called again, with another.
+        """Get ready for batches (N, C, [Z,] Y, X) of this shape, and run once. A later call may give another shape.
 
         Raises
         ------
         OutOfMemory
-            When the device has no room for it.
+            When the device has no room for such a batch.
         """
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Host memory that this engine copies from and to at its best speed (page-locked, for a GPU)."""
 
     def run(self, batch: Array, outputs: list[Array]) -> None:
-        """Run on a batch of the prepared shape, C-contiguous, of `input_dtype`; fill `outputs`, likewise.
+        """Run on a batch of the prepared shape, and fill `outputs`. Arrays are C-contiguous, of the engine's dtypes.
 
         Raises
         ------
         OutOfMemory
-            When the device ran out of memory all the same.
+            When the device runs out of memory.
         """
 
     def close(self) -> None:
         """Give back the device and its memory."""
 
 
-# What libraries say, in any spelling, when there is no memory left.
+# What libraries say when no memory is left, in lower case.
 _NO_MEMORY = (
     "bad_alloc", "bad allocation", "out of memory", "failed to allocate", "cudaerrormemoryallocation", "alloc_failed",
     "allocation_failure", "exceeded max size of memory", "out_of_resources",
@@ -73,7 +80,7 @@ _NO_MEMORY = (
 
 @contextmanager
 def failures(engine: str, shape: tuple[int, ...]) -> Iterator[None]:
-    """Make of what a library raises an `OutOfMemory` or a `RuntimeError` that names the engine and the tile."""
+    """Turn the exceptions of a library into `OutOfMemory`, or `RuntimeError` with the engine and the tile."""
     try:
         yield
     except (InputError, OutOfMemory):
@@ -82,11 +89,11 @@ def failures(engine: str, shape: tuple[int, ...]) -> Iterator[None]:
         size, reason = size_text(shape[2:]), str(error).strip().split("\n")[0]
         if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _NO_MEMORY):
             raise OutOfMemory(f"{engine} has no memory for a tile of {size}") from None
-        raise RuntimeError(f"{engine} failed on a tile of {size} ({reason}): try another --engine") from None
+        raise RuntimeError(f"{engine} failed on a tile of {size} ({reason}): try another engine") from None
 
 
 def run_once(engine: Engine, batch: Array, scales: list[tuple[int, ...]]) -> list[Array]:
-    """Outputs for one batch (N, 1, [Z,] Y, X); `scales` says how much finer each output is, axis by axis."""
+    """Outputs for one batch (N, 1, [Z,] Y, X); each is finer by its `scales`, axis by axis."""
     shapes = [batch.shape[:2] + tuple(n * k for n, k in zip(batch.shape[2:], scale, strict=True)) for scale in scales]
     engine.prepare(batch.shape, shapes)
     outputs = [engine.empty(s, dtype) for s, dtype in zip(shapes, engine.output_dtypes, strict=True)]

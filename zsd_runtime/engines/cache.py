@@ -1,7 +1,7 @@
-"""Built engines as files: a line of JSON that says what the engine was made of, then its bytes.
+"""Built engines as files: a line of JSON that says what the engine was built from, then its bytes.
 
-They lie in the user's cache, or beside a package, put there by `zsd build-engine`. A file that is cut short, spoilt,
-or made of something else is passed over; the engine is then built anew.
+They are in the user's cache, or beside a package, where `zsd build-engine` puts them. A file that is cut off, damaged
+or built from something else is ignored, and the engine is built again.
 """
 
 import json
@@ -19,19 +19,19 @@ Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # the smalle
 
 
 def user_cache() -> Path:
-    """Where engines are kept that were built when they were needed."""
+    """The folder for engines that were built when they were needed."""
     return platformdirs.user_cache_path("zsd", appauthor=False) / "engines"
 
 
 def engines_folder(package: Path) -> Path:
-    """Where engines built ahead of time lie: inside a package that is a folder, beside one that is a zip."""
+    """The folder for engines that were built ahead of time: inside a package folder, beside a zip."""
     if package.is_dir():
         return package / "engines"
     return package.with_suffix(".engines") if package.suffix == ".zip" else package.parent / "engines"
 
 
 def write(folder: Path, facts: Facts, profile: Profile, content: bytes, suffix: str = ".engine") -> Path:
-    """Keep `content` under the hash of what it was made of.
+    """Keep `content` under the hash of what it was built from.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def write(folder: Path, facts: Facts, profile: Profile, content: bytes, suffix: 
 
 
 def find(folder: Path, facts: Facts, shape: tuple[int, ...], suffix: str = ".engine") -> Iterator[bytes]:
-    """The contents that were made of `facts` and take batches of `shape`."""
+    """The contents that were built from `facts` and take batches of `shape`."""
     for path, head in heads(folder, suffix):
         if facts.items() <= head.items() and _admits(head.get("profile"), shape):
             content = path.read_bytes().partition(b"\n")[2]
@@ -55,7 +55,7 @@ def find(folder: Path, facts: Facts, shape: tuple[int, ...], suffix: str = ".eng
 
 
 def heads(folder: Path, suffix: str = ".engine") -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Each file with what its first line says."""
+    """Each file with its first line."""
     for path in sorted(folder.glob(f"*{suffix}")):
         try:
             with path.open("rb") as file:

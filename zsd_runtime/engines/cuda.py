@@ -15,10 +15,18 @@ from zsd_runtime.engines import Array, EngineMissing, OutOfMemory
 
 
 class Cuda:
-    """The first device and a stream on it. What is allocated here lives until `release`.
+    """The first device and a stream on it. Its device memory lives until `release`.
 
-    gpu : its name · capability : (major, minor) · driver : the newest CUDA it serves, 13050 for 13.5 ·
-    stream : a handle.
+    Attributes
+    ----------
+    gpu : str
+        Its name.
+    capability : tuple of int
+        (major, minor).
+    driver : int
+        The newest CUDA that the driver serves, 13050 for 13.5.
+    stream : int
+        A handle.
 
     Raises
     ------
@@ -38,7 +46,8 @@ class Cuda:
             raise EngineMissing(
                 f"no CUDA device can be used ({serves if self.driver else 'there is no NVIDIA driver'}): "
                 "CUDA 13 needs driver 580 or newer, see what nvidia-smi shows; "
-                "without a GPU, use --engine onnxruntime --device cpu"
+                'without a GPU, set `device` to "cpu"',
+                option="device",
             )
         self._call("cudaSetDevice", 0)
         properties = self._call("cudaGetDeviceProperties", 0)
@@ -59,7 +68,7 @@ class Cuda:
         return int(address)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A page-locked host array; its memory goes with the last view of it.
+        """A page-locked host array; its memory is freed with its last view.
 
         Raises
         ------
@@ -82,12 +91,12 @@ class Cuda:
         self._call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self._stream)
 
     def synchronize(self) -> None:
-        """Wait for all that was enqueued."""
+        """Wait for everything in the stream."""
         self._call("cudaStreamSynchronize", self._stream)
 
     def captured(self, enqueue: Callable[[], None]) -> Callable[[], None]:
-        """What `enqueue` enqueues as one CUDA graph; `enqueue` itself where that cannot be captured."""
-        # Thread-local: what other threads do with CUDA meanwhile does not spoil the capture.
+        """The work of `enqueue` as one CUDA graph; `enqueue` itself where a graph cannot capture it."""
+        # Thread-local: CUDA calls of other threads do not spoil the capture.
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self._stream, mode)
         whole = True
@@ -97,7 +106,7 @@ class Cuda:
             whole = False
         status, graph = self._api.cudaStreamEndCapture(self._stream)
         if status:
-            self._api.cudaGetLastError()  # forgotten, or the next call would report it
+            self._api.cudaGetLastError()  # clears the error; the next call would report it
             return enqueue
         self._held.callback(self._api.cudaGraphDestroy, graph)
         if not whole:
@@ -111,7 +120,7 @@ class Cuda:
         self._held.close()
 
     def close(self) -> None:
-        """Release, and give back the stream."""
+        """Release, and destroy the stream."""
         self.release()
         self._api.cudaStreamDestroy(self._stream)
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU, and on CUDA with everything that stays the same between tiles done once."""
+"""ONNX Runtime: on the CPU, and on CUDA with one binding and one graph for all tiles."""
 
 from contextlib import redirect_stdout
 from io import StringIO
@@ -43,8 +43,8 @@ class OnnxRuntime:
     def _open(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.enable_mem_pattern = False  # planned in one piece, a tile takes twice the memory and no less time
-        # Waiting threads that spin would take the cores from those that read, blend and compress meanwhile.
+        options.enable_mem_pattern = False  # memory planned in one piece takes twice the memory, and no less time
+        # Threads that spin while they wait would take cores from those that read, blend and compress.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if self.device == "cuda":
@@ -58,14 +58,16 @@ class OnnxRuntime:
                 ort.preload_dlls()  # CUDA and cuDNN as pip installs them are not where the loader looks
             providers = [("CUDAExecutionProvider", CUDA_OPTIONS)]
         try:
-            # Its own fallback would print, try the CPU, and hide what was wrong.
+            # Its own fallback would print, try the CPU, and hide the error.
             return ort.InferenceSession(self._onnx, options, providers=providers, enable_fallback=0)
         except Exception as error:  # its exceptions share no base class
             reason = str(error).split("\n")[0]
             if self.device == "cuda":
                 raise EngineMissing(
-                    f"ONNX Runtime {ort.__version__} cannot run this model on CUDA ({reason}): check the driver with "
-                    "nvidia-smi, pip install 'onnxruntime-gpu[cuda,cudnn]' for its libraries, or use --device cpu"
+                    f"ONNX Runtime {ort.__version__} cannot run this model on CUDA ({reason})",
+                    "check the driver with nvidia-smi, pip install 'onnxruntime-gpu[cuda,cudnn]' for its libraries, or "
+                    'set `device` to "cpu"',
+                    option="device",
                 ) from None
             raise InputError(
                 f"ONNX Runtime {ort.__version__} cannot load the model ({reason}): export it again"

@@ -12,22 +12,22 @@ from zsd_runtime.errors import InputError
 
 VERSION = ov.__version__.split("-")[0]
 DEVICES = {"cpu": "CPU", "intel": "GPU"}  # their name here, and OpenVINO's
-# What the arithmetic between the quantised parts of a network, or of all of it, is asked to be.
+# The arithmetic outside the quantised parts of a network, as OpenVINO names it.
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 
 @cache
 def _core() -> ov.Core:
-    """The one of this process, for ever.
+    """The only one of this process, never deleted.
 
-    OpenVINO 2026.4 gives its thread another stack for signals as long as a Core lives. Of two that overlap the second
-    puts back that of the first, which is gone: the next Ctrl-C would end Python with a segmentation fault.
+    A Core of OpenVINO 2026.4 gives its thread another signal stack while it lives. When two overlap, the second one
+    restores the stack of the first, which is gone: the next Ctrl-C ends Python with a segmentation fault.
     """
     return ov.Core()
 
 
 class OpenVINO:
-    """One compiled model, compiled anew for each shape that is prepared (a fraction of a second).
+    """One compiled model, compiled again for each shape that is prepared (a fraction of a second).
 
     `device` is "cpu" or "intel". `precision` may be any that the device computes with: bf16 needs no other file.
     """
@@ -40,8 +40,9 @@ class OpenVINO:
         self._core = _core()
         if DEVICES[device] not in {d.split(".")[0] for d in self._core.available_devices}:
             raise EngineMissing(
-                f"OpenVINO {VERSION} finds no Intel GPU (devices: {self._core.available_devices}): install "
-                "Intel's GPU driver (level-zero), or use --device cpu"
+                f"OpenVINO {VERSION} finds no Intel GPU (devices: {self._core.available_devices})",
+                'install Intel\'s GPU driver (level-zero), or set `device` to "cpu"',
+                option="device",
             )
         able = self._core.get_property(DEVICES[device], "OPTIMIZATION_CAPABILITIES")
         wanted = precision.upper()

@@ -1,6 +1,7 @@
-"""Which engine runs a model here: the best that really opens, or the one that was asked for."""
+"""Which engine runs a model here: the best one that opens, or the one that the user chose."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -11,21 +12,43 @@ from zsd_runtime.package import ModelDescription
 from zsd_runtime.session import Session
 from zsd_runtime.tiling import plan
 
-# Best first. Measured: docs/performance.md.
-CANDIDATES = (
-    ("tensorrt", "cuda"),
-    ("onnxruntime", "cuda"),
-    ("openvino", "intel"),
-    ("openvino", "cpu"),
-    ("onnxruntime", "cpu"),
-)
-ENGINES = tuple(dict.fromkeys(engine for engine, _ in CANDIDATES))
-DEVICES = tuple(dict.fromkeys(device for _, device in CANDIDATES))
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-CLASSES = {"onnxruntime": "OnnxRuntime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
-INSTALL = {"onnxruntime": "zsd[cpu]", "openvino": "zsd[cpu]", "tensorrt": "zsd[tensorrt]"}
-# Precisions that an engine reaches from a package of another one, by asking.
-REACHED = {("openvino", "cpu"): ("fp32", "bf16"), ("openvino", "intel"): ("fp32", "fp16")}
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """An engine: the class `make` in the module `zsd_runtime.engines.<name>`.
+
+    Attributes
+    ----------
+    name : str
+    make : str
+    extra : str
+        What pip installs for it.
+    devices : dict
+        For each device that it runs on, the precisions that it reaches from a package of another one.
+    prebuilt : bool
+        Whether it takes engine files that were built ahead of time.
+    """
+
+    name: str
+    make: str
+    extra: str
+    devices: dict[str, tuple[str, ...]]
+    prebuilt: bool = False
+
+
+# The best first, as measured: docs/performance.md. An engine of your own: a file beside this one, and a line here.
+DEVICES = ("cuda", "intel", "cpu")
+ENGINES = {
+    spec.name: spec
+    for spec in (
+        EngineSpec("tensorrt", "TensorRT", "zsd[tensorrt]", {"cuda": ()}, prebuilt=True),
+        EngineSpec("openvino", "OpenVINO", "zsd[cpu]", {"intel": ("fp32", "fp16"), "cpu": ("fp32", "bf16")}),
+        EngineSpec("onnxruntime", "OnnxRuntime", "zsd[cpu]", {"cuda": (), "cpu": ()}),
+    )
+}
+CANDIDATES = tuple((name, device) for device in DEVICES for name, spec in ENGINES.items() if device in spec.devices)
 
 
 def open_engine(
@@ -53,33 +76,35 @@ def open_engine(
         When none of those asked for runs here; the message has the remedy for each.
     """
     for option, value, known in (
-        ("device", device, DEVICES), ("engine", engine, ENGINES), ("precision", precision, PRECISIONS)
+        ("device", device, DEVICES), ("engine", engine, tuple(ENGINES)), ("precision", precision, PRECISIONS)
     ):  # fmt: skip
         if value not in ("auto", *known):
-            raise InputError(f"{option} {value!r} is not one of auto, {', '.join(known)}")
+            raise InputError(f"`{option}` {value!r} is not one of auto, {', '.join(known)}", option=option)
     asked = [c for c in CANDIDATES if engine in ("auto", c[0]) and device in ("auto", c[1])]
     if not asked:
-        able = ", ".join(d for e, d in CANDIDATES if e == engine)
-        raise InputError(f"engine {engine} does not run on device {device}: it runs on {able}")
+        raise InputError(f"{engine} does not run on device {device}; it runs on {', '.join(ENGINES[engine].devices)}")
     able_to = [c for c in asked if reaches(c, description.precision, precision)]
     if not able_to:
+        other = ', or set `engine` to "openvino"' if precision == "bf16" else ""
         raise InputError(
-            f"the package is {description.precision}; {engine} on {device} cannot run it in {precision}: export it "
-            f"again with --precision {precision}" + (", or use --engine openvino" if precision == "bf16" else "")
+            f"the package is {description.precision}; {engine} on {device} cannot run it in {precision}",
+            f'export it again with `precision` "{precision}"{other}',
+            option=("precision", "engine"),
         )
     reasons: list[InputError] = []
     for name, where in able_to:
         try:
             opened = _open(description, name, where, precision, engines)
-            if where != "cpu" and len(able_to) > 1:  # a GPU's libraries fail when they are used, not when they open
+            if where != "cpu" and len(able_to) > 1:  # a GPU's libraries fail in use, not at opening
                 run_smallest(opened, description)
             return opened
-        except InputError as error:  # it is missing, or cannot read this graph: the next may
+        except InputError as error:  # missing, or it cannot read this graph; the next one may
             reasons.append(error)
         except RuntimeError as error:
             reasons.append(EngineMissing(str(error)))
     kind = EngineMissing if all(isinstance(reason, EngineMissing) for reason in reasons) else InputError
-    raise kind("; ".join(dict.fromkeys(map(str, reasons))))
+    options = tuple(option for reason in reasons for option in reason.options)
+    raise kind("; ".join(dict.fromkeys(map(str, reasons))), option=options)
 
 
 def run_smallest(engine: Engine, description: ModelDescription) -> None:
@@ -99,21 +124,24 @@ def reaches(candidate: tuple[str, str], packaged: str, precision: str) -> bool:
     """Whether an engine on a device runs a package of one precision in another, or in "auto"."""
     if precision in ("auto", packaged):
         return True
-    return packaged != "int8" and precision in REACHED.get(candidate, ())
+    engine, device = candidate
+    return packaged != "int8" and precision in ENGINES[engine].devices[device]
 
 
 def _open(description: ModelDescription, name: str, device: str, precision: str, engines: Path | None) -> Engine:
     if device == "cuda" and cuda_driver() is None:
         raise EngineMissing(
-            f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them): "
-            "use --device cpu"
+            f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them)",
+            'set `device` to "cpu"',
+            option="device",
         )
+    spec = ENGINES[name]
     precision = description.precision if precision == "auto" else precision
     if device == "cpu" and precision == "fp16":
         precision = "fp32"  # CPUs compute with half weights in single precision
     try:
         module = import_module(f"zsd_runtime.engines.{name}")
     except ImportError as error:
-        raise EngineMissing(f"{name} is not installed ({error}): pip install '{INSTALL[name]}'") from None
-    make: Callable[..., Engine] = getattr(module, CLASSES[name])
-    return make(description.weights, device, precision, **({"engines": engines} if name == "tensorrt" else {}))
+        raise EngineMissing(f"{name} is not installed ({error}): pip install '{spec.extra}'") from None
+    make: Callable[..., Engine] = getattr(module, spec.make)
+    return make(description.weights, device, precision, **({"engines": engines} if spec.prebuilt else {}))

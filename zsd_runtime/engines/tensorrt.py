@@ -1,4 +1,4 @@
-"""TensorRT, and TensorRT-RTX, which has the same interface: engines are built once, kept as files, and run on CUDA."""
+"""TensorRT and TensorRT-RTX, which share an interface: engines are built once, kept as files, and run on CUDA."""
 
 import math
 import re
@@ -20,7 +20,7 @@ from zsd_runtime.errors import InputError, size_text
 
 
 def library() -> Any:
-    """`tensorrt` where it is installed: it times its kernels on this very GPU, and knows all GPUs; else the RTX one.
+    """`tensorrt` where it is installed: it tunes its kernels on this GPU, and supports all GPUs; else `tensorrt_rtx`.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def library() -> Any:
         When there is neither.
     """
     for name in ("tensorrt", "tensorrt_rtx"):
-        with suppress(ImportError, OSError):  # OSError: the module is there, its libraries are not
+        with suppress(ImportError, OSError):  # OSError: its libraries are missing
             return import_module(name)
     raise EngineMissing(
         "TensorRT is not installed: pip install 'zsd[tensorrt]' (for GeForce and RTX GPUs), or pip install tensorrt"
@@ -36,10 +36,9 @@ def library() -> Any:
 
 
 class Network:
-    """A network as TensorRT parsed it, ready to be built; TensorRT-RTX needs no GPU for that.
+    """A network that TensorRT has parsed, ready to be built; TensorRT-RTX needs no GPU for that.
 
-    input, outputs : their names · input_dtype, output_dtypes · precision : what the graph computes in ·
-    title : library and version.
+    `title` is the library with its version.
 
     Raises
     ------
@@ -58,8 +57,9 @@ class Network:
         self._parser = trt.OnnxParser(self._network, self.log)  # kept: it owns the weights
         if not self._parser.parse(onnx):
             raise InputError(
-                f"{self.title} cannot read the model ({self._parser.get_error(0).desc()}; it knows no uint16): "
-                "export it again with float32 images, or use --engine onnxruntime"
+                f"{self.title} cannot read the model ({self._parser.get_error(0).desc()}; it does not know uint16)",
+                'export it again with float32 images, or set `engine` to "onnxruntime"',
+                option="engine",
             )
         source = self._network.get_input(0)
         sinks = [self._network.get_output(index) for index in range(self._network.num_outputs)]
@@ -75,7 +75,7 @@ class Network:
         return next((name for name, dtype in lower.items() if dtype in types), "fp32")
 
     def facts(self, cuda: Cuda | None) -> dict[str, Any]:
-        """What an engine is made of, but for its shapes; without `cuda`, of an engine for any GPU."""
+        """What an engine is built from, except its shapes; without `cuda`, for an engine for any GPU."""
         return {
             "model": self._model,
             "precision": self.precision,
@@ -94,11 +94,11 @@ class Network:
         """
         trt = self.trt
         config = self._builder.create_builder_config()
-        config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is meant
+        config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32
         if self.rtx:
-            # Memory that the library would allocate by itself keeps a run from becoming a CUDA graph.
+            # A CUDA graph cannot capture a run in which the library allocates memory.
             config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
-            # All that it knows: left to itself it leaves out Turing (7.5).
+            # All GPUs that it supports: the default leaves out Turing (7.5).
             targets = [gpu for name, gpu in trt.ComputeCapability.__members__.items() if name.startswith("SM")]
             config.num_compute_capabilities = len(targets)
             for index, gpu in enumerate(targets):
@@ -106,14 +106,14 @@ class Network:
         shapes = self._builder.create_optimization_profile()
         shapes.set_shape(self.input, *profile)
         config.add_optimization_profile(shapes)
-        # No timing cache: RTX asks the GPU for one.
+        # No timing cache: RTX needs a GPU for it.
         built = self._builder.build_serialized_network(self._network, config)
         if built is None:
             raise self.failure(f"cannot build an engine for {size_text(profile[1])}")
         return bytes(built)
 
     def failure(self, what: str) -> RuntimeError:
-        """The exception for what the library logged."""
+        """An exception with the errors that the library logged."""
         reason = "; ".join(self.log.errors)
         self.log.errors.clear()
         kind = OutOfMemory if re.search("out ?of ?memory", reason, re.IGNORECASE) else RuntimeError
@@ -128,33 +128,40 @@ class Network:
 class TensorRT:
     """`onnx` (a serialised model) on the first GPU; `device` is "cuda".
 
-    An engine for the shape is taken from the folder `engines`, where `zsd build-engine` put it, or from the user's
-    cache, or built and kept there. The run is one CUDA graph; copies stay outside it, as the arrays change.
+    An engine for the shape comes from the folder `engines`, where `zsd build-engine` puts it, or from the user's
+    cache; otherwise it is built and kept there. The run is one CUDA graph. Copies stay outside it because the arrays
+    change.
     """
 
     def __init__(
         self, onnx: bytes, device: str = "cuda", precision: str = "fp32", *, engines: Path | None = None
     ) -> None:
         if device != "cuda":
-            raise InputError(f"TensorRT runs on CUDA, not on {device!r}: use --device cuda, or --engine onnxruntime")
+            raise InputError(
+                f"TensorRT runs on CUDA, not on {device!r}",
+                'set `device` to "cuda", or `engine` to "onnxruntime"',
+                option=("device", "engine"),
+            )
         trt = library()
         self._cuda = Cuda()
         self._network = network = Network(trt, onnx)
         major, minor = self._cuda.capability
         if network.rtx and f"SM{major}{minor}" not in trt.ComputeCapability.__members__:
             raise EngineMissing(
-                f"{network.title} does not run on {self._cuda.gpu} (sm_{major}{minor}): use --engine onnxruntime, "
-                "or pip install tensorrt"
+                f"{network.title} does not run on {self._cuda.gpu} (sm_{major}{minor})",
+                'set `engine` to "onnxruntime", or pip install tensorrt',
+                option="engine",
             )
         if precision != network.precision:
             raise InputError(
-                f"the network computes in {network.precision}, not in {precision}, and TensorRT takes it as it is: "
-                f"export it with --precision {precision}"
+                f"the network computes in {network.precision}, not in {precision}, and TensorRT takes it as it is",
+                f'export it with `precision` "{precision}"',
+                option="precision",
             )
         self.name, self.device, self.precision = trt.__name__, device, precision
         self.input_dtype, self.output_dtypes = network.input_dtype, network.output_dtypes
         self.output_names = network.outputs
-        # An RTX engine is compiled to the end where it runs: it is for any GPU.
+        # RTX finishes compiling an engine where it runs: the file is for any GPU.
         self._engines, self._facts = engines, network.facts(None if network.rtx else self._cuda)
         self._runtime = trt.Runtime(network.log)
         self._context: Any = None
@@ -177,7 +184,7 @@ class TensorRT:
                     )
                 self._buffers.append(self._cuda.allocate(math.prod(shape) * dtype.itemsize))
                 self._context.set_tensor_address(name, self._buffers[-1])
-            self._enqueue()  # RTX compiles its kernels now, and a graph needs a first run before it
+            self._enqueue()  # RTX compiles its kernels in the first run, which a graph needs too
             self._cuda.synchronize()
             self._keep_kernels(batch_shape)
             self._launch = self._cuda.captured(self._enqueue)
@@ -208,7 +215,7 @@ class TensorRT:
         self._cuda.release()
 
     def _engine(self, shape: tuple[int, ...]) -> Any:
-        """From a file, or built; a file that this library cannot load is passed over like one that is spoilt."""
+        """From a file, or built; a file that this library cannot load is ignored, as a damaged one is."""
         folders = [folder for folder in (self._engines, cache.user_cache()) if folder is not None]
         for content in chain.from_iterable(cache.find(folder, self._facts, shape) for folder in folders):
             engine = self._runtime.deserialize_cuda_engine(content)
@@ -222,39 +229,39 @@ class TensorRT:
         except OutOfMemory:
             raise
         except RuntimeError as error:
-            raise EngineMissing(f"{error}{self._others()}: use --engine onnxruntime") from None
-        with suppress(InputError):  # a full disk costs the next start some time, not this one its result
+            raise EngineMissing(f"{error}{self._others()}", 'set `engine` to "onnxruntime"', option="engine") from None
+        with suppress(InputError):  # with a full disk the next start is slower; this one still has its result
             cache.write(cache.user_cache(), self._facts, (shape,) * 3, content)
         return engine
 
     def _others(self) -> str:
-        """What engines were built ahead of time for, where none of them serves here."""
+        """What the prebuilt engines were built for, when none of them fits here."""
         if self._engines is None:
             return ""
         made = [f"{h.get('library')} {h.get('version')}, GPU {h.get('gpu')}" for _, h in cache.heads(self._engines)]
         return f"; {self._engines} has engines for {' and for '.join(made)}" if made else ""
 
     def _open(self, engine: Any, shape: tuple[int, ...]) -> Any:
-        """A context for one shape, with the device memory that this shape needs rather than the largest one."""
+        """A context for one shape, with the device memory for this shape, not for the largest one."""
         trt = self._network.trt
         self._config = config = engine.create_runtime_config()  # lives as long as its context
         config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if self._network.rtx:
-            # Kernels for the shape itself, at once: a CUDA graph would go on with the general ones.
+            # Compile kernels for this shape at once: a CUDA graph would keep the general ones.
             config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             self._kernels = config.create_runtime_cache()
             for kept in cache.find(cache.user_cache(), self._kernel_facts(), shape, ".kernels"):
-                self._kernels.deserialize(kept)  # what does not fit it refuses by itself
+                self._kernels.deserialize(kept)  # it ignores what does not fit
             config.set_runtime_cache(self._kernels)
         context = engine.create_execution_context(config)
         if context is None or not context.set_input_shape(self._network.input, shape):
             raise self._network.failure(f"cannot run batches of {size_text(shape)}")
-        nbytes = max(context.update_device_memory_size_for_shapes(), 256)  # none at all it does not take
+        nbytes = max(context.update_device_memory_size_for_shapes(), 256)  # it refuses zero bytes
         context.set_device_memory(self._cuda.allocate(nbytes), nbytes)
         return context
 
     def _keep_kernels(self, shape: tuple[int, ...]) -> None:
-        """RTX: what was compiled for this GPU, so that the next start is fast."""
+        """Keep what RTX compiled for this GPU, so that the next start is fast."""
         if self._kernels is not None:
             with suppress(InputError):
                 content = bytes(self._kernels.serialize())
@@ -270,9 +277,9 @@ class TensorRT:
 
 @cache_forever
 def _log(trt: Any) -> Any:
-    """The one logger, which keeps errors for our own messages; the library's would print them.
+    """The only logger. It keeps errors for our messages; the library's own logger would print them.
 
-    The library remembers the first logger that it was given, and must never see it go.
+    The library keeps a pointer to its first logger, which must therefore live for ever.
     """
 
     class Log(trt.ILogger):  # type: ignore[misc]
