@@ -10,8 +10,8 @@ import typer
 
 from zsd_optics import options
 from zsd_optics.damping import DIRECTIONS, LENGTH, WIDTH, check_bar, damped_in, find_stripes, spectrum_picture
-from zsd_optics.inputs import agreed
-from zsd_runtime.cli import Quiet, command_line, numbers, progress_bar, reporting
+from zsd_optics.inputs import agreed, lengths, required
+from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
@@ -179,23 +179,20 @@ def _check_options(kind: str, dtype: str, given: dict[str, Any]) -> None:
 
 
 def _local(kind: str, given: dict[str, Any], voxel: Callable[[], Voxel]) -> "Filter":
-    """A Gaussian, median or box filter; asks for the voxel size only where it needs it."""
+    """A Gaussian, median or box filter."""
     from zsd_optics import filters
 
     if kind != "gaussian":
-        size = numbers(given.get("size", "3"), "--size") or ()
-        _check_count("size", size)
-        return filters.median(*size) if kind == "median" else filters.box(*size)
+        make = {"median": filters.median, "box": filters.box}[kind]
+        return make(*lengths(given.get("size", "3"), "size"))
     if "sigma_um" not in given:
-        return filters.gaussian(*_floats(given.get("sigma", "1"), "sigma"))
+        return filters.gaussian(*lengths(given.get("sigma", "1"), "sigma"))
     if "sigma" in given:
-        raise InputError("`sigma` and `sigma_um` are both given: give one", option=("sigma", "sigma_um"))
-    sigmas, size_um = _floats(given["sigma_um"], "sigma_um"), voxel()
-    for axis, option in ("X", "pixel_size"), ("Z", "z_step"):
-        if size_um[axis] is None and len(sigmas) > (axis == "Z"):
-            name = option.replace("_", " ")
-            raise InputError(f"the image does not say its {name}: give it with `{option}` (µm)", option=option)
-    return filters.gaussian(*(um / (size_um[axis] or 1) for um, axis in zip(sigmas, "ZX"[-len(sigmas) :], strict=True)))
+        raise InputError("`sigma` and `sigma_um` are both given", "give one", option=("sigma", "sigma_um"))
+    *z, lateral = lengths(given["sigma_um"], "sigma_um")
+    size_um = voxel()
+    axial = [sigma / required(size_um.z_um, "z_step", "the image") for sigma in z]
+    return filters.gaussian(*axial, lateral / required(size_um.x_um, "pixel_size", "the image"))
 
 
 def _deconvolution(kind: str, psf: "NDArray[np.float64]", given: dict[str, Any]) -> "Filter":
@@ -211,20 +208,3 @@ def _offset(source: Image) -> float:
     from zsd_optics.planewise import sample_planes
 
     return estimate_noise([plane.astype(np.float64) for plane in sample_planes(source)]).offset
-
-
-def _floats(text: str, option: str) -> tuple[float, ...]:
-    """From "0.8x1.2" to (0.8, 1.2)."""
-    try:
-        values = tuple(float(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise InputError(
-            f"`{option}` {text} must be a number, or two with an x between, ZxYX, for instance 0.8x1.2", option=option
-        ) from None
-    _check_count(option, values)
-    return values
-
-
-def _check_count(option: str, values: tuple[float, ...]) -> None:
-    if len(values) > 2:
-        raise InputError(f"`{option}` has {len(values)} numbers: give one, or two for volumes, ZxYX", option=option)
