@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
+from zsd_train.losses import Reblur, crop, data_term, downsample, hessian
+from zsd_train.pairs import Sampler
 
 from zsd_optics.noise import estimate_noise
 from zsd_optics.psf import prepare_psf, widefield_psf
 from zsd_optics.simulate import simulate
 from zsd_train.config import TrainConfig
 from zsd_train.frames import Frame
-from zsd_train.losses import Reblur, crop, data_term, downsample, hessian
 from zsd_train.networks.dual_stage import build
-from zsd_train.pairs import Sampler
 from zsd_train.training import losses
 
 ROUNDS = 7

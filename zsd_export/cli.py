@@ -108,7 +108,8 @@ def compress(
         from zsd_optics.inputs import open_images
         from zsd_runtime.images import read_image
         from zsd_train.config import read_config
-        from zsd_train.training import Interrupted, Progress
+        from zsd_train.fit import Progress
+        from zsd_train.training import Interrupted
 
         if (clean or truth) and not image:
             raise InputError("--clean and --truth are of an image: give it with --image")
@@ -118,8 +119,7 @@ def compress(
         with progress_bar("distilling", quiet) as bar:
 
             def report(p: Progress) -> None:
-                numbers = f"step {p.step}, {p.steps_per_second:.1f}/s, loss {p.loss:.5f}, {p.seconds_left:.0f} s left"
-                bar(p.fraction, f"{numbers}  {p.message}", bool(p.message))
+                bar(p.fraction, str(p), bool(p.message))
 
             try:
                 rows = make(

@@ -1,7 +1,7 @@
 """From a trained network to a smaller one that does the same, and what that gains and costs.
 
 The smaller network is a run folder of its own, which `zsd export` takes like any other. How it learns is in
-`zsd_train.distil`.
+`zsd_train.schemes.distill`.
 """
 
 import json
@@ -26,10 +26,12 @@ from zsd_runtime.files import written_whole
 from zsd_runtime.model import Model, Prediction
 from zsd_runtime.package import ModelDescription, Output
 from zsd_train.config import PRESETS, TrainConfig, make_config
-from zsd_train.distil import CHOICES, prunes
-from zsd_train.networks.dual_stage import build, parameter_count
+from zsd_train.fit import Progress
+from zsd_train.networks.build import build, parameter_count
+from zsd_train.networks.prune import prunes
 from zsd_train.run import Run, load_run, write_config
-from zsd_train.training import Progress, train
+from zsd_train.schemes.distill import CHOICES
+from zsd_train.training import train
 
 VIEW = {2: (512, 512), 3: (16, 128, 128)}  # raw pixels that are compared and timed
 DETAIL = {2: (128, 128), 3: (1, 96, 96)}  # … and shown
@@ -118,7 +120,7 @@ def compress(
         "started_from": "the teacher's strongest filters" if pruned else "random weights",
         "rows": [asdict(row) for row in rows],
     }  # fmt: skip
-    write_config(student.folder, student.config, student.measured | {"compressed": provenance})
+    write_config(student.folder, student.config, student.measured.model_copy(update={"compressed": provenance}))
     with written_whole(student.folder / "compressed.json") as temporary:
         temporary.write_text(json.dumps(provenance, indent=1) + "\n", "utf-8")
     shown = [restored[row.name, row.precision] for row in rows if row.name == names[1] and row.precision != "fp16"]

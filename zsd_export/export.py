@@ -139,7 +139,7 @@ def export(
         tags=tuple(tags),
         provenance={
             "training": trained.config.model_dump(mode="json", exclude_none=True),
-            "measured": trained.measured,
+            "measured": trained.measured.model_dump(mode="json", exclude_none=True),
         },
     )
     test = middle(trained.sample, TEST[normalised.ndim], network.size_multiple).astype(input)

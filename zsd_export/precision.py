@@ -23,10 +23,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from zsd_export.to_onnx import OUTPUTS
 from zsd_export.verify import VerificationError
-from zsd_optics.noise import NoiseModel
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_train.losses import Reblur
+from zsd_train.forward import light_path
 from zsd_train.run import Run
 
 LARGEST_LOSS_DB = {"fp16": 0.1, "int8": 0.2}  # of PSNR, for each output
@@ -96,9 +95,9 @@ def psnr_lost(run: Run, image: Array, exact: bytes, reduced: Sequence[bytes]) ->
     """
     (_, deconvolved), *_ = _restored(run, exact, [image[None, None]])
     psf = torch.tensor(run.psf, dtype=torch.float32)
-    reblur = Reblur(psf, image.shape, (0,) * image.ndim, run.network.grid_factor, symmetries=1)
-    denoised = reblur(torch.from_numpy(deconvolved), torch.tensor([0])).numpy()
-    noise = NoiseModel(**run.measured["noise"])
+    forward = light_path(psf, image.shape, (0,) * image.ndim, run.network.grid_factor, symmetries=1)
+    denoised = forward(torch.from_numpy(deconvolved), torch.tensor([0])).numpy()
+    noise = run.measured.noise
     sigma = np.sqrt(noise.variance(denoised * run.scale + run.offset)) / run.scale
     rng = np.random.default_rng(0)
     noisy = [(denoised + sigma * rng.normal(size=sigma.shape)).astype(np.float32) for _ in range(ACQUISITIONS)]

@@ -4,7 +4,6 @@ from importlib.metadata import version
 from math import isfinite
 
 from zsd_export.verify import LARGEST_DIFFERENCE, Halo
-from zsd_optics.noise import NoiseModel
 from zsd_runtime.errors import size_text
 from zsd_train.run import Run
 
@@ -12,33 +11,29 @@ from zsd_train.run import Run
 def trained_on(run: Run) -> dict[str, str]:
     """Data, PSF, noise, training and versions, a line each."""
     measured, config = run.measured, run.config
-    noise = NoiseModel(**measured["noise"])
-    sizes = [size_text(shape) for shape in measured["images"]]
+    noise = measured.noise
+    sizes = [size_text(shape) for shape in measured.images]
     each = {size: sizes.count(size) for size in sizes}
     rows = {
         "Images": f"{', '.join(f'{n} of {size}' for size, n in each.items())} pixels, noisy alone; "
-        f"sha256 {measured['data_sha256']}",
+        f"sha256 {measured.data_sha256}",
         "Pixel size": (f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known")
         + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
-        "PSF": f"{size_text(measured['psf_shape'])} pixels of the deconvolved grid; sha256 {measured['psf_sha256']}",
+        "PSF": f"{size_text(measured.psf_shape)} pixels of the deconvolved grid; sha256 {measured.psf_sha256}",
         "Noise": f"gain {noise.gain:.4g} counts per photo-electron, offset {noise.offset:.4g} counts, read noise "
         f"{noise.read_noise:.3g} counts" + f" ({noise.message})" * bool(noise.message),
-        "Training": f"preset {config.preset}, {config.scheme} pairs, seed {config.seed}",
-        "Versions": ", ".join(
-            f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured["versions"]}.items()
-        ),
+        "Training": f"preset {config.preset}, {config.scheme.kind} pairs, seed {config.seed}",
+        "Versions": ", ".join(f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured.versions}.items()),
     }
-    if "steps" in measured:  # its training came to an end
-        rows["Training"] += (
-            f", {measured['steps']} steps in {measured['seconds']:g} s; step {measured['kept_step']} kept"
-        )
+    if measured.steps is not None:  # its training came to an end
+        rows["Training"] += f", {measured.steps} steps in {measured.seconds:g} s; step {measured.kept_step} kept"
     return rows
 
 
 def scores(run: Run, halo: Halo, losses_db: dict[str, float]) -> dict[str, str]:
     """What was measured of a model, a line each."""
     rows = {"Clean data": "none took part: compare with a truth by `zsd evaluate`"}
-    error = run.measured.get("held_out_error")
+    error = run.measured.held_out_error
     if error is not None and isfinite(error):
         rows["Held-out error"] = (
             f"{error:.4g}, mean squared, on tiles that were never trained on, in units of the normalised images; the "

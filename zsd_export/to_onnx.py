@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from zsd_export.fold import fold
-from zsd_train.networks.dual_stage import DualStage, Restored
+from zsd_train.networks.dual_stage import Network, Restored
 
 OPSET, IR_VERSION = 17, 8
 OUTPUTS = list(Restored._fields)
 
 
-def to_onnx(network: DualStage, *, half: bool = False) -> bytes:
+def to_onnx(network: Network, *, half: bool = False) -> bytes:
     """The serialised graph; input "noisy" (n, 1, [z,] y, x), outputs "denoised" and "deconvolved", float32.
 
     `half`: weights and all between the ends are float16.
@@ -59,7 +59,7 @@ def _unshare(graph: onnx.GraphProto) -> None:
 class _Half(nn.Module):
     """The network in float16 with float32 at both ends."""
 
-    def __init__(self, network: DualStage) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).cpu().eval().half()
         for module in self.network.modules():

@@ -11,7 +11,7 @@ from zsd_optics.pictures import continued
 from zsd_runtime.engines import relative_difference, run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.tiling import round_up
-from zsd_train.networks.dual_stage import DualStage
+from zsd_train.networks.dual_stage import Network
 
 LARGEST_DIFFERENCE = 1e-4  # of the range, between ONNX Runtime and torch
 HALO_ERROR = 1e-4  # of the range, that tiles may leave at the rim of their cores; on other images up to ten times that
@@ -41,7 +41,7 @@ class Halo:
     error: float | None
 
 
-def parity(network: DualStage, onnx: bytes, image: Array) -> list[Array]:
+def parity(network: Network, onnx: bytes, image: Array) -> list[Array]:
     """Outputs of the ONNX for a normalised `image` ([z,] y, x), checked against torch.
 
     Raises
@@ -65,7 +65,7 @@ def parity(network: DualStage, onnx: bytes, image: Array) -> list[Array]:
     return actual
 
 
-def halo_of(network: DualStage, onnx: bytes, image: Array) -> Halo:
+def halo_of(network: Network, onnx: bytes, image: Array) -> Halo:
     """How far a tile's border reaches into the outputs: measured, unless it reaches everywhere."""
     return (
         Halo(network.halo, None) if network.halo else measure_halo(onnx, image, network.size_multiple, network.scales)

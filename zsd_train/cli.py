@@ -50,7 +50,8 @@ def train(
     """Train a network on noisy images alone. Ctrl-C saves the run; --resume goes on with it."""
     with reporting(quiet):
         from zsd_train.config import make_config, read_config
-        from zsd_train.training import Interrupted, Progress
+        from zsd_train.fit import Progress
+        from zsd_train.training import Interrupted
         from zsd_train.training import train as run
 
         options = {
@@ -73,9 +74,7 @@ def train(
         with progress_bar("training", quiet) as bar:
 
             def report(p: Progress) -> None:
-                left = f"{p.seconds_left:.0f} s left"
-                numbers = f"step {p.step}, {p.steps_per_second:.1f}/s, loss {p.loss:.4f}, {left}"
-                bar(p.fraction, f"{numbers}  {p.message}", bool(p.message))
+                bar(p.fraction, str(p), bool(p.message))
 
             try:
                 result = run(
@@ -85,4 +84,4 @@ def train(
             except Interrupted as error:
                 print(f"{'ERROR ' * quiet}{error}")
                 raise typer.Exit(1) from None
-        print(f"OK {result.measured['stopped']}; {out}")
+        print(f"OK {result.measured.stopped}; {out}")

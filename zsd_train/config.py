@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from zsd_runtime.errors import InputError
+from zsd_train.schemes import AnyScheme, Auto, Scheme, scheme_class
 
-RENAMED = {"upsample": "grid_factor"}  # keys of older files
+RENAMED = {"upsample": "grid_factor", "weakest": "contrast_floor", "recorruption": "noise"}  # keys of older files
+# Choices of a scheme that may also stand beside `scheme`, as in older files; those of other schemes have no effect.
+OF_SCHEMES = ("noise", "alpha", "gap_weight")
 
 
 def _renamed(values: Any) -> Any:
@@ -18,11 +21,13 @@ def _renamed(values: Any) -> Any:
 
 
 class NetworkConfig(BaseModel):
-    """The shape of a dual-stage U-Net, in 2D and 3D, stored with its weights."""
+    """The shape of a U-Net of one or two stages, in 2D and 3D, stored with its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["unet"] = "unet"
+    stages: Literal[1, 2] = Field(2, description="2: denoise, then deconvolve; 1: denoise")
+    channels: int = Field(1, ge=1, description="channels of the input")
     width: int = Field(16, ge=2, description="channels of the first level; each level below has twice as many")
     depth: int = Field(3, ge=1, le=6, description="number of 2 x 2 poolings, in Y and X")
     convs: int = Field(2, ge=2, description="convolutions a level")
@@ -43,6 +48,7 @@ class RCANConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["rcan"]
+    channels: int = Field(1, ge=1, description="channels of the input")
     width: int = Field(64, ge=2, description="channels")
     blocks: int = Field(4, ge=1, description="residual blocks a stage")
     head: int = Field(64, ge=1, description="channels of the convolutions before each image")
@@ -68,7 +74,7 @@ Network = Annotated[
 Axes = Literal["yx", "zyx"]
 
 # What volumes need beside a network: fine detail, of which the PSF leaves a few per cent, within minutes.
-VOLUMES = {"hessian_weight": 2e-5, "weakest": 0.02, "positivity_weight": 1.0}
+VOLUMES = {"hessian_weight": 2e-5, "contrast_floor": 0.02, "positivity_weight": 1.0}
 # compact: minutes on a laptop. reference: the published widths (13,109,010 parameters in 2D, 2,003,490 in 3D).
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("compact", "yx"): {"network": NetworkConfig(), "patch": 64, "batch": 4, "learning_rate": 2e-3},
@@ -104,24 +110,21 @@ class TrainConfig(BaseModel):
     offset: float | None = Field(None, description="camera offset, counts; estimated when not given")
     gain: float | None = Field(None, gt=0, description="counts per photo-electron; estimated when not given")
     read_noise: float | None = Field(None, ge=0, description="counts; estimated when not given")
-    scheme: Literal["auto", "recorrupt", "odd-even"] = Field(
-        "auto",
-        description="how pairs are made; odd-even: of a volume's slices; auto: recorrupt, but odd-even for volumes "
-        "whose noise neighbouring pixels share",
+    scheme: AnyScheme = Field(
+        default_factory=Auto,
+        description="how input and target are made; auto: recorrupt, or odd-even for volumes "
+        "whose neighbouring pixels share noise",
     )
-    recorruption: Literal["poisson", "gaussian"] = Field(
-        "poisson",
-        description="poisson: split the photo-electrons; gaussian: add and subtract noise, as published (eq. 2)",
-    )
-    alpha: tuple[float, float] = Field((0.5, 1.5), description="range of α of eq. 2, drawn anew for every patch")
 
     loss: Literal["mse", "mae"] = Field("mse", description="of the data terms; the mean absolute error biases flux")
     denoising_weight: float = Field(0.5, gt=0, lt=1, description="µ of eq. 4")
     hessian_weight: float = Field(0.02, ge=0, description="λ of eq. 6 and 9")
-    weakest: float = Field(
-        0.0, ge=0, description="contrast below which a frequency is not filtered back to equal say (ε); 0: none is"
+    contrast_floor: float = Field(
+        0.0,
+        ge=0,
+        description="ε of the Wiener filter for residuals: frequencies of more contrast than this count "
+        "alike; 0: no filter",
     )
-    gap_weight: float = Field(1.0, ge=0, description="γ of eq. 8 and 9, of odd-even pairs")
     positivity_weight: float = Field(0.0, ge=0, description="of the mean square of what is below 0 in the deconvolved")
     tv_weight: float = Field(0.0, ge=0, description="of the total variation of the deconvolved image")
     l1_weight: float = Field(0.0, ge=0, description="of the mean absolute value of the deconvolved image")
@@ -137,6 +140,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _fill_in_preset(cls, values: Any) -> Any:
         if isinstance(values, dict):
+            values = _with_scheme(_renamed(values))
             preset = PRESETS.get((str(values.get("preset", "compact")), str(values.get("axes", "yx"))), {})
             network = values.get("network")
             if (
@@ -153,23 +157,35 @@ class TrainConfig(BaseModel):
         preset = PRESETS[self.preset, self.axes]
         chosen = {k: v for k in self.model_fields_set if (v := getattr(self, k)) != preset.get(k)}
         config = TrainConfig(**(chosen | {"axes": axes}))
-        for option, value in (("network kind", config.network.kind), ("scheme", config.scheme)):
-            if axes == "yx" and value in ("rcan", "odd-even"):
-                raise InputError(f"{option} {value} is for volumes and the images are planes: leave it out")
+        for option, value, refused in (
+            ("network kind", config.network.kind, config.network.kind == "rcan"),
+            ("scheme", config.scheme.kind, config.scheme.for_volumes_only),
+        ):
+            if axes == "yx" and refused:
+                raise InputError(f"{option} {value} is for volumes and the images are planes", "leave it out")
         return config
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.minutes is not None and self.steps is not None:
             raise ValueError("minutes and steps are both given: the budget is one of them")
-        if not 0 < self.alpha[0] <= self.alpha[1]:
-            raise ValueError(f"alpha {self.alpha} must be a range low <= high above 0")
         known = [v is not None for v in (self.offset, self.gain, self.read_noise)]
         if any(known[1:]) and not all(known):
             raise ValueError("offset, gain and read_noise describe the camera together: give all three, or none")
         if self.patch % self.network.size_multiple:
             raise ValueError(f"patch {self.patch} must be a multiple of {self.network.size_multiple} (2 ** depth)")
         return self
+
+
+def _with_scheme(values: dict[str, Any]) -> dict[str, Any]:
+    """The scheme as a dictionary, with its own choices from beside it."""
+    scheme, beside = values.get("scheme", "auto"), {k: values[k] for k in OF_SCHEMES if k in values}
+    if not beside or isinstance(scheme, Scheme):
+        return values
+    scheme = scheme if isinstance(scheme, dict) else {"kind": scheme}
+    own = scheme_class(scheme.get("kind")).model_fields
+    values = {k: v for k, v in values.items() if k not in OF_SCHEMES}
+    return values | {"scheme": {k: v for k, v in beside.items() if k in own} | scheme}
 
 
 def make_config(**values: Any) -> TrainConfig:

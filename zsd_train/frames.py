@@ -8,19 +8,21 @@ import torch
 from numpy.typing import NDArray
 
 from zsd_runtime.tiling import reflected
-
-Shape = tuple[int, ...]
-
-# Held out: large against the noise's correlation, small against the image. Even, so that it has odd and even slices.
-TILES: dict[int, Shape] = {2: (32, 32), 3: (8, 32, 32)}
-BLOCKS: dict[int, Shape] = {2: (8, 8), 3: (2, 8, 8)}  # of which brightness is known; they divide the tiles
+from zsd_train.defaults import Shape, defaults_for
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image ([Z,] Y, X) in camera counts.
+    """One image (C, [Z,] Y, X) in camera counts; where it says shape or start, of ([Z,] Y, X).
 
-    brightness : the mean of each block · held_out : for each tile whether its pixels are kept from training.
+    Attributes
+    ----------
+    image : ndarray
+        In memory or mapped from a file.
+    brightness : ndarray
+        The mean of each block.
+    held_out : ndarray of bool
+        For each tile whether its pixels are kept from training.
     """
 
     image: NDArray[np.generic]
@@ -30,39 +32,49 @@ class Frame:
     @classmethod
     def of(cls, image: NDArray[np.generic], holdout: float, rng: np.random.Generator) -> "Frame":
         """Look once over an `image` and choose the share `holdout` of it."""
-        brightness = block_means(image, BLOCKS[image.ndim])
-        return cls(image, brightness, _held_out(image.shape, brightness, holdout, rng))
+        block = defaults_for(image.ndim - 1).block
+        brightness = np.mean([block_means(channel, block) for channel in image], axis=0)
+        return cls(image, brightness, _held_out(image.shape[1:], brightness, holdout, rng))
+
+    @property
+    def shape(self) -> Shape:
+        """Without channels."""
+        return self.image.shape[1:]
 
     def tiles(self) -> list[Shape]:
         """First pixel of each held-out tile."""
-        return [tuple(np.multiply(place, TILES[self.image.ndim]).tolist()) for place in np.argwhere(self.held_out)]
+        return [
+            tuple(np.multiply(place, defaults_for(len(self.shape)).tile).tolist())
+            for place in np.argwhere(self.held_out)
+        ]
 
     def window(self, start: Shape, shape: Shape) -> NDArray[np.float64]:
-        """Counts of a window, continued by reflection where it reaches beyond the image."""
+        """Counts (C, …) of a window, continued by reflection where it reaches beyond the image."""
         lines = self._lines(start, shape)
-        box = self.image[tuple(slice(line.min(), line.max() + 1) for line in lines)]
-        return np.asarray(box, np.float64)[np.ix_(*(line - line.min() for line in lines))]
+        box = self.image[(slice(None), *(slice(line.min(), line.max() + 1) for line in lines))]
+        within = np.ix_(*(line - line.min() for line in lines))
+        return np.asarray(box, np.float64)[(slice(None), *within)]
 
-    def weight(self, start: Shape, shape: Shape) -> NDArray[np.float32]:
+    def mask(self, start: Shape, shape: Shape) -> NDArray[np.float32]:
         """Of the same window, 1 where a pixel may be learnt from."""
-        tile = TILES[self.image.ndim]
+        tile = defaults_for(len(self.shape)).tile
         lines = [line // n for line, n in zip(self._lines(start, shape), tile, strict=True)]
         return 1 - self.held_out[np.ix_(*lines)].astype(np.float32)
 
-    def corner(self, patch: Shape, where: torch.Generator) -> Shape:
+    def corner(self, patch: Shape, position_rng: torch.Generator) -> Shape:
         """Of two random places for a patch the brighter: foreground is favoured without a threshold."""
-        free = [n - p + 1 for n, p in zip(self.image.shape, patch, strict=True)]
-        corners = [tuple(int(torch.randint(n, (1,), generator=where)) for n in free) for _ in range(2)]
+        free = [n - p + 1 for n, p in zip(self.shape, patch, strict=True)]
+        corners = [tuple(int(torch.randint(n, (1,), generator=position_rng)) for n in free) for _ in range(2)]
         return max(corners, key=lambda corner: self._mean(corner, patch))
 
     def _mean(self, corner: Shape, patch: Shape) -> float:
-        blocks = BLOCKS[self.image.ndim]
+        blocks = defaults_for(len(self.shape)).block
         low = [min(c // b, n - 1) for c, b, n in zip(corner, blocks, self.brightness.shape, strict=True)]
         high = [max((c + p) // b, a + 1) for c, p, b, a in zip(corner, patch, blocks, low, strict=True)]
         return float(self.brightness[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].mean())
 
     def _lines(self, start: Shape, shape: Shape) -> list[NDArray[np.int64]]:
-        lengths = zip(start, shape, self.image.shape, strict=True)
+        lengths = zip(start, shape, self.shape, strict=True)
         return [reflected(np.arange(first, first + length), n) for first, length, n in lengths]
 
 
@@ -85,7 +97,8 @@ def _held_out(
     shape: Shape, brightness: NDArray[np.float64], share: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Tiles, spread over the range of brightness, that make up `share` of the image (or none if it is small)."""
-    tile, block = TILES[len(shape)], BLOCKS[len(shape)]
+    defaults = defaults_for(len(shape))
+    tile, block = defaults.tile, defaults.block
     held_out = np.zeros([-(-n // t) for n, t in zip(shape, tile, strict=True)], bool)
     whole = [n // t for n, t in zip(shape, tile, strict=True)]
     if share == 0 or np.prod(whole) < 8:

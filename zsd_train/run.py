@@ -1,6 +1,6 @@
 """The folder that a training writes, and what is read back from it.
 
-RUN/config.toml            the choices made, and what was measured on the data
+RUN/config.toml            its schema, the choices made, and what was measured on the data
 RUN/weights.safetensors    the averaged weights that validated best
 RUN/state.safetensors      everything else that resuming needs
 RUN/sample.tif             the middle of the first image: export tests and measures the network on it
@@ -18,15 +18,21 @@ import numpy as np
 import tifffile
 import tomli_w
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from zsd_optics.noise import NoiseModel
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
+from zsd_runtime.normalize import Linear
 from zsd_train.config import TrainConfig, make_config
-from zsd_train.networks.dual_stage import DualStage, build
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import Network
 
+SCHEMA = 2  # of config.toml; older ones are read, newer ones are refused
+RENAMED = {"light_lacked": "flux_deficit"}  # keys of schema 1
 # What resuming must not change: its hash in config.toml, and what is said of it.
 TRAINED = {
     "data_sha256": "on other images", "psf_sha256": "with another PSF",
@@ -34,25 +40,112 @@ TRAINED = {
 }  # fmt: skip
 
 
+class Measured(BaseModel):
+    """What was found out about the data, and how the training went.
+
+    Attributes
+    ----------
+    offset, scale : float
+        Counts: networks see ``(counts - offset) / scale``.
+    noise : NoiseModel
+    data_sha256, psf_sha256, teacher_sha256 : str
+        What a resumed training must find again; of a teacher, if there was one.
+    margin : list of int
+        Pixels around a patch, axis by axis.
+    images : list of list of int
+        Shapes of the images.
+    psf_shape : list of int
+    psf : dict or None
+        How the PSF was made (`zsd_optics.psf_source`).
+    versions : dict of str
+        Of the libraries that matter.
+    pixel_size_um, z_step_um : float or None
+        Of the raw grid.
+    steps, kept_step : int or None
+        Made, and those of the kept weights; None until the training has ended.
+    seconds : float or None
+    flux_deficit : list of float or None
+        Counts a pixel, by output, before they were corrected.
+    held_out_error : float or None
+        Of the kept weights; NaN without held-out tiles.
+    stopped : str or None
+        Why the training ended.
+    compressed : dict or None
+        What a distillation gained and cost.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset: float
+    scale: float
+    noise: NoiseModel
+    data_sha256: str
+    psf_sha256: str
+    teacher_sha256: str | None = None
+    margin: list[int]
+    images: list[list[int]]
+    psf_shape: list[int]
+    psf: dict[str, Any] | None = None
+    versions: dict[str, str]
+    pixel_size_um: float | None = None
+    z_step_um: float | None = None
+    steps: int | None = None
+    kept_step: int | None = None
+    seconds: float | None = None
+    flux_deficit: list[float] | None = None
+    held_out_error: float | None = None
+    stopped: str | None = None
+    compressed: dict[str, Any] | None = None
+
+    @property
+    def line(self) -> Linear:
+        """The normalisation."""
+        return Linear(1 / self.scale, -self.offset / self.scale)
+
+
 @dataclass(frozen=True)
 class Run:
     """A training's result, as `load_run` reads it from its folder.
 
-    network : with the kept weights, on the CPU, in fp32, evaluation mode · psf : ([Z,] Y, X) on the deconvolved grid ·
-    sample : ([Z,] Y, X), counts, some of the training data · offset, scale : networks see ``(counts - offset) / scale``
-    · pixel_size_um, z_step_um : of the raw grid, if known · measured : what was found out about data and training.
+    Attributes
+    ----------
+    folder : Path
+    config : TrainConfig
+    network : Network
+        With the kept weights, on the CPU, in fp32, in evaluation mode.
+    psf : ndarray
+        ([Z,] Y, X) on the deconvolved grid.
+    sample : ndarray
+        ([C,] [Z,] Y, X), counts, some of the training data as the network sees it.
+    measured : Measured
     """
 
     folder: Path
     config: TrainConfig
-    network: DualStage
+    network: Network
     psf: NDArray[np.float64]
     sample: NDArray[np.float64]
-    offset: float
-    scale: float
-    pixel_size_um: float | None
-    z_step_um: float | None
-    measured: dict[str, Any]
+    measured: Measured
+
+    @property
+    def offset(self) -> float:
+        """Counts that the network sees as 0."""
+        return self.measured.offset
+
+    @property
+    def scale(self) -> float:
+        """Counts above the offset that the network sees as 1."""
+        return self.measured.scale
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Of the raw grid."""
+        return self.measured.pixel_size_um
+
+    @property
+    def z_step_um(self) -> float | None:
+        """Of the raw grid."""
+        return self.measured.z_step_um
 
 
 def load_run(folder: str | Path) -> Run:
@@ -65,27 +158,45 @@ def load_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     if not (folder / "config.toml").exists():
-        raise InputError(f"{folder} is not a run: it has no config.toml; give the --out of `zsd train`")
+        raise InputError(f"{folder} is not a run: it has no config.toml", "give the folder that `zsd train` wrote")
     if not (folder / "weights.safetensors").exists():
-        raise InputError(f"{folder} holds no weights: its training was interrupted before the first; --resume it")
+        raise InputError(
+            f"{folder} holds no weights: its training was interrupted before the first", "`resume` it", option="resume"
+        )
+    config, measured = read_run_config(folder)
     try:
-        stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-        config, measured = make_config(**stored["config"]), stored["measured"]
         network = build(config.network, config.axes)
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         psf, sample = (tifffile.imread(folder / name).astype(np.float64) for name in ("psf.tif", "sample.tif"))
-    except (KeyError, OSError, RuntimeError, SafetensorError, tomllib.TOMLDecodeError, tifffile.TiffFileError) as error:
-        raise InputError(f"{folder} is damaged ({error}): train again") from error
-    return Run(
-        folder, config, network.eval(), psf / psf.sum(), sample, measured["offset"], measured["scale"],
-        measured.get("pixel_size_um"), measured.get("z_step_um"), measured,
-    )  # fmt: skip
+    except (KeyError, OSError, RuntimeError, SafetensorError, tifffile.TiffFileError) as error:
+        raise InputError(f"{folder} is damaged ({error})", "train again") from error
+    return Run(folder, config, network.eval(), psf / psf.sum(), sample, measured)
 
 
-def write_array(path: Path, array: NDArray[np.float64], pixel_size_um: float | None, z_step_um: float | None) -> None:
-    """Write ([Z,] Y, X) as a float32 TIFF with its pixel sizes."""
-    voxel = Voxel.square(pixel_size_um, z_step_um)
-    write_image(path, Image(array.astype(np.float32), "ZYX"[-array.ndim :], voxel))
+def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:
+    """What config.toml says, also of older schemas.
+
+    Raises
+    ------
+    InputError
+        When it is unreadable, or of a schema that this version does not know.
+    """
+    try:
+        stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
+        if stored.get("schema", 1) > SCHEMA:
+            raise InputError(
+                f"{folder} is a run of schema {stored['schema']}; this version of zsd reads up to {SCHEMA}",
+                "update zsd: pip install --upgrade zsd",
+            )
+        measured = {RENAMED.get(key, key): value for key, value in stored["measured"].items()}
+        return make_config(**stored["config"]), Measured(**measured)
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise InputError(f"{folder} is damaged: its config.toml is not readable ({error})", "train again") from error
+
+
+def write_array(path: Path, array: NDArray[np.float64], axes: str, voxel: Voxel) -> None:
+    """Write an array as a float32 TIFF with its pixel sizes."""
+    write_image(path, Image(array.astype(np.float32), axes, voxel))
 
 
 def sha256(arrays: Sequence[NDArray[Any]]) -> str:
@@ -96,24 +207,25 @@ def sha256(arrays: Sequence[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) -> TrainConfig:
-    """The stored configuration, with a new budget if one is asked for."""
-    try:
-        stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-        values = stored["config"]
-        changed = [what for key, what in TRAINED.items() if stored["measured"].get(key) != hashes.get(key)]
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{folder} cannot be resumed: it holds no readable config.toml ({error})") from error
+def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) -> tuple[TrainConfig, Measured]:
+    """The stored configuration, with a new budget if one is asked for, and what was measured.
+
+    Raises
+    ------
+    InputError
+        When the run was trained on other data.
+    """
+    config, measured = read_run_config(folder)
+    changed = [what for key, what in TRAINED.items() if getattr(measured, key) != hashes.get(key)]
     if changed:
-        raise InputError(f"{folder} was trained {changed[0]}: resume with the same, or train into a new folder")
+        raise InputError(f"{folder} was trained {changed[0]}", "resume with the same, or train into a new folder")
     if wanted.minutes or wanted.steps:
-        values = {k: v for k, v in values.items() if k not in ("minutes", "steps")}
-        values |= {"minutes": wanted.minutes} if wanted.minutes else {"steps": wanted.steps}
-    return make_config(**values)
+        config = config.model_copy(update={"minutes": wanted.minutes, "steps": wanted.steps})
+    return config, measured
 
 
-def write_config(folder: Path, config: TrainConfig, measured: dict[str, Any]) -> None:
+def write_config(folder: Path, config: TrainConfig, measured: Measured) -> None:
     """Write config.toml."""
+    sections = {"config": config.model_dump(exclude_none=True), "measured": measured.model_dump(exclude_none=True)}
     with written_whole(folder / "config.toml") as temporary:
-        text = tomli_w.dumps({"config": config.model_dump(exclude_none=True), "measured": measured})
-        temporary.write_text(text, "utf-8")
+        temporary.write_text(tomli_w.dumps({"schema": SCHEMA} | sections), "utf-8")

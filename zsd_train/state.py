@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -13,45 +14,71 @@ from torch import Tensor
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_train.networks.dual_stage import DualStage, Restored
+from zsd_train.networks.dual_stage import Network
+
+PATIENCE = 4  # validations in a row that are significantly worse than the best one end the training
+# Names in files of schema 1.
+RENAMED = {
+    "turned": "worse", "lacked": "flux_deficit", "generator.where": "generator.position",
+    "generator.grain": "generator.noise",
+}  # fmt: skip
 
 
 class State:
-    """All that changes while training, so that saving and resuming are one list of things."""
+    """All that changes while training, so that saving and resuming are one list of things.
+
+    Attributes
+    ----------
+    step, validated : int
+        Steps and validations made.
+    seconds, validating : float
+        Spent so far, and of those the ones spent on validations.
+    averaged, best : dict of Tensor
+        The moving average of the weights, and the average that validated best.
+    worse : int
+        Validations in a row that were significantly worse than the best one.
+    flux_deficit : list of float or None
+        By output, before `keep_flux` corrected the best weights; None until it has.
+    """
 
     def __init__(
-        self, network: DualStage, optimizer: torch.optim.Optimizer, where: torch.Generator, grain: torch.Generator
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        position_rng: torch.Generator,
+        noise_rng: torch.Generator,
     ) -> None:
         self.network, self.optimizer = network, optimizer
-        self.generators = {"where": where, "grain": grain}
+        self.position_rng, self.noise_rng = position_rng, noise_rng
+        self.generators = {"position": position_rng, "noise": noise_rng}
         self.step, self.seconds, self.validated = 0, 0.0, -1
-        self.validating = 0.0  # seconds
-        self.turned, self.best_step = 0, 0
+        self.validating = 0.0
+        self.worse, self.best_step = 0, 0
         self.averaged = _copy(network)
         self.best = _copy(network)
         self.best_errors = torch.empty(0)
-        self.lacked: list[float] | None = None  # light, before `keep_flux` saw to the best weights
+        self.flux_deficit: list[float] | None = None
         self.latest = math.nan
 
     def average(self, decay: float) -> None:
-        """Exponential moving average of the weights; the first steps, far from anywhere, are forgotten sooner."""
+        """Exponential moving average of the weights; the first steps, which are far off, are forgotten sooner."""
         decay = min(decay, self.step / (self.step + 10))
         with torch.no_grad():
             current = list(self.network.state_dict().values())
             torch._foreach_lerp_(list(self.averaged.values()), current, 1 - decay)
 
     def judge(self, errors: Tensor) -> str:
-        """Keep the averaged weights if the held-out `errors` (one a tile) are the best so far; count if they turned."""
+        """Keep the averaged weights if their held-out `errors`, one a tile, are the best so far."""
         self.latest = float(errors.mean())
-        first = self.best_errors.numel() != errors.numel()  # better than nothing, be they 0
+        first = self.best_errors.numel() != errors.numel()
         difference = torch.full_like(errors, -1) if first else errors - self.best_errors
         if not errors.numel() or difference.mean() < 0:  # without held-out tiles the latest weights are kept
             self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
-            self.best_errors, self.best_step, self.turned, self.lacked = errors, self.step, 0, None
+            self.best_errors, self.best_step, self.worse, self.flux_deficit = errors, self.step, 0, None
             return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
         # Paired over tiles: the noise of the targets is the same in both and cancels.
         worse = difference.mean() > 2 * difference.std() / math.sqrt(errors.numel())
-        self.turned = self.turned + 1 if worse else 0
+        self.worse = self.worse + 1 if worse else 0
         return f"held-out error {errors.mean():.5f}, best {self.best_errors.mean():.5f} at step {self.best_step}"
 
     def save(self, folder: Path) -> None:
@@ -65,7 +92,7 @@ class State:
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
         tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
         tensors["best_errors"] = self.best_errors
-        names = ("step", "seconds", "validated", "validating", "turned", "best_step", "lacked")
+        names = ("step", "seconds", "validated", "validating", "worse", "best_step", "flux_deficit")
         numbers = {name: getattr(self, name) for name in names}
         with written_whole(folder / "weights.safetensors") as temporary:
             save_file(_plain(self.best), temporary)
@@ -82,7 +109,8 @@ class State:
         except Exception as error:
             raise InputError(f"{folder} cannot be resumed ({error}): train again into another folder") from error
         for key, value in numbers.items():
-            setattr(self, key, value)
+            setattr(self, RENAMED.get(key, key), value)
+        tensors = {RENAMED.get(key, key): tensor for key, tensor in tensors.items()}
         self.network.load_state_dict(_under("network.", tensors))
         for name, tensor in _under("averaged.", tensors).items():
             self.averaged[name].copy_(tensor)
@@ -120,11 +148,11 @@ class Log:
         self.board = SummaryWriter(self.folder / "tensorboard", purge_step=self.step or None)  # type: ignore[no-untyped-call]
         return self
 
-    def write(self, state: State, lr: float, loss: Tensor, denoising: Tensor, deconvolution: Tensor) -> None:
+    def write(self, state: State, learning_rate: float, terms: dict[str, float]) -> None:
         """One line, after a validation."""
         speed = state.step / max(state.seconds, 1e-9)
         best = float(state.best_errors.mean()) if state.best_errors.numel() else math.nan
-        numbers = (lr, *(float(x.detach()) for x in (loss, denoising, deconvolution)), state.latest, best)
+        numbers = (learning_rate, *terms.values(), state.latest, best)
         self.rows.writerow([state.step, round(state.seconds, 2), round(speed, 3), *(f"{n:.6g}" for n in numbers)])
         self.file.flush()
         for name, number in zip(self.FIELDS[3:], numbers, strict=True):
@@ -135,9 +163,9 @@ class Log:
         self.board.close()  # type: ignore[no-untyped-call]
 
 
-def with_weights(network: DualStage, weights: dict[str, Tensor]) -> Callable[[Tensor], Restored]:
+def with_weights(network: Network, weights: dict[str, Tensor]) -> Callable[[Tensor], Any]:
     """The `network` with other `weights` than its own."""
-    return lambda x: torch.func.functional_call(network, weights, (x,))  # type: ignore[no-any-return]
+    return lambda x: torch.func.functional_call(network, weights, (x,))
 
 
 def _copy(network: torch.nn.Module) -> dict[str, Tensor]:

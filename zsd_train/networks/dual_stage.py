@@ -1,11 +1,10 @@
-"""Two stages in a row: the first denoises, the second deconvolves what the first gives."""
+"""Networks of one stage, which denoise, and of two: the second deconvolves what the first gives."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from zsd_train.config import NetworkConfig, RCANConfig
 from zsd_train.networks.rcan3d import RCAN3D, Window
 from zsd_train.networks.unet import CONV, ConvBlock, UNet, activation, upsampled
 
@@ -21,71 +20,113 @@ class Restored(NamedTuple):
     deconvolved: Tensor
 
 
-class DualStage(nn.Module):
-    """ZS-DeconvNet (Qiao et al. 2024): two networks of one kind, the second with a head on the fine grid.
+class Denoised(NamedTuple):
+    """`denoised` (N, 1, [Z,] Y, X) on the raw grid."""
+
+    denoised: Tensor
+
+
+class Network(nn.Module):
+    """The first stage, which denoises, and what training and export ask of a network of any number of stages.
+
+    `outputs` are the fields of the named tuple that it returns. The last convolution before the image of each is called
+    ``to_<output>``.
 
     Parameters
     ----------
     stage : callable
-        Makes one of the two networks, from an image (N, 1, [Z,] Y, X) to features (N, C, [Z,] Y, X).
-    denoised_head, deconvolved_head : sequence of int
-        Channels from a stage's features to the last convolution before its image.
+        Makes a network from images of so many channels (N, C, [Z,] Y, X) to features.
+    head : sequence of int
+        Channels from the stage's features to the last convolution before the denoised image.
     axes : {"yx", "zyx"}
+    channels : int
+        C, of the input.
     size_multiple : tuple of int
         Sizes must be multiples of it, axis by axis.
-    grid_factor : int
-        The fine grid's factor in Y and X, 1 or 2; there are never more slices.
     slope, head_slope : float
-        Of the activations behind the two images, and inside the heads; 0 is ReLU.
-    clipped : bool
-        The second stage sees no negative values.
+        Of the activations behind the images, and inside the heads; 0 is ReLU.
     halo : tuple of int or None
         What to state where it cannot be measured, because the outputs depend on the whole tile.
     """
 
     kind: str
+    outputs: tuple[str, ...] = Denoised._fields
+    grid_factor = 1
 
     def __init__(
         self,
-        stage: Callable[[], nn.Module],
-        denoised_head: Sequence[int],
-        deconvolved_head: Sequence[int],
+        stage: Callable[[int], nn.Module],
+        head: Sequence[int],
         *,
         axes: str,
         size_multiple: tuple[int, ...],
-        grid_factor: int,
         slope: float,
+        channels: int = 1,
         head_slope: float = 0.0,
-        clipped: bool = False,
         halo: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
-        self.axes, self.size_multiple, self.grid_factor, self.halo = axes, size_multiple, grid_factor, halo
-        self.denoise = stage()
-        self.denoised_head = ConvBlock(*denoised_head, axes=axes, slope=head_slope)
-        self.to_denoised = CONV[axes](denoised_head[-1], 1, 3, padding=1)
-        self.between = nn.ReLU() if clipped else nn.Identity()
-        self.deconvolve = stage()
-        self.head = ConvBlock(*deconvolved_head, axes=axes, slope=head_slope)
-        self.to_deconvolved = CONV[axes](deconvolved_head[-1], 1, 3, padding=1)
+        self.axes, self.channels, self.size_multiple, self.halo = axes, channels, size_multiple, halo
+        self.denoise = stage(channels)
+        self.denoised_head = ConvBlock(*head, axes=axes, slope=head_slope)
+        self.to_denoised = CONV[axes](head[-1], 1, 3, padding=1)
         self.last = activation(slope)
-        for module in self.modules():
-            if isinstance(module, CONV[axes]):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        for last in (self.to_denoised, self.to_deconvolved):
-            nn.init.normal_(last.weight, std=0.02)  # start from a flat, slightly positive image: no output can be
-            nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]  # born dead
 
     @property
     def scales(self) -> list[tuple[int, ...]]:
         """How much finer than the input each output is, axis by axis."""
-        return [(1,) * len(self.axes), _yx(self.grid_factor, self.axes)]
+        return [(1,) * len(self.axes), _yx(self.grid_factor, self.axes)][: len(self.outputs)]
 
     def denoised(self, x: Tensor) -> Tensor:
-        """The first stage alone."""
+        """The first stage alone: (N, C, [Z,] Y, X) -> (N, 1, [Z,] Y, X)."""
         return self.last(self.to_denoised(self.denoised_head(self.denoise(x))))  # type: ignore[no-any-return]
+
+    def initialise(self) -> None:
+        """Random weights (He et al. 2015). Images start flat and slightly positive, so no output is born dead."""
+        for module in self.modules():
+            if isinstance(module, CONV[self.axes]):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        for last in (getattr(self, f"to_{output}") for output in self.outputs):
+            nn.init.normal_(last.weight, std=0.02)
+            nn.init.constant_(last.bias, 0.1)
+
+
+class DualStage(Network):
+    """ZS-DeconvNet (Qiao et al. 2024): two networks of one kind, the second with a head on the fine grid.
+
+    Parameters
+    ----------
+    stage, axes, size_multiple, slope, channels, head_slope, halo
+        As of `Network`.
+    denoised_head, deconvolved_head : sequence of int
+        Channels from a stage's features to the last convolution before its image.
+    grid_factor : int
+        The fine grid's factor in Y and X, 1 or 2; there are never more slices.
+    clipped : bool
+        The second stage sees no negative values.
+    """
+
+    outputs = Restored._fields
+
+    def __init__(
+        self,
+        stage: Callable[[int], nn.Module],
+        denoised_head: Sequence[int],
+        deconvolved_head: Sequence[int],
+        *,
+        grid_factor: int,
+        clipped: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(stage, denoised_head, **options)
+        self.grid_factor = grid_factor
+        self.between = nn.ReLU() if clipped else nn.Identity()
+        self.deconvolve = stage(1)
+        self.head = ConvBlock(*deconvolved_head, axes=self.axes, slope=options.get("head_slope", 0.0))
+        self.to_deconvolved = CONV[self.axes](deconvolved_head[-1], 1, 3, padding=1)
+        self.initialise()
 
     def forward(self, x: Tensor) -> Restored:  # noqa: D102
         denoised = self.denoised(x)
@@ -93,6 +134,32 @@ class DualStage(nn.Module):
         if self.grid_factor > 1:
             features = upsampled(features, self.grid_factor)
         return Restored(denoised, self.last(self.to_deconvolved(self.head(features))))
+
+
+class SingleStageUNet(Network):
+    """One U-Net, which denoises.
+
+    Parameters
+    ----------
+    width, depth, convs : int
+        Of the U-Net.
+    axes, slope, channels
+        As of `Network`.
+    """
+
+    kind = "unet"
+
+    def __init__(
+        self, width: int, depth: int, convs: int, *, axes: str = "yx", slope: float = LEAKY, channels: int = 1
+    ) -> None:
+        super().__init__(
+            lambda channels: UNet(width, depth, convs, axes, channels), [width // 2],
+            axes=axes, size_multiple=_yx(2**depth, axes), slope=slope, channels=channels,
+        )  # fmt: skip
+        self.initialise()
+
+    def forward(self, x: Tensor) -> Denoised:  # noqa: D102
+        return Denoised(self.denoised(x))
 
 
 class DualStageUNet(DualStage):
@@ -104,7 +171,7 @@ class DualStageUNet(DualStage):
         Of each U-Net.
     head : int
         Channels of the two convolutions before the deconvolved image.
-    grid_factor, axes, slope
+    grid_factor, axes, slope, channels
         As of `DualStage`.
     """
 
@@ -120,11 +187,12 @@ class DualStageUNet(DualStage):
         *,
         axes: str = "yx",
         slope: float = LEAKY,
+        channels: int = 1,
     ) -> None:
         features = width // 2
         super().__init__(
-            lambda: UNet(width, depth, convs, axes), [features], [features, head, head],
-            axes=axes, size_multiple=_yx(2**depth, axes), grid_factor=grid_factor, slope=slope,
+            lambda channels: UNet(width, depth, convs, axes, channels), [features], [features, head, head],
+            axes=axes, size_multiple=_yx(2**depth, axes), grid_factor=grid_factor, slope=slope, channels=channels,
         )  # fmt: skip
 
 
@@ -142,7 +210,7 @@ class DualStageRCAN(DualStage):
         Channels of the convolution before each image.
     window : (int, int, int) or None
         Slices, rows and columns that channel attention looks at, odd; None is the mean over the whole tile.
-    grid_factor, clipped
+    grid_factor, clipped, channels
         As of `DualStage`.
     """
 
@@ -158,26 +226,14 @@ class DualStageRCAN(DualStage):
         squeezed: int = 4,
         window: Window | None = (5, 17, 17),
         clipped: bool = False,
+        channels: int = 1,
     ) -> None:
         convolutions = 2 * (1 + 2 * blocks + 2)  # in a row; each sees one voxel further
         super().__init__(
-            lambda: RCAN3D(width, blocks, squeezed, window), [width, head], [width, head],
+            lambda channels: RCAN3D(width, blocks, squeezed, window, channels), [width, head], [width, head],
             axes="zyx", size_multiple=(1, 1, 1), grid_factor=grid_factor, slope=LEAKY, head_slope=LEAKY,
-            clipped=clipped, halo=None if window else (convolutions,) * 3,
+            channels=channels, clipped=clipped, halo=None if window else (convolutions,) * 3,
         )  # fmt: skip
-
-
-def build(config: NetworkConfig | RCANConfig, axes: str) -> DualStage:
-    """The network that a configuration describes, with random weights."""
-    options = config.model_dump(exclude={"kind"})
-    if config.kind == "unet":
-        return DualStageUNet(**options, axes=axes)
-    return DualStageRCAN(**(options | {"window": None if config.window == "global" else config.window}))
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Trainable parameters."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def _yx(factor: int, axes: str) -> tuple[int, ...]:

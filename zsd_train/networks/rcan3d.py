@@ -8,7 +8,7 @@ Window = tuple[int, int, int]  # slices, rows and columns, odd
 
 
 class RCAN3D(nn.Module):
-    """(N, 1, Z, Y, X) -> features (N, width, Z, Y, X), of any size: blocks in a row, and one long skip.
+    """(N, C, Z, Y, X) -> features (N, width, Z, Y, X), of any size: blocks in a row, and one long skip.
 
     The published residual groups have neither a convolution nor a skip of their own: 2 groups of 2 blocks are 4 blocks.
 
@@ -22,11 +22,13 @@ class RCAN3D(nn.Module):
         Channels in the middle of the attention.
     window : (int, int, int) or None
         Of `ChannelAttention`.
+    channels : int
+        C, of the input.
     """
 
-    def __init__(self, width: int, blocks: int, squeezed: int, window: Window | None) -> None:
+    def __init__(self, width: int, blocks: int, squeezed: int, window: Window | None, channels: int = 1) -> None:
         super().__init__()
-        self.first = nn.Conv3d(1, width, 3, padding=1)
+        self.first = nn.Conv3d(channels, width, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(width, squeezed, window) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102

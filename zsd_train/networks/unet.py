@@ -19,7 +19,7 @@ class ConvBlock(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """(N, 1, [Z,] Y, X) -> features (N, width // 2, [Z,] Y, X); Y and X multiples of ``2 ** depth``.
+    """(N, C, [Z,] Y, X) -> features (N, width // 2, [Z,] Y, X); Y and X multiples of ``2 ** depth``.
 
     Parameters
     ----------
@@ -30,17 +30,19 @@ class UNet(nn.Module):
     convs : int
         Convolutions a level.
     axes : {"yx", "zyx"}
+    channels : int
+        C, of the input.
     """
 
-    def __init__(self, width: int, depth: int, convs: int, axes: str = "yx") -> None:
+    def __init__(self, width: int, depth: int, convs: int, axes: str = "yx", channels: int = 1) -> None:
         super().__init__()
-        channels = [width * 2**level for level in range(depth)]
+        widths = [width * 2**level for level in range(depth)]
         self.pool = {"yx": nn.MaxPool2d(2), "zyx": nn.MaxPool3d((1, 2, 2))}[axes]
         self.down = nn.ModuleList(
-            ConvBlock(before, *[after] * convs, axes=axes) for before, after in pairwise([1, *channels])
+            ConvBlock(before, *[after] * convs, axes=axes) for before, after in pairwise([channels, *widths])
         )
-        self.middle = ConvBlock(channels[-1], 2 * channels[-1], channels[-1], axes=axes)
-        self.up = nn.ModuleList(ConvBlock(2 * c, c, *[c // 2] * (convs - 1), axes=axes) for c in reversed(channels))
+        self.middle = ConvBlock(widths[-1], 2 * widths[-1], widths[-1], axes=axes)
+        self.up = nn.ModuleList(ConvBlock(2 * c, c, *[c // 2] * (convs - 1), axes=axes) for c in reversed(widths))
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         skips = []

@@ -1,0 +1,139 @@
+"""Whether images, PSF and teacher can be trained with: everything that is wrong is said before anything is made."""
+
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zsd_runtime.errors import InputError, size_text
+from zsd_train.config import Axes, TrainConfig
+from zsd_train.run import Run
+
+
+def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDArray[Any]]:
+    """The images with a channel axis, (C, [Z,] Y, X), which of those with one more axis than the PSF is the first.
+
+    Raises
+    ------
+    InputError
+        When there is no image, the PSF is none, or an image has other axes.
+    """
+    if not images:
+        raise InputError("no image to train on", "give at least one")
+    if psf.ndim not in (2, 3) or psf.shape[-1] != psf.shape[-2] or any(n % 2 == 0 for n in psf.shape):
+        sound = False
+    else:
+        sound = abs(psf.sum() - 1) <= 1e-3
+    if not sound:
+        raise InputError(
+            f"the PSF (shape {psf.shape}, sum {psf.sum():.3g}) must be square in Y and X, odd-sized and sum to 1",
+            "use zsd_optics.psf.prepare_psf",
+        )
+    arrays = [np.asanyarray(image) for image in images]  # files that are mapped stay on the disk
+    for image in arrays:
+        if image.ndim not in (psf.ndim, psf.ndim + 1):
+            axes = "ZYX"[-psf.ndim :]
+            raise InputError(
+                f"an image of shape {image.shape} is not {axes}, or C{axes}, as the PSF is",
+                "give planes with a 2D PSF, each by itself, or volumes with a 3D one",
+            )
+    arrays = [image if image.ndim > psf.ndim else image[None] for image in arrays]
+    if len({len(image) for image in arrays}) > 1:
+        raise InputError(
+            f"the images have {' and '.join(sorted({str(len(image)) for image in arrays}))} channels",
+            "train on images of as many channels each",
+        )
+    return arrays
+
+
+def config_for(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.float64]) -> TrainConfig:
+    """The configuration for `images` (C, [Z,] Y, X), once they are fit to train with.
+
+    Raises
+    ------
+    InputError
+        When they are not.
+    """
+    axes: Axes = get_args(Axes)[psf.ndim - 2]
+    config = config.for_axes(axes)
+    for image in images:
+        size = size_text(image.shape[1:])
+        if min(image.shape[-2:]) < config.patch:
+            raise InputError(
+                f"an image is {size}; patch = {config.patch} needs at least {config.patch}x{config.patch}",
+                "give a larger image, or a smaller patch (32 at the least)",
+            )
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise InputError("an image contains NaN or infinity", "repair it or leave it out")
+        if image.min() == image.max():
+            raise InputError(
+                f"an image is constant ({image.flat[0]:g})", "leave it out: there is nothing to learn from"
+            )
+        fine = [n * config.network.grid_factor for n in image.shape[-2:]]
+        if min(fine) < psf.shape[-1] or (psf.ndim == 3 and image.shape[1] < psf.shape[0] // 2 + 1):
+            raise InputError(
+                f"the PSF ({size_text(psf.shape)}, fine pixels) is larger than the image ({size})", "crop the PSF"
+            )
+    return config
+
+
+def check_slices(images: list[NDArray[Any]], config: TrainConfig) -> None:
+    """Refuse volumes with fewer slices than a patch needs."""
+    if config.axes == "yx":
+        return
+    stride = config.scheme.stride("zyx")[0]
+    fewest, needed = min(image.shape[1] for image in images), config.slices * stride
+    if fewest < needed:
+        what = f"training by scheme {config.scheme.kind}" if stride > 1 else "training"
+        raise InputError(
+            f"a volume has {fewest} slices; {what} with slices = {config.slices} needs at least {needed}",
+            f"set `slices` to {fewest // stride}" + (", or `scheme` to recorrupt" if stride > 1 else ""),
+            option=("slices", "scheme"),
+        )
+
+
+def check_teacher(teacher: Run, config: TrainConfig) -> None:
+    """Refuse what the two cannot look at together: outputs on different grids, patches that the teacher cannot pool."""
+    theirs, ours = teacher.config.network, config.network
+    if config.scheme.kind != "distill":
+        raise InputError(f"scheme {config.scheme.kind} is for learning without a teacher", "leave it out")
+    if ours.grid_factor != theirs.grid_factor:
+        raise InputError(
+            f"network.grid_factor = {ours.grid_factor}, and {teacher.folder} was trained with {theirs.grid_factor}: "
+            "outputs are compared pixel by pixel",
+            f"set it to {theirs.grid_factor}",
+        )
+    if config.patch % theirs.size_multiple:
+        raise InputError(
+            f"patch {config.patch} does not fit the network of {teacher.folder}",
+            f"make it a multiple of {theirs.size_multiple}",
+        )
+
+
+def accelerator(config: TrainConfig) -> str:
+    """Where to train, "cpu" or "cuda".
+
+    Raises
+    ------
+    InputError
+        When CUDA is asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "device cuda: torch finds no CUDA GPU here",
+            "install torch's CUDA build and a driver, or set `device` to cpu",
+            option="device",
+        )
+    return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def precision(config: TrainConfig) -> Any:
+    """Fabric's name of the arithmetic: bf16 where the hardware has it, since emulated it is slower than fp32."""
+    if config.precision != "auto":
+        return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+    if accelerator(config) == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16-mixed" if fast else "32-true"

@@ -1,0 +1,212 @@
+"""The training loop."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as iio
+import torch
+from torch import Tensor
+
+from zsd_optics.noise import correlated_noise
+from zsd_optics.pictures import enlarged, middle, montage
+from zsd_runtime.files import written_whole
+from zsd_runtime.tiling import EDGE
+from zsd_train.config import TrainConfig
+from zsd_train.flux import keep_flux
+from zsd_train.objective import Loss, objective, tile_errors
+from zsd_train.setup import Setup
+from zsd_train.state import PATIENCE, Log, with_weights
+from zsd_train.threads import Threads
+
+WARM_UP_STEPS, WARM_UP = 100, 0.1  # in which the learning rate rises, and the share of the budget, if that is sooner
+VALIDATING = 0.1  # share of a time budget that validations may take: slow machines make fewer
+SECONDS_BETWEEN_SAVES = 60.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a training stands, after a validation and at least once a second.
+
+    Attributes
+    ----------
+    step : int
+    fraction : float
+        Share of the budget that is spent.
+    seconds, steps_per_second : float
+    loss, denoising, deconvolution : float
+        The loss of the last step, and the data terms in it; NaN where there are none.
+    message : str
+        What deserves a line of its own; often empty.
+    """
+
+    step: int
+    fraction: float
+    seconds: float
+    steps_per_second: float
+    loss: float
+    denoising: float
+    deconvolution: float
+    message: str = ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated from the share of the budget that is spent; None at the start."""
+        return self.seconds * (1 - self.fraction) / self.fraction if self.fraction > 0 and self.seconds > 0 else None
+
+    def __str__(self) -> str:
+        """For a progress bar."""
+        left = f", {self.seconds_left:.0f} s left" if self.seconds_left is not None else ""
+        return f"step {self.step}, {self.steps_per_second:.1f}/s, loss {self.loss:.5f}{left}  {self.message}"
+
+
+def fit(s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[[], bool]) -> tuple[str, bool]:
+    """Train until the budget is spent, the held-out error has turned, or somebody stops it.
+
+    Returns
+    -------
+    str, bool
+        Why it stopped, and whether that was somebody.
+    """
+    config, state = s.config, s.state
+    minutes = config.minutes or s.defaults.minutes
+    started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
+    threads = Threads(fixed=bool(config.steps))
+    loss: Loss | None = None  # a finished run makes no step
+    reason = ""
+    if s.measured.noise.correlated:
+        report(Progress(state.step, 0, 0, 0, **_terms(loss), message=_warning(s)))
+    with _interruptible() as interrupted, Log(out, state.step) as log:
+        while not reason:
+            seconds = time.monotonic() - started
+            fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))
+            rate = _learning_rate(config, state.step, fraction)
+            if fraction < 1:
+                loss = _step(s, rate)
+            state.seconds = time.monotonic() - started
+            if stop():
+                interrupted.set()
+
+            message = ""
+            # Counted rather than compared with a share of the budget, which a resumed run may have changed.
+            validation = math.floor(fraction * s.defaults.validations)
+            in_time = config.steps or fraction >= 1 or interrupted.is_set()
+            if validation != state.validated and (in_time or state.validating <= VALIDATING * state.seconds):
+                state.validated = validation
+                message = state.judge(validate(s))
+                log.write(state, rate, _terms(loss))
+                _write_preview(out, s)
+                if state.step > 1:  # the first one is of weights that have learnt nothing
+                    state.validating += time.monotonic() - started - state.seconds
+
+            if interrupted.is_set():
+                reason = f"interrupted at step {state.step}"
+            elif fraction >= 1:
+                reason = f"budget spent at step {state.step}; kept step {state.best_step}"
+            elif state.worse >= PATIENCE:
+                reason = f"stopped at step {state.step}: the held-out error has turned; kept step {state.best_step}"
+            if message or reason or time.monotonic() - reported > 1:
+                reported = time.monotonic()
+                threads.adapt()
+                speed = state.step / max(state.seconds, 1e-9)
+                report(Progress(state.step, fraction, state.seconds, speed, **_terms(loss), message=reason or message))
+            if reason and not interrupted.is_set() and state.flux_deficit is None:
+                state.flux_deficit = keep_flux(
+                    s.network, state.best, s.frames, config.scheme, s.measured.offset, s.measured.scale
+                )
+            if reason or time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                saved = time.monotonic()
+                state.save(out)
+    return reason, interrupted.is_set()
+
+
+def _learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
+    """It rises over the first steps, then falls linearly to 0 over the budget."""
+    warmth = min(max((step + 1) / WARM_UP_STEPS, fraction / WARM_UP), 1.0)
+    return config.learning_rate * warmth * (1 - fraction)
+
+
+def _step(s: Setup, learning_rate: float) -> Loss:
+    """One step of the optimiser."""
+    config, state = s.config, s.state
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    batch = s.sampler.draw(config.batch, state.position_rng, state.noise_rng)
+    restored = s.model(batch.noisy.contiguous(memory_format=s.defaults.layout))
+    compared = config.scheme.compare(restored, batch, s.forward, s.model.denoised)
+    loss = objective(compared, restored, s.sharpen, config)
+    state.optimizer.zero_grad()
+    s.fabric.backward(loss.total)
+    s.fabric.clip_gradients(s.model, state.optimizer, max_norm=1.0)
+    state.optimizer.step()
+    state.step += 1
+    state.average(config.ema_decay)
+    return loss
+
+
+def _terms(loss: Loss | None) -> dict[str, float]:
+    """The loss and its data terms as numbers."""
+    if loss is None:
+        return dict.fromkeys(("loss", "denoising", "deconvolution"), math.nan)
+    outputs = {"denoising": "denoised", "deconvolution": "deconvolved"}
+    data = {term: float(loss.data[o].detach()) if o in loss.data else math.nan for term, o in outputs.items()}
+    return {"loss": float(loss.total.detach())} | data
+
+
+@torch.no_grad()
+def validate(s: Setup) -> Tensor:
+    """Held-out error of the averaged weights, one number a tile; none without held-out tiles."""
+    if s.held_out is None:
+        return torch.empty(0)
+    network, errors, size = with_weights(s.network, s.state.averaged), [], 2 * s.config.batch
+    for i in range(0, len(s.held_out.target), size):
+        part = s.held_out.part(slice(i, i + size))
+        with s.fabric.autocast():
+            restored = network(part.noisy.contiguous(memory_format=s.defaults.layout))
+        restored = type(restored)(*(image.float() for image in restored))
+        errors.append(tile_errors(s.config.scheme.compare(restored, part, s.forward), s.config))
+    return torch.cat(errors).cpu()
+
+
+@torch.no_grad()
+def _write_preview(folder: Path, s: Setup) -> None:
+    """Write preview.png: the noisy image and its restorations side by side on the fine grid; in 3D a middle slice."""
+    view = middle(s.sample, (len(s.sample), *s.defaults.preview), (1, *s.network.size_multiple))
+    restored = with_weights(s.network, s.state.best)(s.normalised(view))
+    images = [view[len(view) // 2], *(image[0, 0].float().cpu().numpy() for image in restored)]
+    fine, finest = [], s.network.grid_factor
+    for image in images:
+        plane = image if image.ndim == 2 else image[len(image) // 2]
+        fine.append(enlarged(plane, finest * view.shape[-1] // plane.shape[-1]))
+    inside = (slice(EDGE * finest, -EDGE * finest),) * 2  # at the rim the network lacks what lies beyond
+    with written_whole(folder / "preview.png") as temporary:
+        iio.imwrite(temporary, montage([plane[inside] for plane in fine]), extension=".png")
+
+
+def _warning(s: Setup) -> str:
+    text = f"warning: {correlated_noise(s.measured.noise.correlated)}"
+    return text + "; trained on odd and even slices, whose noise differs" * (s.config.scheme.kind == "odd-even")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of tearing a step apart; a second one is Python's own."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def on_signal(_number: int, _frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

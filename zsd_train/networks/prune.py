@@ -1,0 +1,65 @@
+"""A smaller network that starts from a trained one: pruning by the strength of filters (Li et al. 2017)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zsd_train.config import NetworkConfig, RCANConfig
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import DualStageUNet, Network
+
+
+def student(config: NetworkConfig | RCANConfig, teacher: Network) -> Network:
+    """The network of `config`: with the teacher's strongest filters where `prunes`, else with random weights."""
+    network = build(config, teacher.axes)
+    if not prunes(network, teacher):
+        return network
+    assert isinstance(network, DualStageUNet) and isinstance(teacher, DualStageUNet)  # noqa: PT018
+    with torch.no_grad():
+        _inherit(network.to_denoised, teacher.to_denoised, _inherit_unet(network.denoise, teacher.denoise))
+        features = _inherit_unet(network.deconvolve, teacher.deconvolve)
+        _inherit(network.to_deconvolved, teacher.to_deconvolved, _inherit(network.head, teacher.head, features))
+    return network
+
+
+def prunes(network: Network, teacher: Network) -> bool:
+    """Whether `network` is the `teacher`, a U-Net, with as many or fewer channels in every layer."""
+    ours, theirs = network.state_dict(), teacher.state_dict()
+    return (
+        isinstance(network, DualStageUNet)
+        and ours.keys() == theirs.keys()
+        and all(a <= b for name in ours for a, b in zip(ours[name].shape, theirs[name].shape, strict=True))
+    )
+
+
+def _inherit_unet(network: Any, teacher: Any) -> Tensor:
+    """As `_inherit`, along the way of the data through a `UNet`."""
+    seen, skips = torch.tensor([0]), []
+    for ours, theirs in zip(network.down, teacher.down, strict=True):
+        seen = _inherit(ours, theirs, seen)
+        skips.append(seen)
+    seen = _inherit(network.middle, teacher.middle, seen)
+    for ours, theirs in zip(network.up, teacher.up, strict=True):
+        from_below = _convolutions(theirs)[0].in_channels // 2  # the skip's channels come after them
+        seen = _inherit(ours, theirs, torch.cat([seen, from_below + skips.pop()]))
+    return seen
+
+
+def _inherit(network: nn.Module, teacher: nn.Module, seen: Tensor) -> Tensor:
+    """Give convolutions in a row the teacher's strongest filters.
+
+    `seen` are the teacher's channels that come in; those that go out are returned. A filter's strength is its L1 norm
+    (Li et al. 2017, section 3.1).
+    """
+    for ours, theirs in zip(_convolutions(network), _convolutions(teacher), strict=True):
+        strength = theirs.weight.abs().flatten(1).sum(1)
+        kept = strength.topk(ours.out_channels).indices.sort().values
+        ours.weight.copy_(theirs.weight[kept][:, seen])
+        ours.bias.copy_(theirs.bias[kept])  # type: ignore[union-attr, index]
+        seen = kept
+    return seen
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d | nn.Conv3d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Conv3d)]

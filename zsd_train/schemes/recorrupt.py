@@ -1,0 +1,75 @@
+"""Recorruption: two copies of a noisy image whose noise is independent.
+
+*Gaussian* recorruption is eq. 2: ŷ = y + αz, ỹ = y − z/α with z ~ N(0, σ²). If σ² is the variance of the noise, the two
+are uncorrelated. They are independent only if the noise is Gaussian. At a few photo-electrons a pixel it is skewed: a
+network learns to tell a bright noise peak of y from a peak of z, and lets it through.
+
+*Poisson* recorruption splits the photo-electrons themselves. The noise line, variance = gain · y + constant, makes
+n = (y + constant/gain) / gain a number whose variance equals its mean (read noise included, as in the shifted-Poisson
+model of Snyder et al. 1995). k ~ Binomial(n, p) and n − k of a Poisson number are independent at any brightness, and
+ŷ ∝ k/p, ỹ ∝ (n − k)/(1 − p) with p = 1/(1 + α²) have the same means and variances as in eq. 2.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import scipy.ndimage as ndi
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from zsd_train.schemes.scheme import Chance, Sample, Scheme, Window
+
+
+class Recorrupt(Scheme):
+    """Input and target are two recorrupted copies of the same pixels."""
+
+    kind: str = "recorrupt"
+    noise: Literal["poisson", "gaussian"] = Field(
+        "poisson",
+        description="poisson: split the photo-electrons; gaussian: add and subtract noise, as published (eq. 2)",
+    )
+    alpha: tuple[float, float] = Field((0.5, 1.5), description="range of α of eq. 2; each patch draws its own")
+
+    @field_validator("alpha")
+    @classmethod
+    def _check_alpha(cls, alpha: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < alpha[0] <= alpha[1]:
+            raise ValueError(f"alpha {alpha} must be a range low <= high above 0")
+        return alpha
+
+    def sample(self, window: Window, chance: Chance, noise_rng: Any) -> Sample:  # noqa: D102
+        noise, image, scale = window.noise, window.image, window.scale
+        alpha = self.alpha_at(chance.uniform)
+        if self.noise == "poisson" and noise.gain > 0:  # without a gain there are no photo-electrons to split
+            unit = noise.gain / scale
+            zero = (-noise.constant / noise.gain - window.offset) / scale
+            copies = split_photons((image - zero) / unit, alpha, noise_rng)
+            noisy, target = (electrons * unit + zero for electrons in copies)
+        else:
+            smooth = ndi.uniform_filter(window.counts, 5, axes=(-2, -1))  # H of eq. 3
+            sigma = torch.tensor(np.sqrt(noise.variance(smooth)) / scale, dtype=torch.float32, device=image.device)
+            z = sigma * torch.randn(image.shape, generator=noise_rng, device=image.device)
+            noisy, target = image + alpha * z, image - z / alpha
+        return Sample(noisy, target, window.mask[None])
+
+    def alpha_at(self, uniform: float) -> float:
+        """α for a number between 0 and 1, in single precision like the random numbers."""
+        low, high = self.alpha
+        return float(torch.tensor(uniform, dtype=torch.float32) * (high - low) + low)
+
+
+def split_photons(electrons: Tensor, alpha: float, noise_rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Split Poisson numbers of any shape into two independent ones of the same mean (module docstring)."""
+    p = 1 / (1 + alpha**2)
+    positive = electrons.clamp(min=0)
+    whole = positive.floor()
+    rest = positive - whole
+    taken = torch.binomial(whole, torch.full_like(whole, p), generator=noise_rng)
+    # For the rest r < 1, taking an electron with probability p·r would vary too much, taking r with probability p too
+    # little: the first in 1 − p of the cases and the second in p give the variance p(1 − p)·r, which leaves no
+    # correlation.
+    mode, chance = torch.rand((2, *electrons.shape), generator=noise_rng, device=noise_rng.device)
+    taken += torch.where(mode < p, rest * (chance < p), (chance < p * rest).to(rest.dtype))
+    # Read noise also makes negative numbers. They cannot be split, but without them the mean would be too high.
+    return taken / p, (positive - taken) / (1 - p) + electrons.clamp(max=0)

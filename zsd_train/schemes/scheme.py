@@ -1,0 +1,210 @@
+"""The door for schemes: what a way of learning from noisy images alone has to say.
+
+A scheme is a value: its fields are what a person may choose, its methods are all that distinguishes it from others.
+It stands in a file of its own and is found by its `kind`. CONTRIBUTING.md shows how to add one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from zsd_optics.noise import NoiseModel
+from zsd_runtime.errors import InputError
+from zsd_train.defaults import Shape
+from zsd_train.forward import Forward, crop
+
+Counts = NDArray[Any]
+
+
+class Chance(NamedTuple):
+    """The random numbers of one patch. They are drawn for every scheme alike, so that all see the same patches.
+
+    Attributes
+    ----------
+    uniform : float
+        Between 0 and 1.
+    coin : bool
+    """
+
+    uniform: float
+    coin: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an image that a patch is made of: `Scheme.stride` times as large as the patch with its margin.
+
+    Attributes
+    ----------
+    counts : ndarray
+        (C, [Z,] Y, X), camera counts.
+    image : Tensor
+        The same, normalised: ``(counts - offset) / scale``.
+    mask : Tensor
+        ([Z,] Y, X), 1 where a pixel may be learnt from.
+    noise : NoiseModel
+    offset, scale : float
+        Counts.
+    """
+
+    counts: NDArray[np.float64]
+    image: Tensor
+    mask: Tensor
+    noise: NoiseModel
+    offset: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One patch with its margin, before it is turned.
+
+    Attributes
+    ----------
+    noisy : Tensor
+        (C, [Z,] Y, X), the network's input.
+    target : Tensor
+        (1, [Z,] Y, X), what the network's output is compared with.
+    mask : Tensor
+        (1, [Z,] Y, X), 1 where a pixel counts.
+    extras : dict
+        Other tensors that `Scheme.targets` needs; images (C, [Z,] Y, X) are turned with the patch, numbers are not.
+    """
+
+    noisy: Tensor
+    target: Tensor
+    mask: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N turned samples.
+
+    Attributes
+    ----------
+    noisy : Tensor
+        (N, C, [Z,] Y, X), with the margin.
+    target, mask : Tensor
+        (N, 1, [Z,] Y, X), without the margin.
+    orientation : Tensor
+        (N,), the symmetry (0..7) by which the patch was turned, and so the PSF of its sample.
+    extras : dict
+        As of the samples, with the margin.
+    """
+
+    noisy: Tensor
+    target: Tensor
+    mask: Tensor
+    orientation: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def part(self, samples: slice) -> "Batch":
+        """Some of the samples."""
+        return Batch(
+            self.noisy[samples], self.target[samples], self.mask[samples], self.orientation[samples],
+            {name: tensor[samples] for name, tensor in self.extras.items()},
+        )  # fmt: skip
+
+
+class Comparison(NamedTuple):
+    """What the loss compares for one output.
+
+    Attributes
+    ----------
+    prediction : Tensor
+        (N, 1, [Z,] Y, X).
+    targets : list of (float, Tensor)
+        Weights and what the prediction is compared with, each of the prediction's shape.
+    mask : Tensor
+        Of the prediction's shape.
+    blurred : bool
+        Whether the prediction went through the PSF: its residual then goes through the Wiener filter.
+    """
+
+    prediction: Tensor
+    targets: list[tuple[float, Tensor]]
+    mask: Tensor
+    blurred: bool = False
+
+
+class Scheme(BaseModel):
+    """How a network learns without clean images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    for_volumes_only: ClassVar[bool] = False
+
+    def stride(self, axes: str) -> Shape:
+        """How many pixels of the image one pixel of a patch stands for, axis by axis."""
+        return (1,) * len(axes)
+
+    def psf(self, psf: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The PSF ([Z,] Y, X) on the grid of a patch, from that on the grid of the image."""
+        return psf
+
+    def view(self, counts: Counts) -> Counts:
+        """What the network sees of an image (C, [Z,] Y, X) when it restores it; counts, (C', [Z,] Y, X)."""
+        return counts
+
+    def sample(self, window: Window, chance: Chance, noise_rng: Any) -> Sample:
+        """One training sample; `noise_rng` is a torch.Generator on the device."""
+        raise NotImplementedError
+
+    def targets(self, batch: Batch, first_stage: Callable[[Tensor], Tensor] | None) -> list[tuple[float, Tensor]]:  # noqa: ARG002
+        """What outputs are compared with, and the weight of each comparison.
+
+        `first_stage` is the network's first stage while it learns, and None at validation.
+        """
+        return [(1.0, batch.target)]
+
+    def compare(
+        self, restored: Any, batch: Batch, forward: Forward, first_stage: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, Comparison]:
+        """What is compared, by output: a denoised image as it is, a deconvolved one after the PSF (eq. 5 and 6)."""
+        targets = self.targets(batch, first_stage)
+        compared = {}
+        if "denoised" in restored._fields:
+            compared["denoised"] = Comparison(crop(restored.denoised, forward.margin), targets, batch.mask)
+        if "deconvolved" in restored._fields:
+            image = forward(restored.deconvolved, batch.orientation)
+            compared["deconvolved"] = Comparison(image, targets, batch.mask, blurred=True)
+        return compared
+
+
+def scheme_from(value: Any) -> Any:
+    """A scheme from its kind, or from a dictionary of its kind and its choices; others are left as they are."""
+    choices = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(choices, dict):
+        return value
+    try:
+        return scheme_class(choices.get("kind")).model_validate(choices)
+    except ValidationError as error:
+        found = [
+            (".".join(map(str, e["loc"])), e["input"], e["msg"].removeprefix("Value error, ")) for e in error.errors()
+        ]
+        raise ValueError("; ".join(f"{key} = {value!r}: {message}" for key, value, message in found)) from None
+
+
+def scheme_class(kind: Any) -> type[Scheme]:
+    """The scheme of a kind, among those whose modules are imported.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    known = {cls.model_fields["kind"].default: cls for cls in _subclasses(Scheme)}
+    if kind not in known:
+        raise InputError(f"scheme {kind!r} is not known", f"choose one of {', '.join(sorted(known))}", option="scheme")
+    return known[kind]
+
+
+def _subclasses(cls: type[Scheme]) -> list[type[Scheme]]:
+    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]

@@ -1,0 +1,186 @@
+"""From checked inputs to all that a training needs and does not change."""
+
+import logging
+import math
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import scipy.ndimage as ndi
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zsd_optics.noise import NoiseModel, estimate_noise, known_noise, planes
+from zsd_optics.pictures import middle
+from zsd_runtime.errors import InputError
+from zsd_runtime.tiling import round_up
+from zsd_train.checks import accelerator, check_slices, precision
+from zsd_train.config import TrainConfig
+from zsd_train.defaults import DEFAULTS, Defaults, Shape
+from zsd_train.forward import Forward, WienerFilter, light_path
+from zsd_train.frames import Frame
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.prune import student
+from zsd_train.run import Measured, Run
+from zsd_train.sampler import Sampler
+from zsd_train.schemes import Auto
+from zsd_train.schemes.distill import Taught
+from zsd_train.schemes.scheme import Batch
+from zsd_train.state import State
+
+Images = list[NDArray[Any]]  # (C, [Z,] Y, X) each
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a training works with.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        With a scheme that is chosen.
+    defaults : Defaults
+    measured : Measured
+    fabric : Fabric
+    network : Network
+    model : Any
+        The network as Fabric runs it.
+    state : State
+    frames : list of Frame
+    sampler : Sampler or Taught
+    held_out : Batch or None
+        Samples that are judged at validations.
+    forward : Forward
+    sharpen : WienerFilter or None
+    psf : ndarray
+        ([Z,] Y, X) on the deconvolved grid.
+    sample : ndarray
+        (C, [Z,] Y, X), counts: the middle of the first image, as the network sees it.
+    """
+
+    config: TrainConfig
+    defaults: Defaults
+    measured: Measured
+    fabric: Fabric
+    network: Network
+    model: Any
+    state: State
+    frames: list[Frame]
+    sampler: Sampler | Taught
+    held_out: Batch | None
+    forward: Forward
+    sharpen: WienerFilter | None
+    psf: NDArray[np.float64]
+    sample: NDArray[np.float64]
+
+    def normalised(self, counts: NDArray[np.float64]) -> Tensor:
+        """Counts as a batch of one that the network takes."""
+        batch = (counts[None] - self.measured.offset) / self.measured.scale
+        return torch.tensor(batch, dtype=torch.float32, device=self.fabric.device)
+
+
+def set_up(
+    images: Images,
+    psf: NDArray[np.float64],
+    config: TrainConfig,
+    found: dict[str, Any],
+    teacher: Run | None = None,
+    resumed: Measured | None = None,
+) -> Setup:
+    """Measure the data, choose the scheme, and make everything in the order in which random numbers are drawn.
+
+    Parameters
+    ----------
+    images : list of ndarray
+        (C, [Z,] Y, X), checked.
+    psf : ndarray
+        ([Z,] Y, X) on the deconvolved grid, checked.
+    config : TrainConfig
+    found : dict
+        Hashes, pixel sizes and whatever else `Measured` has that is known already.
+    teacher : Run
+    resumed : Measured
+        Of the run that goes on.
+    """
+    looked_at = planes([channel for image in images for channel in image])
+    if teacher is None:
+        noise = _noise(looked_at, config)
+        offset, scale = noise.offset, _scale(looked_at, noise.offset)
+    else:
+        noise, offset, scale = teacher.measured.noise, teacher.offset, teacher.scale
+    if isinstance(config.scheme, Auto):
+        config = config.model_copy(update={"scheme": config.scheme.chosen(noise, config.axes)})
+    scheme, defaults = config.scheme, DEFAULTS[config.axes]
+    check_slices(images, config)
+    patch: Shape = (config.slices, config.patch, config.patch)[-len(config.axes) :]
+    seen_psf = scheme.psf(psf)
+    multiple = teacher.config.network.size_multiple if teacher else 1
+    margin = tuple(resumed.margin) if resumed else _margin(seen_psf, config, multiple, defaults)
+
+    torch.manual_seed(config.seed)
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
+    fabric = Fabric(accelerator=accelerator(config), devices=1, precision=precision(config))
+    network = build(config.network, config.axes) if teacher is None else student(config.network, teacher.network)
+    network = network.to(memory_format=defaults.layout)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
+    model, optimizer = fabric.setup(network, optimizer)
+    model.mark_forward_method("denoised")
+    rng = np.random.default_rng(config.seed)
+    frames = [Frame.of(image, config.holdout, rng) for image in images]
+    drawn = Sampler(frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin, device=fabric.device)
+    sampler: Sampler | Taught = drawn
+    if teacher is not None:
+        sampler = Taught(drawn, fabric.setup(teacher.network.to(memory_format=defaults.layout)))  # type: ignore[call-overload]
+    kernel = torch.tensor(seen_psf, dtype=torch.float32, device=fabric.device)
+    sharpen = None
+    if config.contrast_floor:
+        sharpen = WienerFilter(kernel, patch, config.network.grid_factor, config.contrast_floor)
+    position_rng = torch.Generator().manual_seed(config.seed)
+    noise_rng = torch.Generator(fabric.device).manual_seed(config.seed + 1)
+    measured = Measured(
+        offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
+        images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
+        versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
+    )  # fmt: skip
+    multiples = (1, *network.size_multiple)
+    first = scheme.view(images[0])
+    return Setup(
+        config, defaults, measured, fabric, network, model, State(network, optimizer, position_rng, noise_rng), frames,
+        sampler, sampler.held_out(config.seed, defaults.held_out),
+        light_path(kernel, sampler.size, margin, config.network.grid_factor), sharpen, psf,
+        middle(first, (len(first), *defaults.sample), multiples).astype(np.float64),
+    )  # fmt: skip
+
+
+def _margin(psf: NDArray[np.float64], config: TrainConfig, multiple: int, defaults: Defaults) -> Shape:
+    """Raw pixels around a patch: what the PSF reaches, rounded so that the whole is on the pooling grid."""
+    radius = math.ceil(psf.shape[-1] // 2 / config.network.grid_factor)
+    grid = max(1, max(config.network.size_multiple, multiple) // 2)
+    radii = (*(n // 2 for n in psf.shape[:-2]), radius, radius)
+    if defaults.largest_margin:
+        radii = tuple(map(min, radii, defaults.largest_margin))
+    return (*radii[:-2], *(round_up(r, grid) for r in radii[-2:]))
+
+
+def _noise(frames: list[NDArray[np.float64]], config: TrainConfig) -> NoiseModel:
+    if config.gain is not None and config.offset is not None and config.read_noise is not None:
+        return known_noise(config.offset, config.gain, config.read_noise)
+    noise = estimate_noise(frames)
+    if config.offset is None:
+        return noise
+    return NoiseModel(**{**asdict(noise), "offset": config.offset})
+
+
+def _scale(frames: list[NDArray[np.float64]], offset: float) -> float:
+    """Counts above the offset that become 1: a bright but not the brightest part of the images."""
+    bright = max(float(np.percentile(ndi.uniform_filter(frame, 5), 99.5)) for frame in frames)
+    if bright <= offset:
+        raise InputError(
+            f"the offset {offset:g} is above the image's brightest parts ({bright:g})", "give a lower `offset`",
+            option="offset",
+        )  # fmt: skip
+    return bright - offset
