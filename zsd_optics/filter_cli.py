@@ -17,8 +17,6 @@ from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from zsd_optics.filters import Filter
 
 # The options that not every kind takes.
@@ -78,6 +76,7 @@ def filter_image(
     above the camera offset. Memory does not grow with the number of slices, unless volumes are deconvolved.
     """
     with reporting(quiet):
+        from zsd_optics import filters
         from zsd_optics.planewise import apply
         from zsd_optics.psf_source import psf_source_of
 
@@ -102,17 +101,19 @@ def filter_image(
             )  # fmt: skip
             slices = source.data.shape[-3] if "Z" in source.axes else 1
             kernel = described.kernel("zyx" if slices > 1 else "yx", voxel(), grid_factor or 1)
-            given["offset"] = dark = _offset(source) if offset is None else offset
-            what, note = _deconvolution(kind, kernel, given), f"; {dark:.5g} counts of offset subtracted"
+            dark = _offset(source) if offset is None else offset
+            make: Callable[..., Filter] = filters.inverse_filter if kind == "wiener" else filters.iterative_filter
+            method = make(kernel, dark, **{option: value for option, value in given.items() if option not in PSF})
+            note = f"; {dark:.5g} counts of offset subtracted"
         else:
-            what, note = _local(kind, given, voxel), ""
-        if what.volumes and "Z" not in source.axes:
+            method, note = _local(kind, given, voxel), ""
+        if method.volumes and "Z" not in source.axes:
             raise InputError(f"{image} has axes {source.axes} and no slices: give one number, for planes")
-        shape = (*source.data.shape[:-2], *(what.grid_factor * n for n in source.data.shape[-2:]))
+        shape = (*source.data.shape[:-2], *(method.grid_factor * n for n in source.data.shape[-2:]))
         path = out / f"{stem(image)}_{kind}{'.zarr' if image.is_dir() else '.tif'}"
-        fine = (what.grid_factor,) * 2
+        fine = (method.grid_factor,) * 2
         with create_image(path, source.resized(shape, dtype), fine) as target, progress_bar(image.name, quiet) as bar:
-            apply(source, target, what, bar)
+            apply(source, target, method, bar)
         print(f"OK {path} written{note}")
 
 
@@ -193,13 +194,6 @@ def _local(kind: str, given: dict[str, Any], voxel: Callable[[], Voxel]) -> "Fil
     size_um = voxel()
     axial = [sigma / required(size_um.z_um, "z_step", "the image") for sigma in z]
     return filters.gaussian(*axial, lateral / required(size_um.x_um, "pixel_size", "the image"))
-
-
-def _deconvolution(kind: str, psf: "NDArray[np.float64]", given: dict[str, Any]) -> "Filter":
-    from zsd_optics import filters
-
-    values = {key: value for key, value in given.items() if key not in ("psf", "psf_sigma", "na")}
-    return filters.inverse_filter(psf, **values) if kind == "wiener" else filters.iterative_filter(psf, **values)
 
 
 def _offset(source: Image) -> float:
