@@ -1,14 +1,16 @@
-# make demo    the whole way on a simulated image: demo/montage.png and scores, in under 10 minutes
-# make test    the tests, on up to four cores, in under 15 minutes
-# make lint    ruff and mypy
-# make fiji    the plugin for ImageJ and Fiji: fiji/build/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
-# make bench   the figures that the documents quote, on this machine
+# make demo      restore a simulated image: demo/montage.png and scores, in under 10 minutes
+# make test      run the tests on up to four cores, in under 15 minutes
+# make coverage  run the tests and list the lines that none of them reached (up to twice as slow as make test)
+# make lint      ruff, mypy and the import contracts
+# make docs      build the site: site/index.html; a broken link is an error
+# make fiji      build the plugin for ImageJ and Fiji: fiji/build/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
+# make bench     measure, on this machine, the figures that the documents quote
 PYTHON ?= python3
 BIN := .venv/bin
 IJ_JAR ?= /usr/share/java/ij.jar
 PLUGIN := fiji/build/zsd_.jar
 
-.PHONY: demo test lint fiji bench clean
+.PHONY: demo test coverage lint docs fiji bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,23 +20,31 @@ PLUGIN := fiji/build/zsd_.jar
 demo: .venv/ready
 	rm -rf demo
 	$(BIN)/zsd simulate demo/sample --seed 1
-	$(BIN)/zsd noise demo/sample/noisy.tif
-	$(BIN)/zsd train demo/sample/noisy.tif --psf demo/sample/psf.tif --out demo/run --minutes 4
-	$(BIN)/zsd export demo/run demo/model.zip
-	$(BIN)/zsd predict demo/model.zip demo/sample/noisy.tif --out demo
+	$(BIN)/zsd restore demo/sample/noisy.tif --psf demo/sample/psf.tif --out demo --minutes 4
 	$(BIN)/python benchmarks/demo_scores.py demo
 
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
 test: .venv/ready
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+coverage: .venv/ready
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file .ci/mypy.ini tests
+	$(BIN)/mypy --config-file .ci/mypy.ini benchmarks
+	$(BIN)/lint-imports --no-cache
+
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fiji: $(PLUGIN)
 
-# For Java 8, which older Fijis bring. ImageJ takes only jars with an underscore in their names for plugins.
+# For Java 8, which older Fijis bring. ImageJ treats a jar as a plugin only if its name has an underscore.
 $(PLUGIN): fiji/plugins.config $(wildcard fiji/src/zsd/*.java)
 	rm -rf fiji/build
 	mkdir -p fiji/build/classes
@@ -48,4 +58,4 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/runtime.py
 
 clean:
-	rm -rf .venv demo fiji/build
+	rm -rf .venv demo site fiji/build

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from restoration_3d import PIXEL_UM, STEP_UM, machine, simulation
 
-from zsd_export import export
+from zsd_export import Credits, export
 from zsd_optics.metrics import evaluate
 from zsd_optics.psf import prepare_psf
 from zsd_runtime import load_model
@@ -41,7 +41,7 @@ def main() -> None:
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             run = train([s.noisy], psf, config, Path(folder) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)
-            package = export(Path(folder) / "run", Path(folder) / "model.zip", name="benchmark")
+            package = export(Path(folder) / "run", Path(folder) / "model.zip", credits=Credits("benchmark"))
             with load_model(package) as model:
                 results = {label: model.predict(s.noisy, tile=tile or s.noisy.shape) for label, tile in TILES.items()}
         row = {
@@ -53,7 +53,7 @@ def main() -> None:
         }
         whole, tiles = results["whole"].deconvolved, results["tiles"].deconvolved
         row["largest difference"] = float(np.abs(whole - tiles).max() / np.ptp(whole))
-        row |= machine(run) | {"seconds": run.measured["seconds"]}
+        row |= machine(run) | {"seconds": run.measured.seconds}
         print(name, json.dumps(row), flush=True)
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         RESULTS.write_text(json.dumps(known | {name: row}, indent=1) + "\n")

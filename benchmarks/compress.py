@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from zsd_export.cli import table
-from zsd_export.compress import compare, picture, student_config
+from zsd_export.compare import compare, picture
+from zsd_export.compress import student_config
 from zsd_optics.metrics import evaluate
 from zsd_optics.psf import prepare_psf
 from zsd_optics.simulate import Camera, simulate
@@ -64,8 +65,8 @@ def main() -> None:
     content = {
         "teacher_psnr": {name: evaluate(getattr(first, name), truth).psnr for name, truth in truths.items()},
         "minutes": arguments.minutes, "threads": torch.get_num_threads(),
-        "steps": {name: run.measured["steps"] for name, run in runs.items()},
-        "seconds": {name: run.measured["seconds"] for name, run in runs.items()},
+        "steps": {name: run.measured.steps for name, run in runs.items()},
+        "seconds": {name: run.measured.seconds for name, run in runs.items()},
         "noisy_psnr": evaluate(s.noisy.astype(np.float64), s.clean).psnr, "rows": [asdict(row) for row in rows],
     }  # fmt: skip
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")

@@ -22,7 +22,7 @@ def main() -> None:
     description = read_package(folder / "model.zip")
     session = ort.InferenceSession(description.weights)
     noisy, clean = (read_image(folder / "sample" / f"{name}.tif").data for name in ("noisy", "clean"))
-    before, after = description.preprocessing, description.outputs[0].postprocessing
+    before, after = description.input.processing, description.outputs[0].processing
     truth = clean + before.offset / before.gain  # above the offset
     lines = [np.minimum(np.arange(n), np.arange(n)[::-1]) for n in noisy.shape]
     distance = np.minimum.outer(*lines)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from runtime import described, network_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from zsd_export.counts import counts_graph
-from zsd_export.to_onnx import to_onnx
+from zsd_export.graph.counts import counts_graph
+from zsd_export.graph.to_onnx import to_onnx
 from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError
 from zsd_runtime.model import Model
@@ -95,13 +95,15 @@ def with_engine(case: Case, name: str, precision: str, counts: bool) -> dict[str
     onnx = to_onnx(case.network, half=precision == "fp16")
     description = described(case.preset, onnx, case.network.size_multiple[0], 0, precision)
     if counts:  # the same line as `described` has, inside the graph
-        outputs = tuple(replace(output, postprocessing=Linear()) for output in description.outputs)
-        onnx = counts_graph(onnx, offset=100.0, scale=100.0)
-        description = replace(description, weights=onnx, preprocessing=Linear(), outputs=outputs)
+        source = replace(description.input, processing=Linear())
+        outputs = tuple(replace(output, processing=Linear()) for output in description.outputs)
+        onnx = counts_graph(onnx, Linear(0.01, -1), Linear(100))
+        description = replace(description, weights=onnx, input=source, outputs=outputs)
     with Model(description, open_engine(description, "cuda", name, precision)) as model:
         results = [model.engine.empty(shape, np.float32) for shape in model.output_shapes(case.image.shape)]
         whole, p99 = milliseconds(lambda: model.predict_into(case.image, results, tile=case.image.shape))
-        batch, outputs = model._batches[0], model._outputs[0]
+        session = model.session(case.image.shape)
+        batch, outputs = session.batches[0], session.outputs[0]
         alone, _ = milliseconds(lambda: model.engine.run(batch, outputs))  # with its copies
         title = f"{model.engine.name}{' counts' if counts else ''}"
         return row(title, precision, case, whole, p99, alone, results)

@@ -25,7 +25,7 @@ import tifffile
 import torch
 from safetensors.torch import load_file
 
-from zsd_export import export
+from zsd_export import Credits, export
 from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.noise import estimate_noise
 from zsd_optics.pictures import enlarged, montage
@@ -33,9 +33,9 @@ from zsd_optics.psf import gaussian_psf, prepare_psf, widefield_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import Prediction, load_model
 from zsd_train import TrainConfig, train
-from zsd_train.networks.dual_stage import build
+from zsd_train.fit import Progress
+from zsd_train.networks.build import build
 from zsd_train.run import Run
-from zsd_train.training import Progress
 
 training = importlib.import_module("zsd_train.training")  # the package's own name `train` is the function
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +49,7 @@ def restore(image: Any, psf: Any, config: TrainConfig, watcher: Any = None) -> t
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         run = train([image], psf, config, folder, report=watcher(folder) if watcher else lambda progress: None)
-        package = export(folder, Path(name) / "model.zip", name="benchmark")
+        package = export(folder, Path(name) / "model.zip", credits=Credits("benchmark"))
         with load_model(package) as model:
             return model.predict(image), run
 
@@ -72,7 +72,7 @@ def simulated(minutes: float, seeds: int) -> None:
                 "deconvolved": evaluate(result.deconvolved, s.truth).psnr,
                 "flux_denoised": float(result.denoised.mean() / above),
                 "flux_deconvolved": float(result.deconvolved.mean() / above),
-                "noise": {k: run.measured["noise"][k] for k in ("gain", "offset")}, "steps": run.measured["steps"],
+                "noise": {k: getattr(run.measured.noise, k) for k in ("gain", "offset")}, "steps": run.measured.steps,
                 "threads": torch.get_num_threads(),
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
@@ -109,8 +109,8 @@ def fmd(folder: Path, minutes: float, recorruption: Literal["poisson", "gaussian
             score = evaluate(result.denoised, truth).psnr
             above = noisy.mean() - run.offset
             row[f"x{factor}"] = {
-                "denoised": score, "best_seen": max([*seen, score]), "seen": seen, "steps": run.measured["steps"],
-                "kept_step": run.measured["kept_step"], "flux_denoised": float(result.denoised.mean() / above),
+                "denoised": score, "best_seen": max([*seen, score]), "seen": seen, "steps": run.measured.steps,
+                "kept_step": run.measured.kept_step, "flux_denoised": float(result.denoised.mean() / above),
                 "flux_deconvolved": float(result.deconvolved.mean() / above),
             }  # fmt: skip
         rows.append(row)
@@ -146,8 +146,8 @@ def pictures(folder: Path, minutes: float) -> None:
         result, run = restore(image, psf, TrainConfig(minutes=minutes))
         above = image.mean() - run.offset
         rows.append({
-            "image": name, "flux_denoised": float(result.denoised.mean() / above), "steps": run.measured["steps"],
-            "flux_deconvolved": float(result.deconvolved.mean() / above), "kept_step": run.measured["kept_step"],
+            "image": name, "flux_denoised": float(result.denoised.mean() / above), "steps": run.measured.steps,
+            "flux_deconvolved": float(result.deconvolved.mean() / above), "kept_step": run.measured.kept_step,
         })  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
         corner = brightest(result.denoised)

@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import tifffile
 import torch
 from scipy.signal import fftconvolve
 
-from zsd_export import export
+from zsd_export import Credits, export
 from zsd_optics.filters import richardson_lucy
 from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.pictures import binned, enlarged, middle, montage
@@ -57,7 +58,7 @@ def restore(volume: Any, psf: Any, config: TrainConfig) -> tuple[Prediction, Run
     """Train on a volume, export, and predict it."""
     with tempfile.TemporaryDirectory() as name:
         run = train([volume], psf, config, Path(name) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)
-        package = export(Path(name) / "run", Path(name) / "model.zip", name="benchmark")
+        package = export(Path(name) / "run", Path(name) / "model.zip", credits=Credits("benchmark"))
         with load_model(package) as model:
             return model.predict(volume), run
 
@@ -86,7 +87,7 @@ def simulated(seeds: list[int], minutes: float, scheme: str) -> None:
             "denoised": denoised, "deconvolved": deconvolved, "over_gaussian": denoised - bars["gaussian"],
             "over_lucy": deconvolved - bars["lucy"], **flux(s.noisy, result, run),
             "of_true_light": true_light(result, s, run.offset),
-            **machine(run), "offset": run.offset, "gain": run.measured["noise"]["gain"],
+            **machine(run), "offset": run.offset, "gain": run.measured.noise.gain,
         })  # fmt: skip
         if seed == 0 and run.config.scheme == "recorrupt":
             draw("volume-simulated", s.noisy, result, s.truth)
@@ -111,7 +112,7 @@ def named(result: Prediction) -> list[tuple[str, Any]]:
 def machine(run: Run) -> dict[str, Any]:
     """What the training had, and made of it."""
     return {
-        "steps": run.measured["steps"], "kept_step": run.measured["kept_step"], "threads": torch.get_num_threads(),
+        "steps": run.measured.steps, "kept_step": run.measured.kept_step, "threads": torch.get_num_threads(),
         "cores": len(os.sched_getaffinity(0)), "cpu": torch.backends.cpu.get_cpu_capability(),
     }  # fmt: skip
 
@@ -171,8 +172,8 @@ def pollen(folder: Path, minutes: float) -> None:
     keep(f"pollen, {minutes:g} minutes", {
         "noisy": evaluate(noisy, clean).psnr, "gaussian": gaussian.psnr, "sigma": sigma, "lucy": lucy.psnr,
         "iterations": iterations, "denoised": evaluate(result.denoised, clean).psnr,
-        "deconvolved": evaluate(result.deconvolved, truth).psnr, "scheme": run.config.scheme,
-        **flux(noisy, result, run), **machine(run), "noise": run.measured["noise"],
+        "deconvolved": evaluate(result.deconvolved, truth).psnr, "scheme": run.config.scheme.kind,
+        **flux(noisy, result, run), **machine(run), "noise": asdict(run.measured.noise),
     })  # fmt: skip
     best = deque(richardson_lucy(noisy - run.offset, kernel, 1, iterations), maxlen=1).pop()
     draw("volume-pollen", noisy, result, truth, best)
@@ -191,7 +192,7 @@ def lattice(folder: Path, minutes: float) -> None:
         return float(np.abs(np.diff(means)).mean())
 
     keep(f"lattice, {minutes:g} minutes", {
-        "scheme": run.config.scheme, "correlated": run.measured["noise"]["correlated"], **flux(noisy, result, run),
+        "scheme": run.config.scheme.kind, "correlated": run.measured.noise.correlated, **flux(noisy, result, run),
         **machine(run), "flicker": {"noisy": flicker(noisy), "denoised": flicker(result.denoised),
                     "deconvolved": flicker(result.deconvolved)},
     })  # fmt: skip

@@ -20,14 +20,15 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from zsd_export.precision import quantized
-from zsd_export.to_onnx import to_onnx
-from zsd_export.verify import measure_halo
+from zsd_export.graph.precision import quantized
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure.halo import measure_halo
 from zsd_runtime.engines import EngineMissing
 from zsd_runtime.engines.select import open_engine
+from zsd_runtime.fitting import fitting_tile
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
-from zsd_runtime.package import ModelDescription, Output
+from zsd_runtime.package import ModelDescription, TensorSpec
 from zsd_runtime.tiling import plan
 from zsd_train.config import PRESETS
 from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet
@@ -43,24 +44,19 @@ Runs = dict[str, Callable[[], object]]
 
 def network_of(preset: str) -> DualStageUNet:
     torch.manual_seed(0)
-    settings = PRESETS[preset]["network"]
+    settings = PRESETS[preset, "yx"]["network"]
     return DualStageUNet(settings.width, settings.depth, settings.convs, settings.head).eval()
 
 
 def described(preset: str, onnx: bytes, step: int, halo: int, precision: str = "fp32") -> ModelDescription:
-    outputs = (Output("denoised", (1, 1), Linear(100)), Output("deconvolved", (2, 2), Linear(100)))
-    return ModelDescription(
-        preset,
-        "yx",
-        (step, step),
-        (halo, halo),
-        Linear(0.01, -1),
-        outputs,
-        0.1,
-        precision,
-        BYTES_PER_VOXEL[preset],
-        onnx,
+    source = TensorSpec("noisy", 1, (1, 1), "float32", Linear(0.01, -1))
+    outputs = tuple(
+        TensorSpec(name, 1, (k, k), "float32", Linear(100)) for name, k in (("denoised", 1), ("deconvolved", 2))
     )
+    return ModelDescription(
+        preset, "yx", (step, step), (halo, halo), source, outputs, onnx, precision,
+        bytes_per_voxel=BYTES_PER_VOXEL[preset],
+    )  # fmt: skip
 
 
 def packaged_as(precision: str) -> str:
@@ -163,10 +159,10 @@ def tiling_overhead(preset: str, onnx: bytes, step: int, halo: int, side: int) -
     description = described(preset, onnx, step, halo)
     with Model(description, open_engine(description, "cpu", "onnxruntime")) as model:
         model.predict(image[: side // 8, : side // 8])
-        tile = model._tile(image.shape, (1, 1), None)
+        tile = fitting_tile(description, model.overlap, image.shape, (1, 1), None, device="cpu")
         planned = plan(image.shape, tile, description.halo, description.size_multiple)
-        model._prepare(planned.tile)
-        batch, outputs = model._batches[0], model._outputs[0]
+        session = model.session(planned.tile)
+        batch, outputs = session.batches[0], session.outputs[0]
         batch[:] = 0.5
 
         def alone() -> float:

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from zsd_train.losses import Reblur, crop, data_term, downsample, hessian
-from zsd_train.pairs import Sampler
 
 from zsd_optics.noise import estimate_noise
 from zsd_optics.psf import prepare_psf, widefield_psf
 from zsd_optics.simulate import simulate
 from zsd_train.config import TrainConfig
+from zsd_train.forward import crop, downsample, light_path
 from zsd_train.frames import Frame
-from zsd_train.networks.dual_stage import build
-from zsd_train.training import losses
+from zsd_train.networks.build import build
+from zsd_train.objective import data_term, hessian, objective
+from zsd_train.sampler import Sampler
+from zsd_train.schemes import Recorrupt
 
 ROUNDS = 7
 
@@ -37,8 +38,8 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
     psf = prepare_psf(widefield_psf(1.4, 525, fine), fine, fine)
     margin = (16, 16)
     sampler = Sampler(
-        [Frame.of(image, 0.0, np.random.default_rng(0))], estimate_noise([image]), offset=100, scale=15,
-        patch=(config.patch, config.patch), margin=margin, scheme="gaussian" if plain else "poisson",
+        [Frame.of(image[None], 0.0, np.random.default_rng(0))], Recorrupt(noise="gaussian" if plain else "poisson"),
+        estimate_noise([image]), offset=100, scale=15, patch=(config.patch, config.patch), margin=margin,
     )  # fmt: skip
     torch.manual_seed(0)
     network = build(config.network, config.axes)
@@ -48,24 +49,24 @@ def step(preset: str, plain: bool) -> Callable[[], None]:
     else:
         network = network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
-        reblur = Reblur(kernel, sampler.size, margin, config.network.grid_factor)
-    where, grain = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+        forward = light_path(kernel, sampler.size, margin, config.network.grid_factor)
+    position_rng, noise_rng = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
 
     def run() -> None:
-        pairs = sampler.draw(config.batch, where, grain)
+        batch = sampler.draw(config.batch, position_rng, noise_rng)
         if plain:
-            denoised, deconvolved = network(pairs.noisy)
+            denoised, deconvolved = network(batch.noisy)
             blurred = functional.conv2d(deconvolved, kernel.flip(0, 1)[None, None], padding="same")
             terms = [
-                data_term(crop(image, margin), pairs.target, squared=True, weight=pairs.weight)
+                data_term(crop(image, margin), batch.target, squared=True, mask=batch.mask)
                 for image in (denoised, downsample(blurred, 2))
             ]
             loss = 0.5 * terms[0] + 0.5 * (terms[1] + config.hessian_weight * hessian(deconvolved))
         else:
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                restored = network(pairs.noisy.contiguous(memory_format=torch.channels_last))
+                restored = network(batch.noisy.contiguous(memory_format=torch.channels_last))
             restored = type(restored)(*(t.float() for t in restored))
-            loss, _, _ = losses(restored, pairs, None, reblur, None, config)
+            loss = objective(Recorrupt().compare(restored, batch, forward), restored, None, config).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

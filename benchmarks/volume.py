@@ -27,7 +27,7 @@ from zsd_runtime.images import Image, Voxel, create_image, open_image
 from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
-from zsd_runtime.package import ModelDescription, Output
+from zsd_runtime.package import ModelDescription, TensorSpec
 
 PLANE = (2048, 2048)
 TILE = (34, 258, 258)  # the same for all runs
@@ -60,11 +60,13 @@ def stand_in() -> bytes:
 
 
 def open_stand_in() -> Model:
-    outputs = (Output("denoised", (1, 1, 1), Linear(1000)), Output("deconvolved", SCALE, Linear(1000)))
+    ones = (1, 1, 1)
+    source = TensorSpec("noisy", 1, ones, "float32", Linear(1e-3))
+    denoised = TensorSpec("denoised", 1, ones, "float32", Linear(1000))
+    deconvolved = TensorSpec("deconvolved", 1, SCALE, "float32", Linear(1000))
     description = ModelDescription(
-        name="stand-in", axes="zyx", size_multiple=(1, 1, 1), halo=(1, 1, 1), preprocessing=Linear(1e-3),
-        outputs=outputs, pixel_size_um=0.1, precision="fp32", bytes_per_voxel=40, weights=stand_in(),
-    )  # fmt: skip
+        "stand-in", "zyx", ones, ones, source, (denoised, deconvolved), stand_in(), bytes_per_voxel=40
+    )
     return Model(description, OnnxRuntime(description.weights))
 
 

@@ -12,17 +12,17 @@ import torch
 from training_step import in_turns
 
 from zsd_train.config import TrainConfig
-from zsd_train.networks.dual_stage import build
-from zsd_train.training import LARGEST_MARGIN, LAYOUT
+from zsd_train.defaults import DEFAULTS
+from zsd_train.networks.build import build
 
 
 def step(batch: int) -> Callable[[], None]:
     config = TrainConfig(axes="zyx")
     torch.manual_seed(0)
-    network = build(config.network, "zyx").to(memory_format=LAYOUT["zyx"])  # type: ignore[call-overload]
+    network = build(config.network, "zyx").to(memory_format=DEFAULTS["zyx"].layout)  # type: ignore[call-overload]
     patch = (config.slices, config.patch, config.patch)
-    noisy = torch.rand(batch, 1, *(n + 2 * m for n, m in zip(patch, LARGEST_MARGIN, strict=True)))
-    noisy = noisy.contiguous(memory_format=LAYOUT["zyx"])
+    noisy = torch.rand(batch, 1, *(n + 2 * m for n, m in zip(patch, DEFAULTS["zyx"].largest_margin, strict=True)))
+    noisy = noisy.contiguous(memory_format=DEFAULTS["zyx"].layout)
 
     def run() -> None:
         torch.stack([image.square().mean() for image in network(noisy)]).sum().backward()

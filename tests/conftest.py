@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsd_export import convert, export
+from zsd_export import Credits, convert, export
 from zsd_export.keras import import_keras
 from zsd_optics.psf import prepare_psf
 from zsd_optics.simulate import Camera, Simulation, simulate
@@ -18,7 +18,7 @@ from zsd_train.config import NetworkConfig
 from zsd_train.networks.dual_stage import DualStageUNet
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-CREDITS = {"authors": ["Ada Lovelace; Analytical Engine", "Ro"], "licence": "cc-by-4.0", "tags": ["test"]}
+CREDITS = Credits(authors=["Ada Lovelace; Analytical Engine", "Ro"], licence="cc-by-4.0", tags=["test"])
 if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: each has one core
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
@@ -80,6 +80,6 @@ def packages(package: Path, volume_package: Path, tmp_path_factory: pytest.TempP
     made = {"2D zoo": package, "3D zoo": volume_package}
     for dimensions in ("2D", "3D"):
         made[f"{dimensions} deepimagej"] = convert(
-            made[f"{dimensions} zoo"], folder / f"{dimensions}.zip", format="deepimagej", **CREDITS
+            made[f"{dimensions} zoo"], folder / f"{dimensions}.zip", format="deepimagej", credits=CREDITS
         )
     return made

@@ -15,13 +15,14 @@ import yaml
 
 from tests.command import zsd
 from tests.conftest import CREDITS
-from zsd_export import convert, export
-from zsd_export.bioimageio import cover
+from zsd_export import Credits, convert, export
+from zsd_export.package.write import cover
 from zsd_optics.pictures import continued
 from zsd_runtime import InputError, load_model
+from zsd_runtime.archive import read_member
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import read_image
-from zsd_runtime.package import read_member, read_package
+from zsd_runtime.package import read_package
 from zsd_runtime.tiling import round_up
 
 # In a process of its own: its import changes logging and warnings for everybody.
@@ -63,7 +64,7 @@ def test_both_formats_say_the_same(packages, name):
     for field in ("name", "axes", "size_multiple", "halo", "pixel_size_um", "input_dtype"):
         assert getattr(old, field) == getattr(new, field), field
     assert [(o.name, o.scale, o.dtype) for o in old.outputs] == [(o.name, o.scale, o.dtype) for o in new.outputs]
-    lines = [[d.preprocessing, *(output.postprocessing for output in d.outputs)] for d in (old, new)]
+    lines = [[d.input.processing, *(output.processing for output in d.outputs)] for d in (old, new)]
     for a, b in zip(*lines, strict=True):
         assert (a.slope, a.intercept) == pytest.approx((b.slope, b.intercept), rel=1e-12)
     assert old.rdf["format_version"] == "0.4.10"
@@ -166,7 +167,7 @@ def test_a_cover_is_twice_as_wide_as_high(shape, grid_factor):
 
 
 def test_a_package_keeps_what_its_source_says(packages, tmp_path):
-    again = convert(packages["2D deepimagej"], tmp_path / "again", tags=["more"])
+    again = convert(packages["2D deepimagej"], tmp_path / "again", credits=Credits(tags=["more"]))
     rdf = read_package(again).rdf
     assert rdf["format_version"] == "0.5.4"
     assert rdf["license"] == "CC-BY-4.0"
@@ -178,25 +179,28 @@ def test_a_package_keeps_what_its_source_says(packages, tmp_path):
 def test_no_author_and_no_licence_are_said_not_invented(package, tmp_path):
     told: list[str] = []
     made = convert(package, tmp_path / "a", format="deepimagej", notice=told.append)
-    assert [word in " ".join(told) for word in ("--author", "--licence", "zoo will ask")] == [True] * 3
+    assert [word in " ".join(told) for word in ("--author", "--licence", "zoo asks")] == [True] * 3
     assert read_package(made).rdf["license"] == "NOASSERTION"
     assert "license" not in read_package(package).rdf
     told.clear()
     convert(made, tmp_path / "b", notice=told.append)
     assert len(told) == 2
     assert "license" not in read_package(tmp_path / "b").rdf
-    convert(made, tmp_path / "c", notice=told.append, **CREDITS)
+    convert(made, tmp_path / "c", notice=told.append, credits=CREDITS)
     assert len(told) == 2
 
 
 REFUSED = {
-    "short name": ({"name": "cell"}, "zoo refuses the name 'cell'"),
-    "long name": ({"name": "x" * 129}, "5 to 128"),
-    "slash": ({"name": "cells/actin"}, "'cells/actin'"),
-    "spaces": ({"name": "      "}, "refuses"),
-    "licence": ({"licence": "CC-BY-4"}, r"'CC-BY-4' is no SPDX identifier .* did you mean .*CC-BY-4.0"),
-    "no licence at all": ({"licence": "ask me"}, "is no SPDX identifier"),
-    "author": ({"authors": ["; Institute"]}, "has no name"),
+    "short name": ({"credits": Credits(name="cell")}, "zoo refuses the name 'cell'"),
+    "long name": ({"credits": Credits(name="x" * 129)}, "5 to 128"),
+    "slash": ({"credits": Credits(name="cells/actin")}, "'cells/actin'"),
+    "spaces": ({"credits": Credits(name="      ")}, "refuses"),
+    "licence": (
+        {"credits": Credits(licence="CC-BY-4")},
+        r"'CC-BY-4' is no SPDX identifier .* did you mean .*CC-BY-4.0",
+    ),
+    "no licence at all": ({"credits": Credits(licence="ask me")}, "is no SPDX identifier"),
+    "author": ({"credits": Credits(authors=["; Institute"])}, "has no name"),
     "format": ({"format": "0.6"}, "must be one of zoo, deepimagej"),
 }
 
@@ -212,7 +216,7 @@ def test_what_the_zoo_refuses_is_refused(package, run_folder, case, tmp_path):
 
 
 def test_graphs_of_counts_are_not_for_deepimagej(run_folder, tmp_path):
-    with pytest.raises(InputError, match="--input float32"):
+    with pytest.raises(InputError, match="`input` float32"):
         export(run_folder, tmp_path / "never", format="deepimagej", input="uint16")
     counts = export(run_folder, tmp_path / "counts", input="uint16")
     with pytest.raises(InputError, match="uint16 counts: export the run with"):
@@ -224,15 +228,15 @@ def test_graphs_of_counts_are_not_for_deepimagej(run_folder, tmp_path):
 def test_overwriting(package, tmp_path):
     folder, archive = tmp_path / "cell", tmp_path / "cell.zip"
     for place in (folder, archive):
-        convert(package, place, name="first")
-        with pytest.raises(InputError, match=r"exists already: .*--overwrite"):
-            convert(package, place, name="second")
+        convert(package, place, credits=Credits("first"))
+        with pytest.raises(InputError, match=r"exists already: .*`overwrite`"):
+            convert(package, place, credits=Credits("second"))
         assert read_package(place).name == "first"
         (folder / "engines").mkdir(exist_ok=True)  # of the old graph
-        convert(package, place, name="second", overwrite=True)
+        convert(package, place, credits=Credits("second"), overwrite=True)
         assert read_package(place).name == "second"
     assert not (folder / "engines" / "x").exists()
-    convert(folder, folder, name="third", overwrite=True)  # onto itself
+    convert(folder, folder, credits=Credits("third"), overwrite=True)  # onto itself
     assert read_package(folder).name == "third"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cell", "cell.zip"]
 
@@ -267,10 +271,10 @@ def test_only_packages_are_overwritten(package, tmp_path):
 
 
 def test_a_replacement_that_fails_leaves_what_was_there(package, tmp_path, monkeypatch):
-    place = convert(package, tmp_path / "cell", name="first")
-    monkeypatch.setattr("zsd_export.bioimageio.readme", lambda *_: 1 / 0)
+    place = convert(package, tmp_path / "cell", credits=Credits("first"))
+    monkeypatch.setattr("zsd_export.package.write.readme", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        convert(package, place, name="second", overwrite=True)
+        convert(package, place, credits=Credits("second"), overwrite=True)
     assert read_package(place).name == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
@@ -322,7 +326,7 @@ def test_the_command(package, tmp_path):
 
 
 def test_reduced_graphs_reach_deepimagej(run_folder, tmp_path):
-    made = export(run_folder, tmp_path / "half", format="deepimagej", precision="fp16", **CREDITS)
+    made = export(run_folder, tmp_path / "half", format="deepimagej", precision="fp16", credits=CREDITS)
     again = read_package(convert(made, tmp_path / "zoo"))
     assert again.precision == "fp16"
     assert again.facts["precision_loss_db"].keys() == {"denoised", "deconvolved"}

@@ -11,13 +11,13 @@ import torch
 
 from tests.command import zsd
 from tests.conftest import TINY
-from zsd_export import compress as module
+from zsd_export import compare as module
 from zsd_export import export
-from zsd_export.compress import compare, compress, picture, student_config
+from zsd_export.compare import compare, picture
+from zsd_export.compress import compress, student_config
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
-from zsd_runtime import InputError, load_model
-from zsd_runtime.model import Prediction
+from zsd_runtime import InputError, Prediction, load_model
 from zsd_train import load_run, train
 from zsd_train.config import RCANConfig, make_config
 from zsd_train.training import Interrupted
@@ -58,10 +58,10 @@ def test_the_table_is_of_both_networks_in_all_precisions(compressed, run_folder)
 def test_a_compressed_run_says_where_it_comes_from_and_is_exported_like_any_other(compressed, simulation, tmp_path):
     out, rows = compressed
     measured = tomllib.loads((out / "config.toml").read_text())["measured"]
-    assert measured["compressed"]["teacher"] == "cell run"
-    assert measured["compressed"]["started_from"] == "the teacher's strongest filters"
-    assert measured["compressed"]["rows"][3]["lost_of_truth_db"] == rows[3].lost_of_truth_db
-    assert len(measured["teacher_sha256"]) == 64
+    assert measured.compressed["teacher"] == "cell run"
+    assert measured.compressed["started_from"] == "the teacher's strongest filters"
+    assert measured.compressed["rows"][3]["lost_of_truth_db"] == rows[3].lost_of_truth_db
+    assert len(measured.teacher_sha256) == 64
     with load_model(export(out, tmp_path / "small.zip")) as model:
         assert model.predict(simulation.noisy).deconvolved.shape == simulation.truth.shape
 
@@ -112,7 +112,7 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
     assert [path for path in out.iterdir() if path.name.endswith(".tmp")] == []
     rows = compress(run_folder, out, resume=True)  # what to make need not be said again
     assert rows[3].name == "small"
-    assert load_run(out).measured["steps"] == 20
+    assert load_run(out).measured.steps == 20
     noisy = load_run(run_folder)
     with pytest.raises(InputError, match="another teacher"):
         train([noisy.sample], noisy.psf, None, out, resume=True)
@@ -121,10 +121,10 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 4}, r"would have \d+ parameters.*: choose a smaller one, for instance with --width 2"),
+        ({"width": 4}, r"would have \d+ parameters.*: choose a smaller one, for instance with `width` 2"),
         ({}, "choose a smaller one"),
         ({"width": 1}, "network.width = 1"),
-        ({"width": 2, "choices": {"network": SMALL}}, r"--width 2 and \[network\]"),
+        ({"width": 2, "choices": {"network": SMALL}}, r"`width` 2 and \[network\]"),
         ({"choices": {"network": SMALL, "hesian_weight": 1}}, "did you mean 'hessian_weight'"),
         ({"choices": {"network": SMALL | {"grid_factor": 1}}}, "network.grid_factor = 1"),
         ({"width": 2, "choices": {"scheme": "odd-even"}}, "scheme odd-even"),
@@ -145,8 +145,8 @@ def test_patches_are_not_larger_than_the_teachers(run_folder):
 
 def test_the_picture_shows_differences_ten_times_as_strong_around_grey():
     ramp = np.tile(np.linspace(0, 100, 128, dtype=np.float32), (128, 1))
-    teacher = Prediction(ramp, ramp.repeat(2, 0).repeat(2, 1))
-    brighter = Prediction(ramp + 2, teacher.deconvolved)
+    teacher = Prediction(denoised=ramp, deconvolved=ramp.repeat(2, 0).repeat(2, 1))
+    brighter = Prediction(denoised=ramp + 2, deconvolved=teacher.deconvolved)
     panels = picture(teacher, [brighter]).astype(float)
     assert panels.shape == (256 + 4 + 256, 3 * 256 + 2 * 4)
     difference = panels[:, -256:]

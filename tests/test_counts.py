@@ -10,15 +10,17 @@ import torch
 import yaml
 from onnx import TensorProto
 
-from zsd_export import export, precision
-from zsd_export.counts import counts_graph
-from zsd_export.precision import quantized
-from zsd_export.to_onnx import to_onnx
+from zsd_export import export
+from zsd_export.graph.counts import counts_graph
+from zsd_export.graph.precision import quantized
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure import loss
 from zsd_runtime import InputError, load_model
+from zsd_runtime.normalize import Linear
 from zsd_runtime.package import read_package
 from zsd_train import load_run
 from zsd_train.config import NetworkConfig
-from zsd_train.networks.dual_stage import build
+from zsd_train.networks.build import build
 
 
 def run_onnx(model, image):
@@ -40,10 +42,11 @@ def graphs(run):
 @pytest.mark.parametrize("name", ["fp32", "fp16", "int8"])
 def test_counts_in_and_out_are_what_normalisation_outside_gives(run, graphs, name, simulation):
     counts = simulation.noisy
+    lines = (Linear(1 / run.scale, -run.offset / run.scale), Linear(run.scale))
     normalised = (counts.astype(np.float64) / run.scale - run.offset / run.scale).astype(np.float32)
     expected = [y * np.float32(run.scale) for y in run_onnx(graphs[name], normalised)]
-    floats = run_onnx(counts_graph(graphs[name], run.offset, run.scale), counts)
-    whole = run_onnx(counts_graph(graphs[name], run.offset, run.scale, "uint16"), counts)
+    floats = run_onnx(counts_graph(graphs[name], *lines), counts)
+    whole = run_onnx(counts_graph(graphs[name], *lines, "uint16"), counts)
     # A last bit of the input may turn a rounding inside: rarely in fp16 and int8, never far.
     share = {"fp32": 1, "fp16": 0.9, "int8": 0.9}[name]
     for e, f, w in zip(expected, floats, whole, strict=True):
@@ -59,8 +62,8 @@ def test_counts_are_clipped_at_both_ends(level):
     for last in (network.to_denoised, network.to_deconvolved):
         torch.nn.init.constant_(last.bias, level)
     onnx, counts = to_onnx(network), np.full((16, 16), 1000, np.uint16)
-    clipped = run_onnx(counts_graph(onnx, 0, 1e5, "uint16"), counts)
-    floats = run_onnx(counts_graph(onnx, 0, 1e5), counts)
+    clipped = run_onnx(counts_graph(onnx, Linear(1e-5), Linear(1e5), "uint16"), counts)
+    floats = run_onnx(counts_graph(onnx, Linear(1e-5), Linear(1e5)), counts)
     for w, f in zip(clipped, floats, strict=True):
         assert f.max() < 0 if level < 0 else f.min() > 65535
         assert (w.dtype, w.min(), w.max()) == (np.uint16, *(0 if level < 0 else 65535,) * 2)
@@ -68,7 +71,7 @@ def test_counts_are_clipped_at_both_ends(level):
 
 @pytest.mark.parametrize(("output", "name"), [("float32", "fp32"), ("uint16", "int8")])
 def test_a_package_of_counts(run_folder, package, simulation, tmp_path, monkeypatch, output, name):
-    monkeypatch.setitem(precision.LARGEST_LOSS_DB, "int8", 0.5)
+    monkeypatch.setitem(loss.LARGEST_LOSS_DB, "int8", 0.5)
     counts = export(run_folder, tmp_path / "counts", input="uint16", output=output, precision=name)
     rdf = yaml.safe_load((counts / "rdf.yaml").read_text())
     assert rdf["inputs"][0]["data"] == {"type": "uint16"}
@@ -104,7 +107,7 @@ def test_images_that_are_not_counts_are_told(run_folder, tmp_path):
         if file.is_file():
             (run / file.name).write_bytes(file.read_bytes())
     tifffile.imwrite(run / "sample.tif", tifffile.imread(run / "sample.tif") / 1000)
-    with pytest.raises(InputError, match=r"not whole counts .* export with --input float32"):
+    with pytest.raises(InputError, match=r"not whole counts .* export with `input` float32"):
         export(run, tmp_path / "never", input="uint16")
     assert not (tmp_path / "never").exists()
 

@@ -6,9 +6,10 @@ from tests.conftest import TINY
 from zsd_runtime import InputError
 from zsd_train import load_run, train
 from zsd_train.config import NetworkConfig, RCANConfig, make_config
-from zsd_train.distil import CHOICES, prunes, student
-from zsd_train.networks.dual_stage import build
+from zsd_train.networks.build import build
+from zsd_train.networks.prune import prunes, student
 from zsd_train.networks.unet import CONV
+from zsd_train.schemes.distill import CHOICES
 
 SHAPES = {"yx": (2, 1, 24, 32), "zyx": (1, 1, 3, 16, 24)}
 
@@ -72,19 +73,19 @@ def test_a_student_learns_what_the_teacher_gives(run_folder, simulation, tmp_pat
     teacher = load_run(run_folder)
     config = choices(network=NetworkConfig(width=8, depth=1, head=8), steps=300, precision="fp32")
     run = train([simulation.noisy], teacher.psf, config, tmp_path / "run", teacher=teacher)
-    assert (run.offset, run.scale, run.measured["noise"]) == (teacher.offset, teacher.scale, teacher.measured["noise"])
+    assert (run.offset, run.scale, run.measured.noise) == (teacher.offset, teacher.scale, teacher.measured.noise)
     noisy = torch.tensor((simulation.noisy[None, None] - teacher.offset) / teacher.scale, dtype=torch.float32)
     with torch.inference_mode():
         for ours, theirs in zip(run.network(noisy), teacher.network(noisy), strict=True):
             assert torch.mean((ours - theirs) ** 2) < 0.5 * theirs.var()  # of a flat image it is 1
-    assert run.measured["held_out_error"] < 0.1 * float(np.var(noisy.numpy()))
+    assert run.measured.held_out_error < 0.1 * float(np.var(noisy.numpy()))
 
 
 def test_a_copy_of_the_teacher_has_nothing_to_learn(run_folder, simulation, tmp_path):
     teacher = load_run(run_folder)
     config = choices(steps=1, learning_rate=1e-9, precision="fp32")
     run = train([simulation.noisy], teacher.psf, config, tmp_path / "run", teacher=teacher)
-    assert run.measured["held_out_error"] < 1e-9
+    assert run.measured.held_out_error < 1e-9
 
 
 def test_a_student_on_another_grid_is_refused(run_folder, simulation, tmp_path):

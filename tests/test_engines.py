@@ -163,7 +163,7 @@ def test_out_of_memory_at_the_smallest_tile_is_an_error(package, image):
     description = read_package(package)
     with (
         Model(description, Small(open_engine(description, "cpu", "onnxruntime"), 10)) as model,
-        pytest.raises(OutOfMemory, match=r"the smallest that its halo allows .*use another --device"),
+        pytest.raises(OutOfMemory, match=r"the smallest that its halo allows .*use another device"),
     ):
         model.predict(image)
 
@@ -207,7 +207,7 @@ def test_the_tile_stays_when_memory_changes(package, image, monkeypatch):
     description = replace(read_package(package), bytes_per_voxel=1000.0)
     with Model(description, Small(open_engine(description, "cpu", "onnxruntime"), 10**9)) as model:
         for free in (30_000_000, 20_000_000):
-            monkeypatch.setattr("zsd_runtime.model.free_memory", lambda device, free=free: free)
+            monkeypatch.setattr("zsd_runtime.fitting.free_memory", lambda device, free=free: free)
             model.predict(image)
         assert len(model.engine.prepared) == 1
 

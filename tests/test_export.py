@@ -11,14 +11,16 @@ import torch
 import yaml
 
 from tests.conftest import TINY
-from zsd_export import export
-from zsd_export.memory import bytes_per_voxel
-from zsd_export.to_onnx import to_onnx
-from zsd_export.verify import VerificationError, measure_halo, parity
+from zsd_export import Credits, export
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure.halo import measure_halo
+from zsd_export.measure.memory import bytes_per_voxel
+from zsd_export.measure.parity import VerificationError, parity
 from zsd_runtime import InputError, load_model
 from zsd_runtime.package import read_package
 from zsd_train import load_run
-from zsd_train.networks.dual_stage import DualStageUNet, build
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import DualStageUNet
 
 
 def test_the_graph_is_what_old_engines_read(package):
@@ -47,7 +49,7 @@ def test_the_description(package, run_folder):
 
 
 def test_bioimageio_accepts_and_reproduces_it(run_folder, tmp_path):
-    export(run_folder, tmp_path / "cell.zip", name="cell restored")
+    export(run_folder, tmp_path / "cell.zip", credits=Credits("cell restored"))
     program = """
 import sys
 from bioimageio.core import test_model

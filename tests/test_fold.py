@@ -3,7 +3,7 @@ import onnx
 import pytest
 import torch
 
-from zsd_export.to_onnx import to_onnx
+from zsd_export.graph.to_onnx import to_onnx
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet

@@ -63,7 +63,7 @@ def test_compressed_tiff_and_png_are_read(tmp_path):
 
 def test_axes_that_a_file_does_not_name_can_be_told(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 5, 16, 16), np.uint16))
-    with pytest.raises(InputError, match="--axes"):
+    with pytest.raises(InputError, match="`axes`"):
         read_image(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif", "TZYX").axes == "TZYX"
 
@@ -98,7 +98,7 @@ BAD = {
     "folder.tif": (lambda path: path.mkdir(), "is a folder"),
     "text.tif": (lambda path: path.write_text("hello"), "not a readable TIFF"),
     "empty.tif": (lambda path: path.write_bytes(b""), "not a readable TIFF"),
-    "text.png": (lambda path: path.write_text("hello"), "not a readable TIFF or PNG"),
+    "text.png": (lambda path: path.write_text("hello"), "not a readable PNG"),
     "cut.tif": (_truncated, "cut off"),
     "cut2.tif": (_truncated_single, "cut off"),
     "rgb.tif": (lambda path: tifffile.imwrite(path, np.zeros((9, 9, 3), np.uint8), photometric="rgb"), "colour"),
@@ -122,7 +122,7 @@ def test_bad_files_are_told(tmp_path, name):
 @pytest.mark.parametrize("axes", ["YX", "TYXX", "AYX", "TZC"])
 def test_wrong_axes_are_told(tmp_path, axes):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 9), np.uint16), imagej=True)
-    with pytest.raises(InputError, match="--axes"):
+    with pytest.raises(InputError, match="`axes`"):
         read_image(tmp_path / "a.tif", axes)
 
 

@@ -13,8 +13,9 @@ from torch import nn
 from tests.command import zsd
 from tests.conftest import SHARED, needs_shared
 from tests.test_imports import PROGRAM
-from zsd_export.convert import convert
-from zsd_export.keras import MARGINS, import_keras, network_of, read_weights
+from zsd_export import Credits, convert
+from zsd_export.keras import MARGINS, import_keras
+from zsd_export.keras_weights import network_of, read_weights
 from zsd_runtime import InputError, load_model
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
@@ -135,7 +136,7 @@ def test_any_network_is_recognised(name, group, tmp_path):
 
 def test_upsampling_is_asked_for_where_the_file_does_not_say(tmp_path):
     layers = read_weights(write_keras(tmp_path / "w.h5", random_weights(NETWORKS["three levels"]), weightless=False))
-    with pytest.raises(InputError, match="--upsample or --no-upsample"):
+    with pytest.raises(InputError, match="`upsample` to say whether"):
         network_of(layers)
     assert [network_of(layers, grid_factor).grid_factor for grid_factor in (True, False)] == [2, 1]
 
@@ -150,7 +151,7 @@ def test_an_imported_package_predicts_as_published(name, margin, tmp_path):
     package = import_keras(write_keras(tmp_path / "a b.h5", network), tmp_path / "model.zip", margin=margin)
     description = read_package(package)
     assert (description.name, description.axes) == ("zsd a b", network.axes)
-    assert description.preprocessing == ScaleRange()
+    assert description.input.processing == ScaleRange()
     assert [(o.scale, o.postprocessing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
     image = np.random.default_rng(0).poisson(50, (5, 40, 48)[-len(network.axes) :]).astype(np.uint16)
     normalised = (image - np.float32(image.min())) / np.float32(np.ptp(image))
@@ -186,7 +187,10 @@ def test_tiles_and_odd_sizes_see_the_same_margin(tmp_path):
 def test_credits_are_written_and_survive_another_format(tmp_path):
     weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
     package = import_keras(
-        weights, tmp_path / "zoo", authors=["A. Person; an institute"], licence="mit", tags=["actin"], margin=(16, 24)
+        weights,
+        tmp_path / "zoo",
+        margin=(16, 24),
+        credits=Credits(authors=["A. Person; an institute"], licence="mit", tags=["actin"]),
     )
     package = convert(package, tmp_path / "fiji", format="deepimagej")
     rdf = yaml.safe_load((package / "rdf.yaml").read_text())
@@ -201,9 +205,9 @@ def test_credits_are_written_and_survive_another_format(tmp_path):
 
 def test_a_fixed_line_keeps_counts(tmp_path):
     weights = write_keras(tmp_path / "weights.h5", random_weights(NETWORKS["one level"]))
-    package = import_keras(weights, tmp_path / "model", name="a line", offset=100, scale=50, upsample=False)
+    package = import_keras(weights, tmp_path / "model", credits=Credits("a line"), offset=100, scale=50, upsample=False)
     description = read_package(package)
-    assert description.preprocessing == Linear(0.02, -2)
+    assert description.input.processing == Linear(0.02, -2)
     assert [o.postprocessing for o in description.outputs] == [Linear(50)] * 2
 
 
@@ -254,7 +258,7 @@ def _bad(folder):
         "a layer lost": ("lacks.h5", {}, "damaged"),
         "half a line": ("good.h5", {"offset": 3}, "give both or neither"),
         "scale": ("good.h5", {"offset": 3, "scale": 0}, "above 0"),
-        "margin": ("good.h5", {"margin": (16, 16)}, "--margin 16x16 must be 3 numbers, for ZYX, from 0 to 64"),
+        "margin": ("good.h5", {"margin": (16, 16)}, "`margin` 16x16 must be 3 numbers, for ZYX, from 0 to 64"),
         "large margin": ("good.h5", {"margin": (16, 16, 65)}, "from 0 to 64"),
         "mirrored": ("good.h5", {"margin": "mirror"}, "'mirror' must be numbers of pixels, or 'reflect'"),
         "format": ("good.h5", {"format": "tf"}, "format 'tf' must be one of zoo, deepimagej"),

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.conftest import SHARED, needs_shared
-from zsd_train.losses import Reblur, WienerFilter, blur, crop, data_term, downsample, hessian, otf_of, total_variation
+from zsd_train.forward import WienerFilter, blur, crop, downsample, light_path, otf_of
+from zsd_train.objective import data_term, hessian, total_variation
 
 
 @needs_shared("reference")
@@ -19,7 +20,7 @@ def test_published_2d_losses(squared, tv, hess):
     pred, target = (torch.tensor(arrays[k]).movedim(-1, 1) for k in ("pred", "target"))
     psf = torch.tensor(arrays["psf"]).squeeze()
     size = tuple(n // 2 for n in pred.shape[-2:])
-    blurred = Reblur(psf, size, (4, 4), grid_factor=2)(pred, torch.zeros(len(pred), dtype=torch.long))
+    blurred = light_path(psf, size, (4, 4), grid_factor=2)(pred, torch.zeros(len(pred), dtype=torch.long))
     loss = data_term(blurred, target, squared=bool(squared)) + hess * hessian(pred) + tv * total_variation(pred)
     expected = json.loads((SHARED / "reference/losses.json").read_text())
     assert float(loss) == pytest.approx(expected[f"2d_up1_insert4_mse{squared}_tv{tv}_hess{hess}"], abs=1e-5)
@@ -67,11 +68,11 @@ def test_blur_is_a_convolution_and_keeps_flux():
     assert result.sum() == pytest.approx(3)
 
 
-def test_pixels_without_weight_do_not_count():
+def test_masked_pixels_do_not_count():
     prediction, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 2.0], [100.0, 100.0]]]])
-    weight = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    assert float(data_term(prediction, target, squared=True, weight=weight)) == 2.5
-    assert float(data_term(prediction, target, squared=False, weight=weight)) == 1.5
+    mask = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    assert float(data_term(prediction, target, squared=True, mask=mask)) == 2.5
+    assert float(data_term(prediction, target, squared=False, mask=mask)) == 1.5
 
 
 @pytest.mark.parametrize(("size", "psf_size"), [((32, 36), (9, 9)), ((8, 24, 28), (15, 21, 21)), ((9, 11), (25, 25))])
@@ -80,7 +81,7 @@ def test_the_wiener_filter_undoes_the_psf_and_keeps_the_variance_of_noise(size, 
     grids = torch.meshgrid(*axes, indexing="ij")
     psf = torch.exp(-0.5 * sum(g.double() ** 2 for g in grids) / 0.8**2)
     psf /= psf.sum()
-    sharpen = WienerFilter(psf, size, grid_factor=1, weakest=1e-6)
+    sharpen = WienerFilter(psf, size, grid_factor=1, contrast_floor=1e-6)
     image = torch.rand(1, 1, *size, dtype=torch.float64)
     folded = torch.zeros(size, dtype=torch.float64)
     index = torch.meshgrid(*(axis % n for axis, n in zip(axes, size, strict=True)), indexing="ij")
@@ -95,7 +96,7 @@ def test_the_wiener_filter_undoes_the_psf_and_keeps_the_variance_of_noise(size, 
 
 def test_light_from_beyond_a_patch_is_made_up_for():
     psf = torch.ones(5, 21, 21) / (5 * 21 * 21)
-    reblur = Reblur(psf, (8, 16, 16), (1, 2, 2), grid_factor=2)
+    reblur = light_path(psf, (8, 16, 16), (1, 2, 2), grid_factor=2)
     flat = torch.full((1, 1, 8, 32, 32), 3.0)
     result = reblur(flat, torch.tensor([3]))
     assert result.shape == (1, 1, 6, 12, 12)

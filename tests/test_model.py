@@ -1,3 +1,7 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +34,7 @@ def test_tiles_equal_the_whole(model, large, data):
     for name, k in (("denoised", 1), ("deconvolved", 2)):
         a, b = getattr(whole, name), getattr(tiled, name)
         assert a.shape == b.shape == (k * shape[0], k * shape[1])
-        span = model.description.outputs[0].postprocessing.slope  # the scale: counts that training saw as 1
+        span = model.description.outputs[0].processing.slope  # the scale: counts that training saw as 1
         assert np.abs(a - b).max() <= 1e-3 * max(span, np.ptp(a))
 
 
@@ -126,6 +130,105 @@ def test_bad_values_deep_in_a_file_are_told_with_their_place(model, large):
         model.predict_into(large, targets[::-1])
 
 
+@pytest.fixture(scope="module")
+def frames():
+    return list(np.random.default_rng(4).poisson(150, (9, 64, 80)).astype(np.uint16))
+
+
+def threads():
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("zsd ")}
+
+
+@pytest.mark.parametrize("tile", [(200, 200), (64, 64)])
+def test_a_stream_gives_what_single_images_give(model, frames, tile, monkeypatch):
+    started = []
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread.name), start(thread)))
+    streamed = list(model.stream(iter(frames), tile=tile))
+    assert sorted(started) == ["zsd reader", "zsd writer"]
+    assert len(streamed) == len(frames)
+    for frame, result in zip(frames, streamed, strict=True):
+        for name, values in model.predict(frame, tile=tile).items():
+            np.testing.assert_array_equal(result[name], values)
+    assert list(model.stream([])) == []
+
+
+def test_a_stream_gives_each_result_before_the_next_image_is_there(model, frames):
+    """A camera that waits for the result of its last image gets it."""
+    arrived = threading.Semaphore(1)
+
+    def camera():
+        for frame in frames:
+            assert arrived.acquire(timeout=60)
+            yield frame
+
+    for _ in model.stream(camera()):
+        arrived.release()
+
+
+def test_a_stream_holds_a_few_frames(model, frames):
+    taken = []
+    with closing(model.stream(frame for n, frame in enumerate(frames * 4) if taken.append(n) is None)) as stream:
+        for done, _ in enumerate(stream, 1):
+            assert len(taken) <= done + 6
+
+
+def test_a_closed_stream_ends_its_threads_and_frees_the_model(model, frames):
+    stream = model.stream(iter(frames))
+    next(stream)
+    assert threads() == {"zsd reader", "zsd writer"}
+    with pytest.raises(InputError, match="busy with a stream"):
+        model.predict(frames[0])
+    stream.close()
+    assert not threads()
+    model.predict(frames[0])
+
+
+def broken(frames):
+    yield frames[0]
+    raise OSError("the camera was unplugged")
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (broken, OSError, "unplugged"),
+        (lambda frames: [frames[0], frames[1][:50]], InputError, "frame 1 has shape 50x80; this stream restores 64x80"),
+        (lambda frames: [*frames[:2], np.full((64, 80), np.nan)], InputError, "NaN or infinite pixel at Y"),
+        (lambda frames: [np.stack(frames)], InputError, "frame 0 has shape"),
+    ],
+)
+def test_an_error_in_a_stream_is_raised(model, frames, images, error, message):
+    with pytest.raises(error, match=message):
+        list(model.stream(images(frames)))
+    assert not threads()
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_threads_that_share_a_model_get_their_own_results(package, large, engine):
+    pytest.importorskip(engine)
+    images = [large[:90, :110], large[100:190, 100:210], large[50:150, 40:190]]  # the last has another shape
+    start = threading.Barrier(len(images))
+    with load_model(package, device="cpu", engine=engine) as shared:
+        alone = [shared.predict(image, tile=(80, 80)) for image in images]
+
+        def work(n):
+            start.wait(60)
+            return [shared.predict(images[n], tile=(80, 80)) for _ in range(5)]
+
+        with ThreadPoolExecutor(len(images)) as pool:
+            for expected, results in zip(alone, pool.map(work, range(len(images))), strict=True):
+                for result in results:
+                    for name, values in result.items():
+                        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_a_prediction_inside_a_prediction_is_an_error(model, large):
+    with pytest.raises(InputError, match="the model is busy"):
+        model.predict(large, report=lambda done, total: model.predict(large))
+    model.predict(large[:64, :64])
+
+
 def attention_network():
     """Channel attention as RCAN has it: what a tile shows changes the gain of all of its pixels."""
     import torch
@@ -157,7 +260,7 @@ def test_global_pooling_leaves_no_seams():
     from zsd_runtime.engines.onnxruntime import OnnxRuntime
     from zsd_runtime.model import Model
     from zsd_runtime.normalize import Linear
-    from zsd_runtime.package import ModelDescription, Output
+    from zsd_runtime.package import ModelDescription, TensorSpec
 
     buffer = io.BytesIO()
     names = ["noisy", "denoised", "deconvolved"]
@@ -168,8 +271,10 @@ def test_global_pooling_leaves_no_seams():
         dynamic_axes={name: {2: f"{name}_y", 3: f"{name}_x"} for name in names}, opset_version=17, dynamo=False,
         )  # fmt: skip
     onnx = buffer.getvalue()
-    outputs = tuple(Output(name, (k, k), Linear()) for name, k in zip(names[1:], (1, 2), strict=True))
-    description = ModelDescription("ca", "yx", (1, 1), (16, 16), Linear(), outputs, None, "fp32", None, onnx)
+    source, *outputs = (
+        TensorSpec(name, 1, (k, k), "float32", Linear()) for name, k in zip(names, (1, 1, 2), strict=True)
+    )
+    description = ModelDescription("ca", "yx", (1, 1), (16, 16), source, tuple(outputs), onnx)
     y, x = np.mgrid[:300, :300]
     image = (1 + 0.9 * np.sin(x / 90) * np.cos(y / 70) + 0.02 * np.sin(x / 3)).astype(np.float32) * 2 + 1
     with Model(description, OnnxRuntime(onnx)) as model:

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from zsd_export.to_onnx import to_onnx
-from zsd_export.verify import parity
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure.parity import parity
 from zsd_train.config import PRESETS
-from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet, parameter_count
+from zsd_train.networks.build import parameter_count
+from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from zsd_runtime import InputError, load_model
-from zsd_runtime.package import read_package
+from zsd_runtime.package import SCHEMA, read_package
 
 
 def changed(package, tmp_path, change):
@@ -37,8 +37,11 @@ def _set(*path, value):
 BAD = {
     "opset": (_set("weights", "onnx", "opset_version", value=99), "opset is 99"),
     "no onnx": (_set("weights", value={"keras_hdf5": {}}), "no onnx"),
-    "output": (_set("outputs", 0, "id", value="mask"), "mask"),
-    "one output": (lambda rdf: rdf["outputs"].pop(), "outputs are"),
+    "newer": (_set("config", "zsd", "schema", value=SCHEMA + 1), f"schema is {SCHEMA + 1}.*: update zsd"),
+    "no outputs": (_set("outputs", value=[]), "no outputs"),
+    "a path as a name": (_set("outputs", 0, "id", value="../mask"), "cannot be part of a file's name"),
+    "the same name twice": (_set("outputs", 0, "id", value="Deconvolved"), "each needs a name of its own"),
+    "no channels": (_set("inputs", 0, "axes", 1, "channel_names", value=[]), "has 0 channels"),
     "format": (_set("format_version", value="0.3.2"), "0.3.2"),
     "type": (_set("type", value="dataset"), "dataset"),
     "climbs out": (_set("weights", "onnx", "source", value="../../etc/passwd"), "leads out"),
@@ -100,7 +103,7 @@ def test_yaml_bombs_are_told(package, tmp_path):
         copy = tmp_path / key
         shutil.copytree(package, copy)
         (copy / "rdf.yaml").write_text(text)
-        with pytest.raises(InputError, match="garbles a list where a text is to be"):
+        with pytest.raises(InputError, match="a list in place of a text is missing or malformed"):
             read_package(copy)
     copy = tmp_path / "deep"
     shutil.copytree(package, copy)
@@ -167,5 +170,5 @@ def test_damaged_packages_are_told(package, tmp_path):
     with pytest.raises(InputError, match="not valid YAML"):
         read_package(copy)
     (copy / "rdf.yaml").write_text("just text")
-    with pytest.raises(InputError, match="garbles"):
+    with pytest.raises(InputError, match="is missing or malformed"):
         read_package(copy)

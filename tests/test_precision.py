@@ -9,16 +9,19 @@ import torch
 import yaml
 from onnx import TensorProto, numpy_helper
 
-from zsd_export import export, precision
-from zsd_export.precision import loss_db, quantized
-from zsd_export.to_onnx import to_onnx
-from zsd_export.verify import VerificationError
+from zsd_export import export
+from zsd_export.graph.precision import quantized
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure import loss
+from zsd_export.measure.loss import loss_db
+from zsd_export.measure.parity import VerificationError
 from zsd_runtime import InputError, load_model
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.package import read_package
 from zsd_train import load_run
-from zsd_train.networks.dual_stage import DualStageUNet, build
+from zsd_train.networks.build import build
+from zsd_train.networks.dual_stage import DualStageUNet
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def packages(run_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("precision")
     with pytest.MonkeyPatch.context() as patch:
         # Over four channels rounding errors hardly average out; networks of use lose a tenth of this.
-        patch.setitem(precision.LARGEST_LOSS_DB, "int8", 0.5)
+        patch.setitem(loss.LARGEST_LOSS_DB, "int8", 0.5)
         return {p: export(run_folder, folder / p, precision=p) for p in ("fp16", "int8")}
 
 
@@ -148,7 +151,7 @@ def test_too_great_a_loss_writes_nothing(run_folder, tmp_path, monkeypatch):
     other = to_onnx(build(load_run(run_folder).config.network, "yx"))
     module = importlib.import_module("zsd_export.export")
     monkeypatch.setattr(module, "quantized", lambda onnx, image: other)
-    with pytest.raises(VerificationError, match="nothing was written; export with --precision fp16"):
+    with pytest.raises(VerificationError, match="nothing was written; export with precision fp16"):
         export(run_folder, tmp_path / "bad", precision="int8")
     assert list(tmp_path.iterdir()) == []
 
@@ -158,7 +161,7 @@ def test_too_great_a_loss_writes_nothing(run_folder, tmp_path, monkeypatch):
     [
         ({"precision": "int4"}, "precision 'int4' must be one of fp32, fp16, int8"),
         ({"input": "uint8"}, "input 'uint8' must be one of float32, uint16"),
-        ({"output": "uint16"}, "add --input uint16"),
+        ({"output": "uint16"}, "set `input` to uint16"),
     ],
 )
 def test_unknown_options_are_told(run_folder, tmp_path, options, message):

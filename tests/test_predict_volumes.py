@@ -7,10 +7,11 @@ import torch
 
 from benchmarks.seams import largest_step
 from tests.command import zsd
-from zsd_export.bioimageio import write
-from zsd_export.contents import Contents, linear
-from zsd_export.to_onnx import to_onnx
-from zsd_export.verify import Halo
+from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.measure.halo import Halo
+from zsd_export.package.contents import Contents, linear, tensors_of
+from zsd_export.package.credits import Credited
+from zsd_export.package.write import Destination, write
 from zsd_runtime import InputError, load_model
 from zsd_runtime.images import Image, Voxel, read_image, write_image
 from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet
@@ -32,12 +33,14 @@ def packages(tmp_path_factory):
         network = make().eval()
         for last in (network.to_denoised, network.to_deconvolved):  # a picture, where training starts from a flat one
             torch.nn.init.normal_(last.weight, std=0.3)
+        onnx, intensities = to_onnx(network), linear(100, 200)
         contents = Contents(
-            name=f"random {name}", summary="Random weights.", origin="", trained_on={}, validation={},
-            kind=network.kind, axes=network.axes, size_multiple=network.size_multiple, scales=network.scales,
-            intensities=linear(100, 200), halo=Halo(HALOS[name], None), bytes_per_voxel=500,
+            credits=Credited(f"random {name}"), summary="Random weights.", origin="", trained_on={}, validation={},
+            kind=network.kind, axes=network.axes, size_multiple=network.size_multiple,
+            tensors=tensors_of(onnx, network.scales, intensities), units=intensities.units,
+            intensities=intensities.text, halo=Halo(HALOS[name], None), bytes_per_voxel=500,
         )  # fmt: skip
-        write(folder / name, contents, to_onnx(network), volume((4, 32, 32)))
+        write(Destination(folder / name), contents, onnx, volume((4, 32, 32)))
     return folder
 
 

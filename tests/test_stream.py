@@ -29,7 +29,7 @@ def noted(jobs, fail=None):
     def empty(job, sink):
         stage("write", written)(job, sink[0])
 
-    stream(jobs, fill, infer, empty, [[0], [0]], [[0], [0]])
+    assert list(stream(jobs, fill, infer, empty, [[0], [0]], [[0], [0]])) == list(jobs)
     return written
 
 
@@ -63,7 +63,7 @@ def test_stages_overlap():
         if job < 8:
             meeting.wait()
 
-    stream(range(10), read, infer, write, [[0], [0]], [[0], [0]])
+    list(stream(range(10), read, infer, write, [[0], [0]], [[0], [0]]))
     assert not meeting.broken
 
 
@@ -81,5 +81,5 @@ def test_no_more_jobs_are_under_way_than_buffers():
         time.sleep(0.003)
         count(-1)
 
-    stream(range(40), lambda *_: count(1), lambda *_: None, write, [0, 1], [0, 1])
+    list(stream(range(40), lambda *_: count(1), lambda *_: None, write, [0, 1], [0, 1]))
     assert most <= 4

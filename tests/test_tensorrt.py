@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from tests.command import zsd
-from zsd_export.to_onnx import to_onnx
+from zsd_export.graph.to_onnx import to_onnx
 from zsd_runtime import InputError
 from zsd_runtime.engines import EngineMissing, OutOfMemory, cache, run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime

@@ -2,7 +2,7 @@ import csv
 import os
 import shutil
 import signal
-import sys
+import threading
 import time
 
 import numpy as np
@@ -16,9 +16,9 @@ from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
 from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import NetworkConfig, make_config
-from zsd_train.networks.dual_stage import build
-from zsd_train.state import State
-from zsd_train.training import TURNED, Interrupted
+from zsd_train.networks.build import build
+from zsd_train.state import PATIENCE, State
+from zsd_train.training import Interrupted
 
 PSF = gaussian_psf(2.0)
 
@@ -49,7 +49,7 @@ def test_the_run_folder(run_folder):
     assert len(rows) > 30
     assert float(rows[-1]["best_held_out_error"]) < 0.7 * float(rows[0]["held_out_error"])
     run = load_run(run_folder)
-    assert run.measured["steps"] == 500
+    assert run.measured.steps == 500
     assert run.offset == pytest.approx(100, abs=2)
     assert run.pixel_size_um == 0.0626
 
@@ -65,12 +65,12 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
 def test_slow_validations_take_a_tenth_of_a_time_budget(tmp_path, monkeypatch):
     moments = []
 
-    def slow(state, *_):
-        moments.append(state.seconds)
+    def slow(setup):
+        moments.append(setup.state.seconds)
         time.sleep(0.15)
         return torch.zeros(4)
 
-    monkeypatch.setattr(sys.modules["zsd_train.training"], "_validate", slow)
+    monkeypatch.setattr("zsd_train.fit.validate", slow)
     train([image()], PSF, tiny(steps=None, minutes=0.05), tmp_path / "run")
     assert 2 <= len(moments) <= 6  # of the 40 that were due: at once, in a tenth of 3 s, and at the end
     assert moments[-1] >= 3
@@ -94,7 +94,7 @@ def test_ctrl_c_saves_and_resuming_is_bit_for_bit_the_same(tmp_path):
         train([image()], PSF, tiny(), tmp_path / "broken", report=interrupt)
     assert load_run(tmp_path / "broken").network is not None  # what was kept can be used as it is
     run = train([image()], PSF, None, tmp_path / "broken", resume=True)
-    assert run.measured["steps"] == 12
+    assert run.measured.steps == 12
     for name in ("weights", "state"):
         straight, resumed = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("straight", "broken"))
         assert straight.keys() == resumed.keys()
@@ -103,11 +103,30 @@ def test_ctrl_c_saves_and_resuming_is_bit_for_bit_the_same(tmp_path):
     assert steps == sorted(steps)
 
 
+def test_a_training_in_another_thread_stops_when_it_is_asked_to(tmp_path):
+    """Off the main thread there is no Ctrl-C: `stop` is what a viewer has."""
+    seen, ended = [], []
+
+    def work():
+        try:
+            train([image()], PSF, tiny(steps=400), tmp_path / "run", report=seen.append, stop=lambda: len(seen) > 1)
+        except Interrupted as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(120)
+    assert "saved in" in ended[0]
+    assert seen[-1].step < 400
+    assert load_run(tmp_path / "run").measured.steps is None  # it can be used, and resumed
+    assert train([image()], PSF, make_config(steps=seen[-1].step + 3), tmp_path / "run", resume=True).measured.steps
+
+
 def test_a_finished_run_goes_on_with_a_larger_budget(tmp_path):
     train([image()], PSF, tiny(steps=4), tmp_path / "run")
     run = train([image()], PSF, make_config(steps=40), tmp_path / "run", resume=True)
-    assert run.measured["steps"] == 40
-    assert run.measured["kept_step"] > 4
+    assert run.measured.steps == 40
+    assert run.measured.kept_step > 4
     with pytest.raises(InputError, match="another PSF"):
         train([image()], gaussian_psf(1.5), None, tmp_path / "run", resume=True)
 
@@ -139,26 +158,26 @@ def test_the_best_weights_are_kept_and_a_turn_is_told_from_a_wobble():
     for step, error in enumerate([0.5, 0.3, 0.1]):
         state.step = step
         state.judge(targets + error)
-    assert (state.best_step, state.turned) == (2, 0)
+    assert (state.best_step, state.worse) == (2, 0)
     wobble = torch.tensor([0.05, -0.04] * 10)
     state.judge(targets + 0.1 + wobble)
-    assert state.turned == 0  # worse on the mean, not significantly
-    for count in range(1, TURNED + 1):
+    assert state.worse == 0  # worse on the mean, not significantly
+    for count in range(1, PATIENCE + 1):
         state.judge(targets + 0.12 + 0.1 * wobble)
-        assert state.turned == count
+        assert state.worse == count
 
 
 def test_bf16_and_the_other_losses_train(tmp_path):
     config = tiny(loss="mae", tv_weight=0.01, l1_weight=0.01, precision="bf16", recorruption="gaussian", holdout=0)
     run = train([image(), image(seed=1)], PSF, config, tmp_path / "run")
-    assert run.measured["images"] == [[96, 96], [96, 96]]
+    assert run.measured.images == [[96, 96], [96, 96]]
     assert all(np.isfinite(t.numpy()).all() for t in run.network.state_dict().values())
 
 
 def test_known_camera_values_are_used(tmp_path):
     run = train([image()], PSF, tiny(offset=90, gain=1.2, read_noise=3, steps=1), tmp_path / "run")
     assert run.offset == 90
-    assert run.measured["noise"]["gain"] == 1.2
+    assert run.measured.noise.gain == 1.2
 
 
 def test_without_upsampling_both_outputs_share_a_grid(tmp_path):
@@ -170,7 +189,7 @@ def test_without_upsampling_both_outputs_share_a_grid(tmp_path):
 def test_a_run_with_a_gain_that_cannot_be_told(tmp_path):
     rng = np.random.default_rng(0)
     dim = simulate((96, 96), photons=8, camera=Camera(100, 0.3, 10), seed=0).noisy
-    assert train([dim + rng.normal(0, 0.1, dim.shape)], PSF, tiny(), tmp_path / "run").measured["noise"]["gain"] == 0
+    assert train([dim + rng.normal(0, 0.1, dim.shape)], PSF, tiny(), tmp_path / "run").measured.noise.gain == 0
 
 
 BAD = {

@@ -13,8 +13,8 @@ import zarr
 
 from zsd_runtime import InputError
 from zsd_runtime.images import Image, Voxel, create_image, open_image, read_image, write_image
+from zsd_runtime.images.chunked import Chunked
 from zsd_runtime.memory import release
-from zsd_runtime.zarrs import Chunked
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 60000, (3, 5, 40, 50)).astype(np.uint16)
@@ -58,7 +58,7 @@ def test_ome_tiff_and_foreign_orders(tmp_path, image):
 
 def test_large_compressed_tiff_is_decoded_where_it_is_sliced(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", STACK, compression="zlib", photometric="minisblack", metadata={"axes": "TZYX"})
-    monkeypatch.setattr("zsd_runtime.images.READ_AT_ONCE", 1000)
+    monkeypatch.setattr("zsd_runtime.images.tiff.READ_AT_ONCE", 1000)
     back = open_image(tmp_path / "a.tif", axes="TZYX")
     assert isinstance(back.data, Chunked)
     np.testing.assert_array_equal(back.data[BOX], STACK[BOX])
@@ -148,9 +148,9 @@ def _strange(folder):
 
 
 BAD = {
-    "bare": (_bare, "what its axes are with --axes"),
+    "bare": (_bare, "name its axes with `axes`"),
     "group": (_group, "without OME-Zarr's multiscales .*inside"),
-    "garbled": (_garbled, "lacks or garbles"),
+    "garbled": (_garbled, "is missing or malformed"),
     "strange": (_strange, r"has axes \['Q', 'X'\]"),
     "folder": (lambda folder: (folder / "x.zarr").mkdir(), "is a folder that is not Zarr"),
     "nothing": (lambda folder: None, "does not exist"),
@@ -260,7 +260,9 @@ def test_statistics_of_a_mapped_volume_are_streamed(tmp_path):
         "with open_stand_in() as model,",
         "from dataclasses import replace\n"
         "from zsd_runtime.normalize import ScaleRange\n"
-        "model = open_stand_in()\nmodel.description = replace(model.description, preprocessing=ScaleRange(1, 99))\n"
+        "model = open_stand_in()\n"
+        "source = replace(model.description.input, processing=ScaleRange(1, 99))\n"
+        "model.description = replace(model.description, input=source)\n"
         "with model,",
     )
     tifffile.imwrite(tmp_path / "400.tif", np.ones((400, 512, 512), np.uint16), imagej=True, metadata={"axes": "ZYX"})

@@ -2,5 +2,6 @@
 
 from zsd_export.convert import convert
 from zsd_export.export import export
+from zsd_export.package.credits import Credits
 
-__all__ = ["convert", "export"]
+__all__ = ["Credits", "convert", "export"]

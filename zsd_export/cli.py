@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, warn
+from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, writing
 from zsd_runtime.cli import Quiet, command_line, progress_bar, reporting
 from zsd_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from zsd_export.compress import Row
+    from zsd_export.compare import Row
 
 app = command_line()
 
@@ -48,15 +48,9 @@ def export(
     A package written from another has the same graph; its precision, input and output stay.
     """
     with reporting(quiet):
-        graph: dict[str, Any] = {
-            option: value
-            for option, value in (("precision", precision), ("input", input_type), ("output", output_type))
-            if value is not None
-        }
-        how: dict[str, Any] = {
-            "format": format, "name": name, "authors": author or (), "licence": licence, "tags": tag or (),
-            "overwrite": overwrite, "notice": warn(quiet),
-        }  # fmt: skip
+        graph: dict[str, Any] = {"precision": precision, "input": input_type, "output": output_type}
+        graph = {option: value for option, value in graph.items() if value is not None}
+        how = writing(format, name, author, licence, tag, overwrite, quiet)
         if (source / "config.toml").exists() or not (source.is_file() or (source / "rdf.yaml").exists()):
             from zsd_export.export import export as write
 

@@ -33,7 +33,7 @@ class Row:
     size : image, pixels · median_ms, p99_ms : of a whole prediction, image in memory to results in memory ·
     megapixels_per_s : of the image, at the median · first_result_s : from opening the package to the first result ·
     peak_memory_mb : resident in main memory · difference : the largest from the first row of that size, share of its
-    range, over both outputs.
+    range, over all outputs.
     """
 
     engine: str
@@ -109,18 +109,19 @@ def bench(
 
 
 def _synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray[np.uint16]:
-    """Counts in the range that the model was trained on: structures of all sizes, with noise."""
+    """Counts in the range that the model was trained on: structures of all sizes and noise, in every channel."""
     random = np.random.default_rng(0)
     grids = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
     waves = sum(
         np.cos(sum(g * k for g, k in zip(grids, random.normal(0, 0.3, len(shape)), strict=True))) for _ in range(6)
     )
     normalised = 0.3 + 0.1 * waves + random.normal(0, 0.05, shape)
-    line = description.preprocessing
+    line = description.input.processing
     if not isinstance(line, Linear) or line == Linear():  # it is not said what a count is worth
         line = Linear(1e-3, -0.1)
     counts = (normalised - line.intercept) / line.slope
-    return np.clip(counts, 0, 65535).astype(np.uint16)
+    image = np.clip(counts, 0, 65535).astype(np.uint16)
+    return np.broadcast_to(image, description.input.shape((), shape))
 
 
 def _measure(package: str, engine: str, device: str, precision: str, size: list[int], result: str) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _measure(package: str, engine: str, device: str, precision: str, size: list[
                 prediction = model.predict(image)
                 times.append(time.perf_counter() - started)
             used = model.engine
-    np.savez(result, denoised=prediction.denoised, deconvolved=prediction.deconvolved)
+    np.savez(result, *prediction.values())
     median = float(np.median(times))
     return {
         "engine": used.name, "device": used.device, "precision": used.precision, "size": size_text(size),

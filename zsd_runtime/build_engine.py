@@ -43,7 +43,7 @@ def build_engine(
 def tile_profile(
     description: ModelDescription, tile: tuple[int, ...] | None, largest: tuple[int, ...] | None
 ) -> cache.Profile:
-    """Batch shapes (1, 1, [Z,] Y, X): of the smallest tile that tiling ever makes, of the usual and the largest.
+    """Batch shapes (1, C, [Z,] Y, X): of the smallest tile that tiling ever makes, of the usual and the largest.
 
     Raises
     ------
@@ -61,7 +61,9 @@ def tile_profile(
     # What tiling makes of these: multiples of the step, and for an image of one pixel no less than its halo.
     images_and_tiles = (((1,) * axes, tile), (tile, tile), (largest, largest))
     smallest, usual, most = (
-        (1, 1, *plan(image, shape, description.halo, description.size_multiple, edge=description.zero_margin).tile)
+        description.input.batch_shape(
+            1, plan(image, shape, description.halo, description.size_multiple, edge=description.zero_margin).tile
+        )
         for image, shape in images_and_tiles
     )
     return smallest, usual, most

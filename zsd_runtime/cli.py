@@ -4,8 +4,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -16,9 +16,9 @@ import typer
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import create_image, image_files, open_image, stem
 from zsd_runtime.model import Model, load_model
-from zsd_runtime.package import OUTPUTS
 
 FORMATS = ("auto", "tiff", "zarr")
+AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but a last line, OK … or ERROR ….")]
 
 
@@ -45,6 +45,8 @@ def reporting(quiet: bool = False) -> Iterator[None]:
 
     try:
         yield
+    except typer.Exit:  # a RuntimeError, too; its message was printed
+        raise
     except InputError as error:
         raise fail(error.told(flag), 2) from None
     except KeyboardInterrupt:
@@ -105,26 +107,12 @@ def predict(
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
-        how = _How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
+        how = How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
         images = [file for path in images for file in image_files(path)]
-        _check_names(images, out)
-        failures: list[Exception] = []
         with load_model(package, device, engine=engine, precision=precision) as model:
-            for number, path in enumerate(images, 1):
-                title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
-                try:
-                    with progress_bar(title, quiet) as bar:
-                        _predict_file(model, path, how, bar)
-                except (InputError, RuntimeError, MemoryError) as error:
-                    failures.append(error)
-                    if len(images) > 1 and not quiet:
-                        print(f"error: {error}", file=sys.stderr)
+            check_names(images, [output.name for output in model.description.outputs], out)
             used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
-        if len(images) == 1 and failures:
-            raise failures[0]
-        if failures:
-            serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
-            raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {serious}")
+            predict_files(model, images, how, lambda title: progress_bar(title, quiet))
         print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
 
 
@@ -174,21 +162,21 @@ def bench(
 
 
 @dataclass(frozen=True)
-class _How:
-    """What the options of `predict` say of every image."""
+class How:
+    """How files are predicted: the options of `zsd predict` that are the same for every image."""
 
     out: Path
-    axes: str | None
-    tile: tuple[int, ...] | None
-    memory: int | None
-    dtype: str
-    format: str
+    axes: str | None = None
+    tile: tuple[int, ...] | None = None
+    memory: int | None = None
+    dtype: str = "float32"
+    format: str = "auto"
 
 
-def _check_names(images: list[Path], out: Path) -> None:
+def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
     """Results carry the stem of their image's name: they must not overwrite each other, nor an image."""
     given = {path.resolve() for path in images}
-    for path, label, suffix in product(images, OUTPUTS, (".tif", ".zarr")):
+    for path, label, suffix in product(images, outputs, (".tif", ".zarr")):
         result = out / f"{stem(path)}_{label}{suffix}"
         if result.resolve() in given:
             raise InputError(f"the result of {path} would replace {result}, one of the images: give another --out")
@@ -197,24 +185,59 @@ def _check_names(images: list[Path], out: Path) -> None:
         other = seen.setdefault(stem(path).casefold(), path)
         if other is not path:
             raise InputError(
-                f"{other} and {path} would both become {stem(path)}_denoised.tif: predict them into different folders"
+                f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
+                "predict them into different folders",
             )
 
 
-def _predict_file(model: Model, path: Path, how: _How, bar: "Bar") -> None:
+def predict_files(
+    model: Model, images: list[Path], how: How, progress: Callable[[str], AbstractContextManager["Bar"]]
+) -> None:
+    """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
+
+    Raises
+    ------
+    InputError, RuntimeError, MemoryError
+        When an image failed: its error, or one for all; an `InputError` only if all were the input's fault.
+    """
+    failures: list[Exception] = []
+    for number, path in enumerate(images, 1):
+        title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
+        with progress(title) as bar:
+            try:
+                _predict_file(model, path, how, bar)
+            except (InputError, RuntimeError, MemoryError) as error:
+                failures.append(error)
+                if len(images) > 1:
+                    bar(0, f"error: {error}", milestone=True)
+    if len(images) == 1 and failures:
+        raise failures[0]
+    if failures:
+        serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
+        raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {serious}")
+
+
+def _predict_file(model: Model, path: Path, how: How, bar: "Bar") -> None:
     image = open_image(path, how.axes)
-    d = model.description
-    if image.axes != "YX" and not image.axes.endswith(d.axes.upper()):  # of a single slice the model tells
+    d, axes = model.description, model.input_axes
+    # A single plane is let through: for a volume model, the model's own error says more.
+    if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
         raise InputError(
-            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {d.axes.upper()}: "
-            f"say what they are with --axes (--axes ZYX if these are slices), or take a 2D model"
+            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
+            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another model",
         )
+    leading = image.axes.removesuffix(axes)
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
     with ExitStack() as files:
         targets = []
         for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
             name = how.out / f"{stem(path)}_{output.name}{suffix}"
-            targets.append(files.enter_context(create_image(name, image.resized(shape, how.dtype), output.scale)))
+            if output.channels > 1 and "C" in leading:
+                raise InputError(
+                    f"{path} has several channels, and the model makes {output.channels} of each", "split them"
+                )
+            result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
+            targets.append(files.enter_context(create_image(name, result, output.scale)))
         model.predict_into(
             image.data, targets, tile=how.tile, memory=how.memory,
             report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),

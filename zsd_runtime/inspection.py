@@ -44,7 +44,7 @@ def inspect(
 
 def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
     """What the package says, by section and name."""
-    facts, rdf = model.facts, model.rdf
+    facts, rdf, source = model.facts, model.rdf, model.input
     axes = model.axes.upper()
     sections = {
         "model": {
@@ -59,7 +59,8 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
         "trained on": facts.get("trained_on") or {"images": "the package does not say"},
         "validation": facts.get("validation") or {},
         "input": {
-            "noisy": f"{axes}, one channel, {model.input_dtype}" + " camera counts" * (model.input_dtype == "uint16"),
+            source.name: f"{axes}, {_channels(source.channels)}, {source.dtype}"
+            + " camera counts" * (source.dtype == "uint16"),
             "pixel size": _pixel_size(facts, (1,) * len(axes), axes),
             "normalisation": facts.get("intensities") or _normalisation(model),
             "sizes": f"any; tiles are multiples of {size_text(model.size_multiple)}",
@@ -69,7 +70,7 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
             "halo": f"{size_text(model.halo)} pixels" + _halo_error(facts),
         },
         "outputs": {
-            output.name: f"{size_text(output.scale)} times as fine, pixels of "
+            output.name: f"{_channels(output.channels)}, {size_text(output.scale)} times as fine, pixels of "
             f"{_pixel_size(facts, output.scale, axes)}, {output.dtype}, {facts.get('units', 'units not said')}"
             for output in model.outputs
         },
@@ -117,8 +118,12 @@ def _pixel_size(facts: dict[str, Any], scale: tuple[int, ...], axes: str) -> str
     return text + f", slices of {1000 * step / scale[0]:.4g} nm" if step and axes[0] == "Z" else text
 
 
+def _channels(count: int) -> str:
+    return "one channel" if count == 1 else f"{count} channels"
+
+
 def _normalisation(model: ModelDescription) -> str:
-    line = model.preprocessing
+    line = model.input.processing
     if isinstance(line, Linear):
         return f"{line.slope:.6g} · counts {line.intercept:+.6g}, the same for every image"
     if isinstance(line, ScaleRange):

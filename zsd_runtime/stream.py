@@ -1,7 +1,8 @@
-"""Read, infer, write: three stages that overlap, one thread each, over buffers that are used again and again."""
+"""Read, infer, write: three stages that overlap, over buffers that are used again and again."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -9,7 +10,8 @@ Job = TypeVar("Job")
 Source = TypeVar("Source")
 Sink = TypeVar("Sink")
 
-_STOP: Any = object()
+_READ, _WRITTEN, _END, _FAILED = "read", "written", "end", "failed"  # what a thread reports
+JOIN_S = 1.0  # how long the end waits for `jobs` to give a next one; the thread then ends by itself when it comes
 
 
 def stream(
@@ -19,66 +21,75 @@ def stream(
     write: Callable[[Job, Sink], None],
     sources: Iterable[Source],
     sinks: Iterable[Sink],
-) -> None:
-    """Do every job: `read` fills a source, `infer` makes a sink of it, `write` empties that; jobs stay in order.
+) -> Generator[Job, None, None]:
+    """Do every job in order, and yield it when it is written.
 
-    As many jobs are under way as there are `sources` and `sinks` to hold them: memory is bounded by them. `infer` runs
-    in the calling thread, where Ctrl-C arrives. The first exception of any stage stops all three and is raised here.
+    `jobs` and `read`, which fills a source, run in one thread; `write`, which empties a sink, runs in another. `infer`
+    makes a sink of a source in the calling thread, where Ctrl-C arrives. Only as many jobs are under way as there are
+    `sources` and `sinks`, which bounds the memory.
+
+    The first exception of any stage is raised here. Both threads end with the generator: close it
+    (`contextlib.closing`) where it may not be exhausted.
     """
-    empty, full, free, done = queues = [SimpleQueue[Any]() for _ in range(4)]
+    empty, full, inbox = SimpleQueue[Any](), SimpleQueue[Any](), SimpleQueue[Any]()
     for source in sources:
         empty.put(source)
-    for sink in sinks:
-        free.put(sink)
-    errors: list[BaseException] = []
+    free, ready, writing = deque(sinks), deque[Any](), 0
+    reads, stopped = threading.Lock(), threading.Event()
 
-    def stop() -> None:
-        for queue in queues:
-            queue.put(_STOP)
-
-    def stage(work: Callable[[], None]) -> threading.Thread:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:  # raised again in the calling thread
-                errors.append(error)
-                stop()
-
-        thread = threading.Thread(target=run, name=work.__name__, daemon=True)
-        thread.start()
-        return thread
-
-    def reading() -> None:
+    def reader() -> None:
         for job in jobs:
-            if errors or (source := empty.get()) is _STOP:
-                return
-            read(job, source)
-            full.put((job, source))
-        full.put(_STOP)
+            source = empty.get()
+            with reads:
+                if stopped.is_set():
+                    return
+                read(job, source)
+            inbox.put((_READ, (job, source)))
+        inbox.put((_END, None))
 
-    def writing() -> None:
-        while (item := done.get()) is not _STOP and not errors:
-            job, sink = item
-            write(job, sink)
-            free.put(sink)
+    def writer() -> None:
+        while (item := full.get()) is not None and not stopped.is_set():
+            write(*item)
+            inbox.put((_WRITTEN, item))
 
-    threads: list[threading.Thread] = []
+    threads = [_started(work, inbox) for work in (reader, writer)]
     try:
-        threads += [stage(reading), stage(writing)]
-        while (item := full.get()) is not _STOP and not errors:
-            job, source = item
-            if (sink := free.get()) is _STOP:
-                break
-            infer(source, sink)
-            empty.put(source)
-            done.put((job, sink))
-        done.put(_STOP)
-        for thread in threads:
-            thread.join()
-    except BaseException as error:
-        errors.append(error)
-        stop()
-        for thread in threads:
-            thread.join()
-    if errors:
-        raise errors[0]
+        more = True
+        while more or ready or writing:
+            what, item = inbox.get()
+            if what is _FAILED:
+                raise item
+            if what is _END:
+                more = False
+            elif what is _READ:
+                ready.append(item)
+            else:
+                writing -= 1
+                free.append(item[1])
+                yield item[0]
+            if ready and free:
+                (job, source), sink = ready.popleft(), free.popleft()
+                infer(source, sink)
+                empty.put(source)
+                full.put((job, sink))
+                writing += 1
+    finally:
+        stopped.set()
+        empty.put(None)
+        full.put(None)
+        with reads:  # the buffers are no longer in use
+            pass
+        for thread, timeout in zip(threads, (JOIN_S, None), strict=True):
+            thread.join(timeout)
+
+
+def _started(work: Callable[[], None], inbox: SimpleQueue[Any]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # raised again in the calling thread
+            inbox.put((_FAILED, error))
+
+    thread = threading.Thread(target=run, name=f"zsd {work.__name__}", daemon=True)
+    thread.start()
+    return thread

@@ -59,6 +59,13 @@ def config_for(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.
     config = config.for_axes(axes)
     for image in images:
         size = size_text(image.shape[1:])
+        seen = len(config.scheme.view(image[(slice(None), *(slice(1) for _ in axes))]))
+        if seen != config.network.channels:
+            raise InputError(
+                f"an image of shape {image.shape if len(image) > 1 else image.shape[1:]} is not {axes.upper()} as the "
+                f"PSF is; as {seen} channels it does not fit a network of {config.network.channels}",
+                "give planes with a 2D PSF, each by itself, volumes with a 3D one; or set network.channels",
+            )
         if min(image.shape[-2:]) < config.patch:
             raise InputError(
                 f"an image is {size}; patch = {config.patch} needs at least {config.patch}x{config.patch}",

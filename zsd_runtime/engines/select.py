@@ -4,12 +4,11 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
-from zsd_runtime.engines import Engine, EngineMissing, run_once
+from zsd_runtime.engines import Engine, EngineMissing
 from zsd_runtime.errors import InputError
 from zsd_runtime.memory import cuda_driver
 from zsd_runtime.package import ModelDescription
+from zsd_runtime.session import Session
 from zsd_runtime.tiling import plan
 
 # Best first. Measured: docs/performance.md.
@@ -86,9 +85,11 @@ def open_engine(
 def run_smallest(engine: Engine, description: ModelDescription) -> None:
     """Run the smallest tile that there is; closes the engine where that fails."""
     axes = len(description.axes)
-    shape = (1, 1, *plan((1,) * axes, (1,) * axes, (0,) * axes, description.size_multiple).tile)
+    tile = plan((1,) * axes, (1,) * axes, (0,) * axes, description.size_multiple).tile
     try:
-        run_once(engine, np.zeros(shape), [output.scale for output in description.outputs])
+        session = Session(description, engine, tile)
+        session.batches[0][:] = 0
+        engine.run(session.batches[0], session.outputs[0])
     except BaseException:
         engine.close()
         raise

@@ -1,0 +1,1 @@
+"""A network as an ONNX graph, and the same graph in other precisions."""

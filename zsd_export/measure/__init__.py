@@ -1,0 +1,1 @@
+"""What a package promises, measured before it is written."""

@@ -1,0 +1,1 @@
+"""What a package says of its model, and the folder or zip that it is."""

@@ -1,0 +1,48 @@
+"""What a run says of itself, for people: what it was trained on, and what was measured of it."""
+
+from importlib.metadata import version
+from math import isfinite
+
+from zsd_export.measure.halo import Halo
+from zsd_export.measure.parity import LARGEST_DIFFERENCE
+from zsd_runtime.errors import size_text
+from zsd_train.run import Run
+
+
+def trained_on(run: Run) -> dict[str, str]:
+    """Lines on data, PSF, noise, training and versions, by name."""
+    measured, config = run.measured, run.config
+    noise = measured.noise
+    sizes = [size_text(shape) for shape in measured.images]
+    each = {size: sizes.count(size) for size in sizes}
+    rows = {
+        "Images": f"{', '.join(f'{n} of {size}' for size, n in each.items())} pixels, noisy alone; "
+        f"sha256 {measured.data_sha256}",
+        "Pixel size": (f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known")
+        + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
+        "PSF": f"{size_text(measured.psf_shape)} pixels of the deconvolved grid; sha256 {measured.psf_sha256}",
+        "Noise": f"gain {noise.gain:.4g} counts per photo-electron, offset {noise.offset:.4g} counts, read noise "
+        f"{noise.read_noise:.3g} counts" + f" ({noise.message})" * bool(noise.message),
+        "Training": f"preset {config.preset}, {config.scheme.kind} pairs, seed {config.seed}",
+        "Versions": ", ".join(f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured.versions}.items()),
+    }
+    if measured.steps is not None:  # the training has ended
+        rows["Training"] += f", {measured.steps} steps in {measured.seconds:g} s; step {measured.kept_step} kept"
+    return rows
+
+
+def scores(run: Run, halo: Halo, losses_db: dict[str, float]) -> dict[str, str]:
+    """Lines on what was measured of a model, by name."""
+    rows = {"Clean data": "none took part: compare with a truth by `zsd evaluate`"}
+    error = run.measured.held_out_error
+    if error is not None and isfinite(error):
+        rows["Held-out error"] = (
+            f"{error:.4g}, mean squared, on tiles that were never trained on, in units of the normalised images; the "
+            "targets are noisy: it does not fall to zero"
+        )
+    rows["ONNX Runtime and torch"] = f"agree to {LARGEST_DIFFERENCE:g} of the range (fp32)"
+    if halo.error is not None:
+        rows["Tiles"] = f"differ from the whole image by at most {halo.error:.1e} of the range (fp32)"
+    if losses_db:
+        rows["PSNR lost to its precision"] = ", ".join(f"{name} {loss:.2f} dB" for name, loss in losses_db.items())
+    return rows

@@ -1,0 +1,67 @@
+"""What both formats of a description say in the same words."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from zsd_export.graph.to_onnx import OPSET
+from zsd_export.package.contents import Contents
+from zsd_export.package.credits import CITATIONS
+from zsd_runtime.package import SCHEMA, OutputSpec
+
+INPUT_TEXT = "camera counts, offset included"
+TASKS = {"denoising": "denoised", "deconvolution": "deconvolved"}  # by the output that shows it
+WEIGHTS = {"onnx": {"source": "model.onnx", "opset_version": OPSET}}
+
+Rdf = dict[str, Any]
+
+
+def head(c: Contents, format_version: str) -> Rdf:
+    """What the model is called, and where to read more."""
+    return {
+        "type": "model",
+        "format_version": format_version,
+        "name": c.credits.name,
+        "description": c.summary,
+        "cite": [dict(citation) for citation in CITATIONS],
+        "documentation": "README.md",
+        "covers": ["cover.png"],
+    }
+
+
+def tags(c: Contents) -> list[str]:
+    """Words by which a zoo finds the model."""
+    names = [output.name for output in c.outputs]
+    tasks = [task for task, output in TASKS.items() if output in names]
+    own = ["fluorescence-light-microscopy", c.dimensions.lower(), *tasks, c.kind, "pytorch"]
+    return [*own, *(tag for tag in c.credits.tags if tag not in own)]
+
+
+def output_text(c: Contents, output: OutputSpec) -> str:
+    """Units and grid of an output."""
+    return c.units + (", on a finer grid" if max(output.scale) > 1 else "")
+
+
+def facts(c: Contents) -> Rdf:
+    """What the formats have no field for; unknown values are left out."""
+    known = {
+        "schema": SCHEMA,
+        "kind": c.kind,
+        "origin": c.origin,
+        "trained_on": c.trained_on,
+        "validation": c.validation,
+        "units": c.units,
+        "intensities": c.intensities,
+        "pixel_size_um": c.pixel_size_um,
+        "z_step_um": c.z_step_um,
+        "halo": list(c.halo.pixels),
+        "halo_error": c.halo.error,
+        "zero_margin": list(c.zero_margin) if c.zero_margin is not None else None,
+        "precision": c.precision,
+        "precision_loss_db": c.precision_loss_db or None,
+        "bytes_per_voxel": c.bytes_per_voxel,
+        "zsd_version": version("zsd"),
+        "exported": datetime.now(UTC).date().isoformat(),
+        "provenance": c.provenance,
+    }
+    return {name: value for name, value in known.items() if value is not None}

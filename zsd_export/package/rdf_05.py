@@ -1,0 +1,65 @@
+"""A description in BioImage.IO 0.5, for the zoo."""
+
+from zsd_export.package.contents import Contents
+from zsd_export.package.rdf import INPUT_TEXT, WEIGHTS, Rdf, facts, head, output_text, tags
+from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
+from zsd_runtime.package import InputSpec, OutputSpec
+
+
+def zoo(c: Contents, tolerance: dict[str, float]) -> Rdf:
+    """BioImage.IO 0.5; results of other engines may differ from the test tensors by `tolerance`."""
+    return {
+        **head(c, "0.5.4"),
+        "authors": list(c.credits.authors),
+        **({"license": c.credits.licence} if c.credits.licence else {}),
+        "tags": tags(c),
+        "inputs": [_input(c)],
+        "outputs": [_output(output, c) for output in c.outputs],
+        "weights": WEIGHTS,
+        "config": {"bioimageio": {"reproducibility_tolerance": [tolerance]}, "zsd": facts(c)},
+    }
+
+
+def operations(line: Normalisation, axes: str) -> list[Rdf]:
+    """A normalisation as 0.5 writes it."""
+    if isinstance(line, ScaleRange):
+        limits = {"min_percentile": line.low, "max_percentile": line.high, "eps": line.eps}
+        return [{"id": "scale_range", "kwargs": {"axes": ["channel", *axes], **limits}}]
+    if line == Linear():
+        return []
+    assert isinstance(line, Linear)
+    return [{"id": "scale_linear", "kwargs": {"gain": line.slope, "offset": line.intercept}}]
+
+
+def _input(c: Contents) -> Rdf:
+    sizes = [{"size": {"min": n, "step": step}} for n, step in zip(c.smallest, c.size_multiple, strict=True)]
+    return _tensor(c.input, INPUT_TEXT, sizes, c.axes) | {"preprocessing": operations(c.input.processing, c.axes)}
+
+
+def _output(output: OutputSpec, c: Contents) -> Rdf:
+    sizes = [
+        {
+            "size": {"tensor_id": c.input.name, "axis_id": axis, "offset": 0},
+            "scale": 1 / factor,
+            "halo": halo * factor,
+        }
+        for axis, factor, halo in zip(c.axes, output.scale, c.halo.pixels, strict=True)
+    ]
+    described = _tensor(output, output_text(c, output), sizes, c.axes)
+    return described | {"postprocessing": operations(output.processing, c.axes)}
+
+
+def _tensor(tensor: InputSpec | OutputSpec, text: str, sizes: list[Rdf], axes: str) -> Rdf:
+    names = ["intensity"] if tensor.channels == 1 else [f"channel{i}" for i in range(tensor.channels)]
+    return {
+        "id": tensor.name,
+        "description": text,
+        "axes": [
+            {"type": "batch"},
+            {"type": "channel", "channel_names": names},
+            *({"type": "space", "id": name, **size} for name, size in zip(axes, sizes, strict=True)),
+        ],
+        "data": {"type": tensor.dtype},
+        "test_tensor": {"source": f"test_{tensor.name}.npy"},
+        "sample_tensor": {"source": f"sample_{tensor.name}.tif"},
+    }

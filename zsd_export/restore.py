@@ -1,0 +1,156 @@
+"""`zsd restore`: from noisy images and a PSF to restored images, in one command."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsd_optics.options import (
+    Axes,
+    CentrePsf,
+    Na,
+    PixelSize,
+    Psf,
+    PsfPixelSize,
+    PsfSigma,
+    PsfZStep,
+    RefractiveIndex,
+    Wavelength,
+    ZStep,
+)
+from zsd_optics.psf_source import psf_source_of
+from zsd_runtime.cli import Bar, How, Quiet, check_names, command_line, predict_files, progress_bar, reporting
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import image_files
+from zsd_runtime.model import load_model
+from zsd_train import options
+
+MODEL, RUN = "model.zip", "run"
+
+app = command_line()
+
+
+@app.command("restore")
+def _restore(
+    images: options.Images,
+    out: Annotated[Path, typer.Option(help="Folder for the results, the model and the run.")],
+    psf: Psf = None,
+    psf_pixel_size: PsfPixelSize = None,
+    psf_z_step: PsfZStep = None,
+    centre_psf: CentrePsf = False,
+    psf_sigma: PsfSigma = None,
+    na: Na = None,
+    wavelength: Wavelength = None,
+    refractive_index: RefractiveIndex = 1.515,
+    pixel_size: PixelSize = None,
+    z_step: ZStep = None,
+    minutes: options.Minutes = None,
+    steps: options.Steps = None,
+    preset: options.Preset = None,
+    scheme: options.Scheme = None,
+    config: options.ConfigFile = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    axes: Axes = None,
+    resume: options.Resume = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier restoration in --out.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Denoise and deconvolve noisy images: train on them, export the model, and restore each image with it.
+
+    OUT then holds <image>_denoised and <image>_deconvolved for every image, model.zip for further images, and the
+    training run. Ctrl-C saves the run; --resume continues it.
+    """
+    with reporting(quiet):
+        from zsd_train.training import Interrupted
+
+        source = psf_source_of(
+            psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf, psf_sigma=psf_sigma,
+            na=na, wavelength=wavelength, refractive_index=refractive_index,
+        )  # fmt: skip
+        files = [file for path in images for file in image_files(path)]
+        task = options.task_of(
+            files, source, axes=axes, pixel_size=pixel_size, z_step=z_step, config=config, preset=preset,
+            scheme=scheme, minutes=minutes, steps=steps, seed=seed, device=device,
+        )  # fmt: skip
+        try:
+            model = restore(
+                files, task, out, axes=axes, resume=resume, overwrite=overwrite,
+                progress=lambda title: progress_bar(title, quiet),
+            )  # fmt: skip
+        except Interrupted as error:
+            print(f"{'ERROR ' * quiet}{error}")
+            raise typer.Exit(1) from None
+        print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}")
+
+
+def restore(
+    images: list[Path],
+    task: options.Task,
+    out: Path,
+    *,
+    axes: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[str], AbstractContextManager[Bar]] = lambda title: progress_bar(title, quiet=True),
+) -> Path:
+    """Train on images, export the model, and restore the images with it.
+
+    Parameters
+    ----------
+    images : list of path
+        Image files.
+    task : Task
+        The training on these images.
+    out : path
+        Folder for the results, <stem>_denoised and <stem>_deconvolved, for the model and the run.
+    axes : str
+        Letters of "TCZYX" that replace what the files say.
+    resume : bool
+        Continue an interrupted restoration in `out`, from its beginning if nothing was saved.
+    overwrite : bool
+        Replace an earlier restoration in `out`.
+    progress : callable
+        Makes a progress bar from a title.
+
+    Returns
+    -------
+    path
+        The model package.
+
+    Raises
+    ------
+    InputError
+        When `out` holds a restoration, a result would replace an image, or images cannot be trained with.
+    Interrupted
+        After Ctrl-C in the training, once the run is saved.
+    """
+    from zsd_export.export import export
+    from zsd_export.package.credits import Credits, name_after
+    from zsd_export.package.write import Destination
+    from zsd_train.networks.build import build
+
+    run, model = out / RUN, out / MODEL
+    check_names(images, build(task.config.network, task.config.axes).outputs, out)
+    started = (run / "state.safetensors").exists()
+    if (started or model.exists()) and not (resume or overwrite):
+        raise InputError(
+            f"{out} already holds a restoration",
+            "choose another `out`, continue it with `resume`, or replace it with `overwrite`",
+            option=("out", "resume", "overwrite"),
+        )
+    Destination(model, overwrite=True).check()  # before minutes of training
+    if started and not resume:
+        shutil.rmtree(run)
+    with progress("training") as bar:
+        task.train(run, bar, resume=resume and started)
+    with progress("exporting") as bar:
+        bar(0, "exporting: measuring the model", milestone=True)
+        export(run, model, credits=Credits(name_after(out.resolve().name)), overwrite=True)
+        bar(1)
+    with load_model(model, task.config.device) as opened:
+        predict_files(opened, images, How(out, axes), progress)
+    return model

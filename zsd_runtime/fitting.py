@@ -1,0 +1,71 @@
+"""Which tiles fit in memory, and on the chunks of a file."""
+
+from collections.abc import Sequence
+from math import lcm, prod
+from typing import Any
+
+from zsd_runtime.engines import OutOfMemory
+from zsd_runtime.errors import size_text
+from zsd_runtime.memory import free_memory
+from zsd_runtime.package import ModelDescription
+from zsd_runtime.session import IN_FLIGHT
+from zsd_runtime.tiling import choose_tile, round_up
+
+BYTES_PER_VOXEL = 5000  # of a package that does not say; the published widths take less
+SHARE_OF_FREE_MEMORY = 0.5
+
+
+def fitting_tile(
+    description: ModelDescription,
+    overlap: Sequence[int],
+    shape: tuple[int, ...],
+    grid: tuple[int, ...],
+    memory: int | None,
+    *,
+    device: str,
+) -> tuple[int, ...]:
+    """The largest tile that fits in `memory` bytes (half of what is free on the device, if None).
+
+    Beside the network's own memory, buffers and the rows that neighbours share along the first axis count.
+    """
+    d = description
+    outputs = sum(output.channels * prod(output.scale) for output in d.outputs)
+    memory = memory or int(free_memory(device) * SHARE_OF_FREE_MEMORY)
+    shared = 4 * outputs * overlap[0] * prod(shape[1:])
+    buffers = 4 * (IN_FLIGHT * d.input.channels + (IN_FLIGHT + 1) * outputs)
+    pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
+    tile = choose_tile(shape, d.halo, d.size_multiple, pixels, overlap, grid, d.zero_margin)
+    if prod(tile) > pixels:  # too small for a chunk and its halo: write chunks several times
+        tile = choose_tile(shape, d.halo, d.size_multiple, pixels, overlap, edge=d.zero_margin)
+    return tile
+
+
+def smaller_tile(description: ModelDescription, tile: Sequence[int], error: OutOfMemory) -> tuple[int, ...]:
+    """The tile with its longest axis halved, as far as its halo allows.
+
+    Raises
+    ------
+    OutOfMemory
+        When it is the smallest already.
+    """
+    d = description
+    smallest = [2 * round_up(h, s) + s for h, s in zip(d.halo, d.size_multiple, strict=True)]
+    room = [t - s for t, s in zip(tile, smallest, strict=True)]
+    if max(room) <= 0:
+        size = size_text(tile)
+        raise OutOfMemory(f"{error}, the smallest that its halo allows ({size}): use another device") from None
+    axis = room.index(max(room))
+    halved = list(tile)
+    halved[axis] = max(tile[axis] // 2, smallest[axis])
+    return tuple(halved)
+
+
+def chunk_grid(description: ModelDescription, targets: Sequence[Any]) -> tuple[int, ...]:
+    """For each axis, the input pixels after which a chunk of every target starts."""
+    axes = len(description.axes)
+    grid = [1] * axes
+    for target, output in zip(targets, description.outputs, strict=True):
+        chunks = getattr(target, "chunks", None) or target.shape[:0]
+        for axis, (chunk, scale) in enumerate(zip(chunks[-axes:], output.scale, strict=False)):
+            grid[axis] = lcm(grid[axis], lcm(chunk, scale) // scale)
+    return tuple(grid)

@@ -1,0 +1,155 @@
+"""An image: array, axes, voxel size; what an array must be to be one."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsd_runtime.errors import InputError
+
+# Units as ImageJ, OME-TIFF and OME-Zarr write them, in µm.
+UM = {
+    "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00b5m": 1.0, "nm": 1e-3,
+    "nanometer": 1e-3, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6, "meter": 1e6,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Voxel:
+    """The size of a voxel along each axis, µm; None where it is unknown."""
+
+    z_um: float | None = None
+    y_um: float | None = None
+    x_um: float | None = None
+
+    @classmethod
+    def square(cls, pixel_size_um: float | None, z_step_um: float | None = None) -> Self:
+        """Pixels as high as wide, and slices `z_step_um` apart."""
+        return cls(z_step_um, pixel_size_um, pixel_size_um)
+
+    def __getitem__(self, axis: str) -> float | None:
+        """Along an axis, "Z", "Y" or "X"; None along others."""
+        return getattr(self, f"{axis.lower()}_um", None)
+
+    def finer(self, factors: dict[str, float]) -> Self:
+        """On a grid that is finer by a factor along each axis."""
+        return type(self)(*(size and size / factors.get(axis, 1.0) for axis in "ZYX" for size in [self[axis]]))
+
+    def pixel_size_um(self, name: str) -> float | None:
+        """The side of square pixels.
+
+        Raises
+        ------
+        InputError
+            When the pixels of `name` are not square.
+        """
+        if self.y_um and self.x_um and abs(self.y_um - self.x_um) > 1e-3 * self.y_um:
+            raise InputError(f"{name} has pixels of {self.y_um:g} x {self.x_um:g} µm", "resample it to square ones")
+        return self.x_um if self.y_um else None
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as its file holds it.
+
+    Attributes
+    ----------
+    data : array-like
+        An array, or what takes slices like one.
+    axes : str
+        A letter of "TCZYX" for each axis; Y and X are the last.
+    voxel : Voxel
+        As far as the file says.
+    ome : bool
+        Whether a TIFF of it is written as OME-TIFF.
+    metadata : dict
+        What tifffile takes back when it writes.
+    """
+
+    data: Any
+    axes: str
+    voxel: Voxel = Voxel()
+    ome: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def planes(self, spatial: str) -> list[NDArray[np.generic]]:
+        """The arrays over the `spatial` axes ("YX" or "ZYX"), in the order of the others."""
+        first = len(self.axes) - len(spatial)
+        return [self.data[index] for index in np.ndindex(self.data.shape[:first])]
+
+    def resized(self, shape: tuple[int, ...], dtype: str, axes: str | None = None) -> Self:
+        """The same field on another grid, of other axes if given; pixel sizes follow; its zeros take no memory."""
+        axes = axes or self.axes
+        old = dict(zip(self.axes, self.data.shape, strict=True))
+        finer = {a: n / old[a] for a, n in zip(axes, shape, strict=True) if a in old}
+        metadata = dict(self.metadata)
+        if finer.get("C") != 1:  # their names are those of other channels
+            metadata.pop("Channel", None)
+        data = np.broadcast_to(np.zeros((), dtype), shape)
+        return replace(self, data=data, axes=axes, voxel=self.voxel.finer(finer), metadata=metadata)
+
+
+def check_shape(array: Any, name: str) -> None:
+    """Raise `InputError` unless `array` has the shape and dtype of an image; its pixels are not read."""
+    if 0 in array.shape or len(array.shape) < 2:
+        raise InputError(f"{name} has shape {array.shape}; an image has at least one pixel in Y and in X")
+    if array.dtype.kind not in "uif":
+        kind = {"c": "complex numbers", "b": "truth values"}.get(array.dtype.kind, str(array.dtype))
+        raise InputError(f"{name} holds {kind}; an image is integers or real numbers: convert it to 16-bit or float")
+
+
+def check_array(array: NDArray[np.generic], name: str) -> None:
+    """Raise `InputError` unless `array` holds real, finite numbers."""
+    check_shape(array, name)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise InputError(f"{name} has {count} pixels that are NaN or infinite", "repair them, for instance by a median")
+
+
+def read_box(data: Any, box: tuple[int | slice, ...]) -> NDArray[Any]:
+    """A part of `Image.data`; raise `InputError` where a file turns out to be damaged."""
+    try:
+        return np.asarray(data[box])
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
+        raise InputError(f"the image cannot be read ({error}): copy it again") from error
+
+
+def as_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """For an integer type: rounded and clipped to its range. `values` may be overwritten."""
+    if dtype.kind == "f" or values.dtype == dtype:
+        return values
+    np.rint(values, out=values)
+    np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max, out=values)
+    return values.astype(dtype)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format; to add one, define its value in a file of its own and list it in `files.FORMATS`.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    suffixes : tuple of str
+        Of its files, in lower case, the longest first.
+    recognises : callable
+        Whether an existing file or folder is of this format.
+    open : callable
+        From a path, and the axes that the user names or None, to an `Image`, if possible without reading its pixels.
+    create : callable, optional
+        From a path, an `Image` (its shape, dtype and description count) and how many times finer than the raw grid its
+        last axes are, to a context with the array to assign to.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    recognises: Callable[[Path], bool]
+    open: Callable[[Path, str | None], Image]
+    create: Callable[[Path, Image, tuple[int, ...]], AbstractContextManager[Any]] | None = None
