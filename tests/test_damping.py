@@ -93,7 +93,7 @@ def test_stripes_are_found_and_nothing_else(seed, direction):
     assert ((restored - clean) ** 2).mean() < 0.3 * ((striped - clean) ** 2).mean()
 
 
-def test_of_stripes_in_both_directions_both_are_found():
+def test_stripes_in_both_directions_are_found():
     clean = volume(5)
     amplitude = 0.2 * np.percentile(clean, 99)
     striped = clean + stripes(clean.shape, "horizontal", amplitude) + stripes(clean.shape, "vertical", amplitude, 1)
@@ -101,7 +101,7 @@ def test_of_stripes_in_both_directions_both_are_found():
 
 
 @pytest.mark.parametrize("plane", [np.full((64, 64), 98.3), np.zeros((64, 64)), np.ones((1, 9)), np.eye(2), np.eye(40)])
-def test_where_there_is_nothing_nothing_is_found(plane):
+def test_nothing_is_found_where_there_is_nothing(plane):
     assert find_stripes([plane]) == ()
     assert np.isfinite(coherence(plane))
 
@@ -133,7 +133,7 @@ def test_the_spectrum_shows_the_line_and_that_it_is_gone():
         (1, np.nan, "length nan"),
     ],
 )
-def test_bars_that_do_not_fit_are_told(width, length, message):
+def test_bars_that_do_not_fit_are_refused(width, length, message):
     with pytest.raises(InputError, match=message):
         damped(np.ones((16, 40)), "horizontal", width, length)
 
@@ -174,7 +174,7 @@ def test_without_stripes_the_values_stay(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "b.tif").data[4], np.rint(expected).clip(0))
 
 
-def test_bad_input_is_told_and_nothing_written(tmp_path):
+def test_bad_input_is_refused_and_nothing_is_written(tmp_path):
     write_image(tmp_path / "a.tif", Image(np.ones((16, 16), np.uint16), "YX"))
     bad = np.ones((16, 16), np.float32)
     bad[3, 3] = np.nan

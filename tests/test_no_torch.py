@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.test_beads import GOOD, field
 from tests.test_otf import OPTICS, radial_otf, steps_of, write_mrc
@@ -57,7 +58,14 @@ def test_every_verb_of_optics_runs_without_torch(tmp_path):
     assert sum(line.startswith("OK ") for line in result.stdout.splitlines()) == len(VERBS)
 
 
-def test_importing_zsd_optics_loads_neither_scipy_nor_typer():
-    result = python("import sys, zsd_optics; print(*{name.partition('.')[0] for name in sys.modules})")
-    assert "zsd_optics" in result.stdout
-    assert not {"scipy", "skimage", "psfmodels", "typer", "PIL", "numpy"} & set(result.stdout.split())
+@pytest.mark.parametrize(
+    ("imported", "numpy_and_typer"),
+    [("zsd_optics", False), ("zsd_optics.cli, zsd_optics.psf_cli, zsd_optics.filter_cli", True)],
+)
+def test_imports_are_lazy(imported, numpy_and_typer):
+    """A verb imports what it needs when it runs: `zsd filter --help` does not wait for scipy."""
+    result = python(f"import sys, {imported}; print(*{{name.partition('.')[0] for name in sys.modules}})")
+    loaded = set(result.stdout.split())
+    assert "zsd_optics" in loaded
+    assert not {"scipy", "skimage", "psfmodels", "PIL", "zarr"} & loaded
+    assert ({"numpy", "typer"} <= loaded) == numpy_and_typer

@@ -40,7 +40,7 @@ def test_an_off_centre_peak_on_a_background_is_centred():
     assert width(result) == pytest.approx(2.0, rel=0.05)
 
 
-def test_of_a_3d_psf_the_focal_plane_is_taken():
+def test_planes_use_the_focal_plane_of_a_3d_psf():
     stack = np.stack([np.pad(gaussian_psf(s), 40 - int(np.ceil(4 * s))) for s in (4.0, 2.0, 3.0)])
     np.testing.assert_allclose(prepare_psf(stack, 1, 1), prepare_psf(stack[1], 1, 1), atol=1e-12)
 

@@ -79,7 +79,7 @@ BAD = {
     "nothing": (lambda: psf_source_of(), "by nothing: give one of `psf` FILE"),
     "two": (lambda: psf_source_of(psf_sigma="1", na=1.1), "by `psf_sigma` and `na`"),
     "wavelength": (lambda: psf_source_of(na=1.1), "add `wavelength`"),
-    "no number": (lambda: psf_source_of(psf_sigma="wide"), "`psf_sigma` wide must be one number.* or two"),
+    "no number": (lambda: psf_source_of(psf_sigma="wide"), "`psf_sigma` wide must be a number.* or two"),
     "one sigma": (lambda: PsfGaussian((1.2,)).kernel("zyx", RAW, 2), "`psf_sigma` 1.2 must be two"),
     "two sigmas": (lambda: PsfGaussian((1.2, 1)).kernel("yx", RAW, 2), "`psf_sigma` 1.2x1 must be one number"),
     "pixel size": (lambda: PsfOptics(1.1, 525).kernel("yx", Voxel(), 2), "give it with `pixel_size`"),

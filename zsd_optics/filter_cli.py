@@ -10,15 +10,13 @@ import typer
 
 from zsd_optics import options
 from zsd_optics.damping import DIRECTIONS, LENGTH, WIDTH, check_bar, damped_in, find_stripes, spectrum_picture
-from zsd_optics.inputs import agreed
+from zsd_optics.inputs import agreed, lengths, required
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from zsd_optics.filters import Filter
 
 # The options that not every kind takes.
@@ -78,6 +76,7 @@ def filter_image(
     above the camera offset. Memory does not grow with the number of slices, unless volumes are deconvolved.
     """
     with reporting(quiet):
+        from zsd_optics import filters
         from zsd_optics.planewise import apply
         from zsd_optics.psf_source import psf_source_of
 
@@ -102,17 +101,19 @@ def filter_image(
             )  # fmt: skip
             slices = source.data.shape[-3] if "Z" in source.axes else 1
             kernel = described.kernel("zyx" if slices > 1 else "yx", voxel(), grid_factor or 1)
-            given["offset"] = dark = _offset(source) if offset is None else offset
-            what, note = _deconvolution(kind, kernel, given), f"; {dark:.5g} counts of offset subtracted"
+            dark = _offset(source) if offset is None else offset
+            make: Callable[..., Filter] = filters.inverse_filter if kind == "wiener" else filters.iterative_filter
+            method = make(kernel, dark, **{option: value for option, value in given.items() if option not in PSF})
+            note = f"; {dark:.5g} counts of offset subtracted"
         else:
-            what, note = _local(kind, given, voxel), ""
-        if what.volumes and "Z" not in source.axes:
+            method, note = _local(kind, given, voxel), ""
+        if method.volumes and "Z" not in source.axes:
             raise InputError(f"{image} has axes {source.axes} and no slices: give one number, for planes")
-        shape = (*source.data.shape[:-2], *(what.grid_factor * n for n in source.data.shape[-2:]))
+        shape = (*source.data.shape[:-2], *(method.grid_factor * n for n in source.data.shape[-2:]))
         path = out / f"{stem(image)}_{kind}{'.zarr' if image.is_dir() else '.tif'}"
-        fine = (what.grid_factor,) * 2
+        fine = (method.grid_factor,) * 2
         with create_image(path, source.resized(shape, dtype), fine) as target, progress_bar(image.name, quiet) as bar:
-            apply(source, target, what, bar)
+            apply(source, target, method, bar)
         print(f"OK {path} written{note}")
 
 
@@ -179,30 +180,20 @@ def _check_options(kind: str, dtype: str, given: dict[str, Any]) -> None:
 
 
 def _local(kind: str, given: dict[str, Any], voxel: Callable[[], Voxel]) -> "Filter":
-    """A Gaussian, median or box filter; asks for the voxel size only where it needs it."""
+    """A Gaussian, median or box filter."""
     from zsd_optics import filters
 
     if kind != "gaussian":
-        size = numbers(given.get("size", "3"), "--size") or ()
-        _check_count("size", size)
-        return filters.median(*size) if kind == "median" else filters.box(*size)
+        make = {"median": filters.median, "box": filters.box}[kind]
+        return make(*lengths(given.get("size", "3"), "size"))
     if "sigma_um" not in given:
-        return filters.gaussian(*_floats(given.get("sigma", "1"), "sigma"))
+        return filters.gaussian(*lengths(given.get("sigma", "1"), "sigma"))
     if "sigma" in given:
-        raise InputError("`sigma` and `sigma_um` are both given: give one", option=("sigma", "sigma_um"))
-    sigmas, size_um = _floats(given["sigma_um"], "sigma_um"), voxel()
-    for axis, option in ("X", "pixel_size"), ("Z", "z_step"):
-        if size_um[axis] is None and len(sigmas) > (axis == "Z"):
-            name = option.replace("_", " ")
-            raise InputError(f"the image does not say its {name}: give it with `{option}` (µm)", option=option)
-    return filters.gaussian(*(um / (size_um[axis] or 1) for um, axis in zip(sigmas, "ZX"[-len(sigmas) :], strict=True)))
-
-
-def _deconvolution(kind: str, psf: "NDArray[np.float64]", given: dict[str, Any]) -> "Filter":
-    from zsd_optics import filters
-
-    values = {key: value for key, value in given.items() if key not in ("psf", "psf_sigma", "na")}
-    return filters.inverse_filter(psf, **values) if kind == "wiener" else filters.iterative_filter(psf, **values)
+        raise InputError("`sigma` and `sigma_um` are both given", "give one", option=("sigma", "sigma_um"))
+    *z, lateral = lengths(given["sigma_um"], "sigma_um")
+    size_um = voxel()
+    axial = [sigma / required(size_um.z_um, "z_step", "the image") for sigma in z]
+    return filters.gaussian(*axial, lateral / required(size_um.x_um, "pixel_size", "the image"))
 
 
 def _offset(source: Image) -> float:
@@ -211,20 +202,3 @@ def _offset(source: Image) -> float:
     from zsd_optics.planewise import sample_planes
 
     return estimate_noise([plane.astype(np.float64) for plane in sample_planes(source)]).offset
-
-
-def _floats(text: str, option: str) -> tuple[float, ...]:
-    """From "0.8x1.2" to (0.8, 1.2)."""
-    try:
-        values = tuple(float(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise InputError(
-            f"`{option}` {text} must be a number, or two with an x between, ZxYX, for instance 0.8x1.2", option=option
-        ) from None
-    _check_count(option, values)
-    return values
-
-
-def _check_count(option: str, values: tuple[float, ...]) -> None:
-    if len(values) > 2:
-        raise InputError(f"`{option}` has {len(values)} numbers: give one, or two for volumes, ZxYX", option=option)

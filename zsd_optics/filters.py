@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfftn, next_fast_len, rfftn
 
 from zsd_optics.pictures import binned, enlarged
-from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.errors import InputError
 
 Array = NDArray[Any]
 
@@ -51,13 +51,13 @@ def gaussian(*sigma_px: float) -> Filter:
     return Filter(lambda x: ndi.gaussian_filter(x, sigmas, output=np.float32), len(sigmas) == 3, reach)
 
 
-def median(*size_px: int) -> Filter:
+def median(*size_px: float) -> Filter:
     """Median over boxes of odd `size_px`, float32: one number for Y and X, or two, for Z and for Y and X."""
     sizes = _odd(size_px)
     return Filter(lambda x: ndi.median_filter(x, sizes, output=np.float32), len(sizes) == 3, sizes[0] // 2)
 
 
-def box(*size_px: int) -> Filter:
+def box(*size_px: float) -> Filter:
     """Mean over boxes of odd `size_px`, float32: one number for Y and X, or two, for Z and for Y and X."""
     sizes = _odd(size_px)
     return Filter(lambda x: ndi.uniform_filter(x, sizes, output=np.float32), len(sizes) == 3, sizes[0] // 2)
@@ -162,7 +162,8 @@ def _per_axis(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*sizes, sizes[-1])
 
 
-def _odd(size_px: tuple[int, ...]) -> tuple[int, ...]:
-    if any(n < 1 or n % 2 == 0 for n in size_px):
-        raise InputError(f"size {size_text(size_px)} must be odd, so that a box has a middle: for instance 3")
-    return _per_axis(size_px)
+def _odd(size_px: tuple[float, ...]) -> tuple[int, ...]:
+    if any(n < 1 or n % 2 != 1 for n in size_px):
+        given = "x".join(f"{n:g}" for n in size_px)
+        raise InputError(f"size {given} must be odd, so that a box has a middle pixel", "for instance 3", option="size")
+    return _per_axis(tuple(map(int, size_px)))

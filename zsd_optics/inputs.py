@@ -88,19 +88,13 @@ def read_sized(
         raise InputError(f"{path} has axes {image.axes}", "give one plane (YX) or one volume (ZYX)")
     data = image.data[0] if len(image.data) == 1 and image.data.ndim == 3 else image.data
 
-    def size(name: str, given_um: float | None, found_um: float | None) -> float:
-        option = f"{prefix}{name}"
-        um = agreed(given_um, found_um, option, str(path))
-        if um is None:
-            raise InputError(
-                f"{path} does not say its {name.replace('_', ' ')}", f"give it with `{option}` (µm)", option=option
-            )
-        return um
+    def size(option: str, given_um: float | None, found_um: float | None) -> float:
+        return required(agreed(given_um, found_um, option, str(path)), option, str(path))
 
-    pixel_size = size("pixel_size", given.x_um, image.voxel.pixel_size_um(str(path)))
+    pixel_size = size(f"{prefix}pixel_size", given.x_um, image.voxel.pixel_size_um(str(path)))
     if data.ndim == 2 or not needs_z_step:
         return data, (pixel_size,)
-    return data, (size("z_step", given.z_um, image.voxel.z_um), pixel_size)
+    return data, (size(f"{prefix}z_step", given.z_um, image.voxel.z_um), pixel_size)
 
 
 def agreed(given: float | None, found: float | None, option: str, name: str) -> float | None:
@@ -108,10 +102,30 @@ def agreed(given: float | None, found: float | None, option: str, name: str) -> 
     if given is not None and given <= 0:
         raise InputError(f"`{option}` {given:g} must be above 0 µm", option=option)
     if given and found and abs(given / found - 1) > 0.01:
-        raise InputError(
-            f"{name} says {found:g} µm, `{option}` says {given:g}", "correct the wrong one", option=option
-        )  # fmt: skip
+        difference = f"{name} says {found:g} µm, `{option}` says {given:g}"
+        raise InputError(difference, "correct the wrong one", option=option)
     return given or found
+
+
+def required(um: float | None, option: str, name: str, otherwise: str = "") -> float:
+    """A size (µm); an error if it is unknown, which says how to give it, or what to do `otherwise`."""
+    if um is None:
+        size = "z step" if option.endswith("z_step") else "pixel size"
+        remedy = f"give it with `{option}` (µm){otherwise}"
+        raise InputError(f"{name} does not say its {size}", remedy, option=(option, "psf_sigma"))
+    return um
+
+
+def lengths(text: str, option: str) -> tuple[float, ...]:
+    """From "1.2", for Y and X, to (1.2,); from "1.5x1.1", for Z and for Y and X, to (1.5, 1.1)."""
+    try:
+        values = tuple(float(part) for part in text.lower().split("x"))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 2):
+        expected = "a number, for instance 1.2, or two with an x between, ZxYX, for instance 1.5x1.1"
+        raise InputError(f"`{option}` {text} must be {expected}", option=option)
+    return values
 
 
 def _arrays(image: Image, spatial: str) -> list[NDArray[np.generic]]:

@@ -91,11 +91,6 @@ def known_noise(offset: float, gain: float, read_noise: float) -> NoiseModel:
         Counts per photo-electron.
     read_noise : float
         Standard deviation, counts.
-
-    Raises
-    ------
-    InputError
-        When the gain is not above 0, or the read noise is negative.
     """
     if not gain > 0:
         raise InputError(

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 Box = tuple[int | slice, ...]
 
 
-def apply(image: Image, target: Any, what: Filter, report: Callable[[float], None]) -> None:
+def apply(image: Image, target: Any, method: Filter, report: Callable[[float], None]) -> None:
     """Write the filtered `image` into `target`.
 
     Parameters
@@ -26,8 +26,8 @@ def apply(image: Image, target: Any, what: Filter, report: Callable[[float], Non
         Opened; ends with Z, Y, X if the filter needs volumes.
     target : file
         What `create_image` gives; its dtype is that of the result (rounded and clipped if an integer).
-    what : Filter
-        The filter. Memory grows with the number of slices only if its reach is None.
+    method : Filter
+        Memory grows with the number of slices only if its reach is None.
     report : callable
         Takes the share that is done, 0 to 1.
 
@@ -37,16 +37,16 @@ def apply(image: Image, target: Any, what: Filter, report: Callable[[float], Non
         When the file is damaged or holds values that are not finite.
     """
     shape = image.data.shape
-    fine = tuple(slice(0, what.grid_factor * n) for n in shape[-2:])
-    boxes = list(_boxes(shape, shape[-3] if what.reach is None and what.volumes else PLANES))
+    fine = tuple(slice(0, method.grid_factor * n) for n in shape[-2:])
+    boxes = list(_boxes(shape, shape[-3] if method.reach is None and method.volumes else PLANES))
     for done, box in enumerate(boxes, start=1):
-        if what.volumes:
-            written = as_dtype(_slices(image, box, what), target.dtype)
+        if method.volumes:
+            written = as_dtype(_slices(image, box, method), target.dtype)
         else:
             planes = _read(image, box)
             written = np.empty((*planes.shape[:-2], *(s.stop for s in fine)), target.dtype)
             for index in np.ndindex(planes.shape[:-2]):  # one at a time: their float32 would take twice the memory
-                written[index] = as_dtype(what.function(planes[index]), target.dtype)
+                written[index] = as_dtype(method.function(planes[index]), target.dtype)
         target[(*box[:-2], *fine)] = written
         release(image.data)
         report(done / len(boxes))
@@ -61,14 +61,14 @@ def sample_planes(image: Image) -> Iterator[Array]:
         release(image.data)
 
 
-def _slices(image: Image, box: Box, what: Filter) -> Array:
+def _slices(image: Image, box: Box, method: Filter) -> Array:
     """The filtered slices of `box`, from these and the neighbours that they depend on."""
     z, depth = box[-3], image.data.shape[-3]
     assert isinstance(z, slice)
-    reach = depth if what.reach is None else what.reach
+    reach = depth if method.reach is None else method.reach
     low, high = max(z.start - reach, 0), min(z.stop + reach, depth)
     around = _read(image, (*box[:-3], slice(low, high), *box[-2:]))
-    return what.function(around)[z.start - low : z.stop - low]
+    return method.function(around)[z.start - low : z.stop - low]
 
 
 def _boxes(shape: tuple[int, ...], depth: int) -> Iterator[Box]:

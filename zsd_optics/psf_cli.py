@@ -8,6 +8,7 @@ import typer
 from numpy.typing import NDArray
 
 from zsd_optics.inputs import read_sized
+from zsd_optics.options import PixelSize, ZStep
 from zsd_runtime.errors import size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
@@ -20,8 +21,6 @@ verbs = typer.Typer(
 app.add_typer(verbs, name="psf")
 
 Out = Annotated[Path, typer.Argument(help="TIFF for the PSF, with its voxel size; odd-sized, centred, sums to 1.")]
-PixelSize = Annotated[float | None, typer.Option(help="Pixel size, µm; default: from the file.")]
-ZStep = Annotated[float | None, typer.Option(help="Distance between slices, µm; default: from the file.")]
 Size = Annotated[str | None, typer.Option(help="[Zx]YxX, odd; default: chosen.")]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_optics.inputs import read_sized
+from zsd_optics.inputs import lengths, read_sized, required
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel
 
@@ -107,7 +107,10 @@ class PsfGaussian:
         from zsd_optics.psf import gaussian_psf
 
         if len(self.sigma_px) != len(axes) - 1:
-            raise _bad_sigma("x".join(f"{s:g}" for s in self.sigma_px), axes)
+            given = "x".join(f"{sigma:g}" for sigma in self.sigma_px)
+            two = "two with an x between, ZxYX, for instance 1.5x1.1"
+            expected = two if axes == "zyx" else "one number, for instance 1.2"
+            raise InputError(f"`psf_sigma` {given} must be {expected} (raw pixels)", option="psf_sigma")
         *z, lateral = self.sigma_px
         return gaussian_psf(*z, lateral * grid_factor)
 
@@ -162,10 +165,7 @@ def psf_source_of(
     if psf is not None:
         return PsfFile(psf, psf_pixel_size, psf_z_step, centre_psf)
     if psf_sigma is not None:
-        try:
-            return PsfGaussian(tuple(float(part) for part in psf_sigma.lower().split("x")))
-        except ValueError:
-            raise _bad_sigma(psf_sigma, "") from None
+        return PsfGaussian(lengths(psf_sigma, "psf_sigma"))
     assert na is not None
     if wavelength is None:
         raise InputError(
@@ -176,25 +176,9 @@ def psf_source_of(
 
 def _fine_voxel(axes: str, voxel: Voxel, grid_factor: int) -> tuple[float, ...]:
     """(pixel size,) or (z step, pixel size) of the deconvolved grid, µm."""
-    if voxel.x_um is None:
-        raise InputError(
-            "the image does not say its pixel size", "give it with `pixel_size` (µm), or use `psf_sigma`",
-            option=("pixel_size", "psf_sigma"),
-        )  # fmt: skip
-    if axes == "yx":
-        return (voxel.x_um / grid_factor,)
-    if voxel.z_um is None:
-        raise InputError(
-            "the volume does not say its z step", "give it with `z_step` (µm), or use `psf_sigma`",
-            option=("z_step", "psf_sigma"),
-        )  # fmt: skip
-    return voxel.z_um, voxel.x_um / grid_factor
-
-
-def _bad_sigma(text: str, axes: str) -> InputError:
-    one, two = "one number, for instance 1.2", "two with an x between, ZxYX, for instance 1.5x1.1"
-    expected = {"yx": one, "zyx": two}.get(axes, f"{one}, or {two}")
-    return InputError(f"`psf_sigma` {text} must be {expected} (raw pixels)", option="psf_sigma")
+    otherwise = ", or use `psf_sigma`"
+    fine = (required(voxel.x_um, "pixel_size", "the image", otherwise) / grid_factor,)
+    return fine if axes == "yx" else (required(voxel.z_um, "z_step", "the volume", otherwise), *fine)
 
 
 def _to_dict(source: PsfSource) -> dict[str, Any]:
@@ -205,7 +189,4 @@ def _to_dict(source: PsfSource) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     """Of a file, or of all files of a Zarr folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

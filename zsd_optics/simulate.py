@@ -45,7 +45,7 @@ class Camera:
         if not self.gain > 0:
             raise InputError(f"gain {self.gain} must be above 0 counts per electron", "see the camera's data sheet")
         if self.read_noise < 0:
-            raise InputError(f"read noise {self.read_noise} must be 0 or above (counts)")
+            raise InputError(f"read noise {self.read_noise} must be 0 or above (counts)", option="read_noise")
         if not 0 <= self.offset < self.saturation <= 65535:
             raise InputError(f"offset {self.offset} must be 0 or above and below the saturation {self.saturation}")
 
@@ -128,7 +128,9 @@ def simulate(
     if not 0 < z_step_um <= 10:
         raise InputError(f"z step {z_step_um} µm must be above 0 and at most 10", option="z_step")
     if not 0 < photons <= 1e6:
-        raise InputError(f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak")
+        raise InputError(
+            f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak", option="photons"
+        )
     camera = camera or Camera()
     rng = np.random.default_rng(seed)
     fine_um = pixel_size_um / GRID_FACTOR
