@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from zsd_runtime.images import read_image
+from zsd_runtime.normalize import Linear
 from zsd_runtime.package import read_package
 
 RINGS = ((0, 1), (1, 4), (4, 8), (8, 16), (16, 10000))  # pixels from the nearest edge
@@ -23,7 +24,9 @@ def main() -> None:
     session = ort.InferenceSession(description.weights)
     noisy, clean = (read_image(folder / "sample" / f"{name}.tif").data for name in ("noisy", "clean"))
     before, after = description.input.processing, description.outputs[0].processing
-    truth = clean + before.offset / before.gain  # above the offset
+    assert isinstance(before, Linear)
+    assert isinstance(after, Linear)
+    truth = clean + before.intercept / before.slope  # above the offset
     lines = [np.minimum(np.arange(n), np.arange(n)[::-1]) for n in noisy.shape]
     distance = np.minimum.outer(*lines)
     print("denoised, RMSE in counts" + "".join(f"{low:>6}-{high - 1}" for low, high in RINGS[:-1]) + "  inside")

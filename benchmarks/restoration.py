@@ -10,7 +10,6 @@ whole way: train, export, predict with ONNX Runtime. Results: benchmarks/results
 """
 
 import argparse
-import importlib
 import json
 import tempfile
 from functools import partial
@@ -32,12 +31,12 @@ from zsd_optics.pictures import enlarged, montage
 from zsd_optics.psf import gaussian_psf, prepare_psf, widefield_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import Prediction, load_model
-from zsd_train import TrainConfig, train
+from zsd_train import TrainConfig, fit, setup, train
 from zsd_train.fit import Progress
 from zsd_train.networks.build import build
 from zsd_train.run import Run
+from zsd_train.schemes import Recorrupt
 
-training = importlib.import_module("zsd_train.training")  # the package's own name `train` is the function
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 DETAIL = 144  # raw pixels of a picture
@@ -103,7 +102,7 @@ def fmd(folder: Path, minutes: float, recorruption: Literal["poisson", "gaussian
             result, run = restore(
                 noisy,
                 psf,
-                TrainConfig(minutes=factor * minutes, recorruption=recorruption),
+                TrainConfig(minutes=factor * minutes, scheme=Recorrupt(noise=recorruption)),
                 partial(watch, noisy=noisy, truth=truth, seen=seen),
             )
             score = evaluate(result.denoised, truth).psnr
@@ -171,7 +170,7 @@ def detail(image: Any, corner: tuple[int, int], factor: int = 1) -> Any:
 
 def watch(folder: Path, noisy: Any, truth: Any, seen: list[float]) -> Any:
     """A reporter that scores the averaged weights, good or bad, each time that the run saves itself."""
-    training.SECONDS_BETWEEN_SAVES = 10.0
+    fit.SECONDS_BETWEEN_SAVES = 10.0
     offset = estimate_noise([noisy.astype(np.float64)]).offset
     last = 0.0
 
@@ -188,7 +187,7 @@ def watch(folder: Path, noisy: Any, truth: Any, seen: list[float]) -> Any:
         prefix = "averaged."
         network.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
         with torch.inference_mode():  # the scale does not matter to the score, only to the network
-            smooth = training._scale([noisy.astype(np.float64)], offset)
+            smooth = setup._scale([noisy.astype(np.float64)], offset)
             batch = torch.tensor((noisy[None, None] - offset) / smooth, dtype=torch.float32)
             seen.append(evaluate(network(batch).denoised[0, 0].numpy(), truth).psnr)
 
