@@ -61,7 +61,7 @@ NAMES = ["2D zoo", "2D deepimagej", "3D zoo", "3D deepimagej"]
 def test_both_formats_say_the_same(packages, name):
     old, new = read_package(packages[name]), read_package(packages[name.replace("deepimagej", "zoo")])
     assert old.weights == new.weights
-    for field in ("name", "axes", "size_multiple", "halo", "pixel_size_um", "input_dtype"):
+    for field in ("name", "axes", "size_multiple", "halo", "pixel_size_um", "input"):
         assert getattr(old, field) == getattr(new, field), field
     assert [(o.name, o.scale, o.dtype) for o in old.outputs] == [(o.name, o.scale, o.dtype) for o in new.outputs]
     lines = [[d.input.processing, *(output.processing for output in d.outputs)] for d in (old, new)]
@@ -218,7 +218,7 @@ def test_graphs_of_counts_are_not_for_deepimagej(run_folder, tmp_path):
     counts = export(run_folder, tmp_path / "counts", input="uint16")
     with pytest.raises(InputError, match="uint16 counts: export the run with"):
         convert(counts, tmp_path / "never", format="deepimagej")
-    assert read_package(convert(counts, tmp_path / "b.zip")).input_dtype == "uint16"
+    assert read_package(convert(counts, tmp_path / "b.zip")).input.dtype == "uint16"
     assert not (tmp_path / "never").exists()
 
 
