@@ -151,7 +151,7 @@ def test_an_imported_package_predicts_as_published(name, margin, tmp_path):
     description = read_package(package)
     assert (description.name, description.axes) == ("zsd a b", network.axes)
     assert description.input.processing == ScaleRange()
-    assert [(o.scale, o.postprocessing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
+    assert [(o.scale, o.processing) for o in description.outputs] == [(s, Linear()) for s in network.scales]
     image = np.random.default_rng(0).poisson(50, (5, 40, 48)[-len(network.axes) :]).astype(np.uint16)
     normalised = (image - np.float32(image.min())) / np.float32(np.ptp(image))
     pixels = {None: MARGINS[network.axes], "reflect": (EDGE,) * axes}.get(margin, margin)
@@ -204,7 +204,7 @@ def test_a_fixed_line_keeps_counts(tmp_path):
     package = import_keras(weights, tmp_path / "model", name="a line", offset=100, scale=50, upsample=False)
     description = read_package(package)
     assert description.input.processing == Linear(0.02, -2)
-    assert [o.postprocessing for o in description.outputs] == [Linear(50)] * 2
+    assert [o.processing for o in description.outputs] == [Linear(50)] * 2
 
 
 def test_the_halo_is_stated_where_a_global_mean_prevents_measuring(tmp_path):
