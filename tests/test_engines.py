@@ -82,9 +82,9 @@ def test_bf16_stays_close(package, image, expected):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"device": "tpu"}, "`device` 'tpu' is not one of auto, cuda, intel, cpu"),
-        ({"engine": "onnx"}, "`engine` 'onnx' is not one of"),
-        ({"precision": "int4"}, "`precision` 'int4' is not one of"),
+        ({"device": "tpu"}, "device 'tpu' is not one of auto, cuda, intel, cpu"),
+        ({"engine": "onnx"}, "engine 'onnx' is not one of"),
+        ({"precision": "int4"}, "precision 'int4' is not one of"),
         ({"engine": "tensorrt", "device": "cpu"}, "tensorrt does not run on device cpu; it runs on cuda"),
         ({"precision": "int8"}, "the package is fp32; auto on auto cannot run it in int8: export it again with"),
         ({"precision": "bf16", "engine": "onnxruntime"}, 'or set `engine` to "openvino"'),

@@ -5,7 +5,8 @@ import pytest
 import tifffile
 
 from zsd_runtime import InputError
-from zsd_runtime.images import Image, Voxel, read_image, stem, write_image
+from zsd_runtime.images import Image, Voxel, files, open_image, read_image, stem, write_image
+from zsd_runtime.images.image import Format
 
 RNG = np.random.default_rng(0)
 
@@ -134,6 +135,17 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="left alone"):
         write_image(tmp_path / "a.tif", Image(np.zeros((4, 4), np.float32), "YX"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "file"]
+
+
+def test_a_format_is_one_value(tmp_path, monkeypatch):
+    """A reader of another format: nothing else knows of it."""
+    npy = Format("NumPy", (".npy",), lambda path: path.suffix == ".npy", lambda path, axes: Image(np.load(path), "YX"))
+    monkeypatch.setattr(files, "FORMATS", (npy, *files.FORMATS))
+    np.save(tmp_path / "a.npy", np.ones((5, 6), np.float32))
+    assert open_image(tmp_path / "a.npy").data.shape == (5, 6)
+    (tmp_path / "b.npy").write_text("hello")
+    with pytest.raises(InputError, match="not a readable NumPy"):
+        open_image(tmp_path / "b.npy")
 
 
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.tif", "a.TIFF", "a.png"])

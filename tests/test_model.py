@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
+from zsd_runtime.normalize import Linear
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,21 @@ def test_a_closed_stream_ends_its_threads_and_frees_the_model(model, frames):
     model.predict(frames[0])
 
 
+def test_a_session_takes_the_normalisation_as_an_argument(model, frames):
+    image = np.stack(frames[:2])
+    planned = model.plan(image.shape[1:], (200, 200))
+    session = model.session(planned.tile)
+    line = model.description.input.processing
+
+    def restored(line):
+        targets = [np.zeros(shape, np.float32) for shape in model.output_shapes(image.shape)]
+        session.run(image, targets, planned, line)
+        return targets[0]
+
+    np.testing.assert_array_equal(restored(line), restored(None))
+    assert not np.array_equal(restored(Linear(2 * line.slope, line.intercept)), restored(None))
+
+
 def broken(frames):
     yield frames[0]
     raise OSError("the camera was unplugged")
@@ -259,7 +275,6 @@ def test_global_pooling_leaves_no_seams():
 
     from zsd_runtime.engines.onnxruntime import OnnxRuntime
     from zsd_runtime.model import Model
-    from zsd_runtime.normalize import Linear
     from zsd_runtime.package import ModelDescription, TensorSpec
 
     buffer = io.BytesIO()

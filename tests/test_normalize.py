@@ -26,7 +26,7 @@ def test_steps_follow_each_other():
         {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": 100.0, "std": 4.999999}},
     ],
 )
-def test_a_mean_that_is_told_is_a_line(step):
+def test_a_given_mean_is_a_line(step):
     line = from_description([step], "x")
     assert isinstance(line, Linear)
     np.testing.assert_allclose(line(np.array([100, 110], np.uint16)), [0, 2], rtol=1e-6)

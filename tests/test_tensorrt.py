@@ -160,7 +160,7 @@ def test_other_inputs_are_errors(network, dtype, message):
         Network(trt, typed(network, dtype))
 
 
-def test_what_is_no_onnx_is_an_error():
+def test_a_file_that_is_not_onnx_is_an_error():
     with pytest.raises(InputError, match=r"cannot read the model .*Failed to parse"):
         Network(trt, b"nothing")
 
@@ -244,7 +244,7 @@ def test_a_run_is_copy_graph_copies_wait(gpu, network, capturable):
     engine.close()
 
 
-def test_no_room_is_told_and_leaves_nothing(gpu, network):
+def test_no_room_is_an_error_and_leaves_nothing(gpu, network):
     engine = TensorRT(network)
     gpu.room = 200_000
     with pytest.raises(OutOfMemory, match="smaller tiles"):
@@ -279,7 +279,7 @@ def test_missing_hardware_is_an_error(gpu, network, change, message):
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("missing", ["tensorrt_rtx", "cuda.bindings.runtime"])
-def test_missing_libraries_are_told_as_their_install_line(network, monkeypatch, missing):
+def test_missing_libraries_give_their_install_line(network, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(EngineMissing, match=r"pip install 'zsd\[tensorrt\]'"):
         TensorRT(network)

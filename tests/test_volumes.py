@@ -240,7 +240,7 @@ def test_memory_does_not_grow_with_the_volume(tmp_path):
         )
 
 
-def test_damaged_chunks_are_told_as_the_image_not_the_result(package, tmp_path):
+def test_damaged_chunks_are_the_fault_of_the_image_not_the_result(package, tmp_path):
     from zsd_runtime import load_model
 
     array = zarr.create_array(

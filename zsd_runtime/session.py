@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.blend import Blend
 from zsd_runtime.engines import Array, Engine
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import as_dtype, check_shape, read_box
@@ -16,7 +17,7 @@ from zsd_runtime.memory import release
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription
 from zsd_runtime.stream import stream
-from zsd_runtime.tiling import Blend, Plan, Tile
+from zsd_runtime.tiling import Plan, Tile
 
 IN_FLIGHT = 2  # batches, and sets of outputs, under way at once
 

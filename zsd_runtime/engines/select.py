@@ -49,6 +49,7 @@ ENGINES = {
     )
 }
 CANDIDATES = tuple((name, device) for device in DEVICES for name, spec in ENGINES.items() if device in spec.devices)
+NAMES = tuple(dict.fromkeys(name for name, _ in CANDIDATES))
 
 
 def open_engine(
@@ -64,7 +65,7 @@ def open_engine(
     ----------
     description : ModelDescription
     device, engine, precision : str
-        One of DEVICES, ENGINES, PRECISIONS, or "auto": the best that opens here, and the package's own precision.
+        One of DEVICES, NAMES, PRECISIONS, or "auto": the best that opens here, and the package's own precision.
     engines : Path
         Folder of engine files built ahead of time.
 
@@ -76,10 +77,10 @@ def open_engine(
         When none of those asked for runs here; the message has the remedy for each.
     """
     for option, value, known in (
-        ("device", device, DEVICES), ("engine", engine, tuple(ENGINES)), ("precision", precision, PRECISIONS)
+        ("device", device, DEVICES), ("engine", engine, NAMES), ("precision", precision, PRECISIONS)
     ):  # fmt: skip
         if value not in ("auto", *known):
-            raise InputError(f"`{option}` {value!r} is not one of auto, {', '.join(known)}", option=option)
+            raise InputError(f"{option} {value!r} is not one of auto, {', '.join(known)}")
     asked = [c for c in CANDIDATES if engine in ("auto", c[0]) and device in ("auto", c[1])]
     if not asked:
         raise InputError(f"{engine} does not run on device {device}; it runs on {', '.join(ENGINES[engine].devices)}")
