@@ -94,7 +94,7 @@ def test_graphs_of_counts_are_not_for_deepimagej(run_folder, tmp_path):
     counts = export(run_folder, tmp_path / "counts", input="uint16")
     with pytest.raises(InputError, match="uint16 counts: export the run with"):
         convert(counts, tmp_path / "never", format="deepimagej")
-    assert read_package(convert(counts, tmp_path / "b.zip")).input_dtype == "uint16"
+    assert read_package(convert(counts, tmp_path / "b.zip")).input.dtype == "uint16"
     assert not (tmp_path / "never").exists()
 
 

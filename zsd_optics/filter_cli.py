@@ -14,7 +14,7 @@ from zsd_optics.inputs import agreed, lengths, required
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
-from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
+from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 if TYPE_CHECKING:
     from zsd_optics.filters import Filter
