@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import tomllib
 
 import imageio.v3 as iio
 import numpy as np
@@ -57,7 +56,7 @@ def test_the_table_is_of_both_networks_in_all_precisions(compressed, run_folder)
 
 def test_a_compressed_run_says_where_it_comes_from_and_is_exported_like_any_other(compressed, simulation, tmp_path):
     out, rows = compressed
-    measured = tomllib.loads((out / "config.toml").read_text())["measured"]
+    measured = load_run(out).measured
     assert measured.compressed["teacher"] == "cell run"
     assert measured.compressed["started_from"] == "the teacher's strongest filters"
     assert measured.compressed["rows"][3]["lost_of_truth_db"] == rows[3].lost_of_truth_db

@@ -52,7 +52,7 @@ def test_a_package_keeps_what_its_source_says(packages, tmp_path):
 def test_no_author_and_no_licence_are_said_not_invented(package, tmp_path):
     told: list[str] = []
     made = convert(package, tmp_path / "a", format="deepimagej", notice=told.append)
-    assert [word in " ".join(told) for word in ("--author", "--licence", "zoo asks")] == [True] * 3
+    assert [word in " ".join(told) for word in ("`authors`", "`licence`", "zoo asks")] == [True] * 3
     assert read_package(made).rdf["license"] == "NOASSERTION"
     assert "license" not in read_package(package).rdf
     told.clear()
