@@ -17,9 +17,9 @@ from zsd_export.compress import compress, student_config
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, Prediction, load_model
+from zsd_runtime.errors import Interrupted
 from zsd_train import load_run, train
 from zsd_train.config import RCANConfig, make_config
-from zsd_train.training import Interrupted
 
 QUICK = {"steps": 20, "batch": 2, "device": "cpu"}
 SMALL = {"width": 3, "depth": 1, "head": 4}
@@ -105,7 +105,7 @@ def test_ctrl_c_saves_and_resuming_goes_on(run_folder, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     out = tmp_path / "small"
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="saved in"):
         compress(run_folder, out, width=2, choices=QUICK, report=interrupt)
     assert not (out / "compressed.json").exists()
     assert [path for path in out.iterdir() if path.name.endswith(".tmp")] == []

@@ -14,11 +14,11 @@ from tests.conftest import TINY
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
+from zsd_runtime.errors import Interrupted
 from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import NetworkConfig, make_config
 from zsd_train.networks.build import build
 from zsd_train.state import PATIENCE, State
-from zsd_train.training import Interrupted
 
 PSF = gaussian_psf(2.0)
 
@@ -90,7 +90,7 @@ def test_ctrl_c_saves_and_resuming_is_bit_for_bit_the_same(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     train([image()], PSF, tiny(), tmp_path / "straight")
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="saved in"):
         train([image()], PSF, tiny(), tmp_path / "broken", report=interrupt)
     assert load_run(tmp_path / "broken").network is not None  # what was kept can be used as it is
     run = train([image()], PSF, None, tmp_path / "broken", resume=True)

@@ -104,8 +104,6 @@ def compress(
         from zsd_optics.inputs import open_images
         from zsd_runtime.images import read_image
         from zsd_train.config import read_config
-        from zsd_train.fit import Progress
-        from zsd_train.training import Interrupted
 
         if (clean or truth) and not image:
             raise InputError("--clean and --truth belong to an image: give it with --image")
@@ -113,18 +111,10 @@ def compress(
         choices = (read_config(config) if config else {}) | {k: v for k, v in given.items() if v is not None}
         truths = {n: read_image(p, axes).data for n, p in (("denoised", clean), ("deconvolved", truth)) if p}
         with progress_bar("distilling", quiet) as bar:
-
-            def report(p: Progress) -> None:
-                bar(p.fraction, str(p), bool(p.message))
-
-            try:
-                rows = make(
-                    run, out, width=width, choices=choices, images=open_images(image, axes)[0] if image else [],
-                    truths=truths, resume=resume, report=report,
-                )  # fmt: skip
-            except Interrupted as error:
-                print(f"{'ERROR ' * quiet}{error}")
-                raise typer.Exit(1) from None
+            rows = make(
+                run, out, width=width, choices=choices, images=open_images(image, axes)[0] if image else [],
+                truths=truths, resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
+            )  # fmt: skip
         if as_json:
             print(json.dumps([asdict(row) for row in rows], indent=1))
             return

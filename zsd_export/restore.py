@@ -54,8 +54,6 @@ def _restore(
     training run. Ctrl-C saves the run; --resume continues it.
     """
     with reporting(quiet):
-        from zsd_train.training import Interrupted
-
         source = psf_source_of(
             psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf, psf_sigma=psf_sigma,
             na=na, wavelength=wavelength, refractive_index=refractive_index,
@@ -65,14 +63,10 @@ def _restore(
             files, source, axes=axes, pixel_size=pixel_size, z_step=z_step, config=config, preset=preset,
             scheme=scheme, minutes=minutes, steps=steps, seed=seed, device=device,
         )  # fmt: skip
-        try:
-            model = restore(
-                files, task, out, axes=axes, resume=resume, overwrite=overwrite,
-                progress=lambda title: progress_bar(title, quiet),
-            )  # fmt: skip
-        except Interrupted as error:
-            print(f"{'ERROR ' * quiet}{error}")
-            raise typer.Exit(1) from None
+        model = restore(
+            files, task, out, axes=axes, resume=resume, overwrite=overwrite,
+            progress=lambda title: progress_bar(title, quiet),
+        )  # fmt: skip
         print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}")
 
 

@@ -1,4 +1,4 @@
-"""The one exception for what a person can mend, and how its messages write sizes."""
+"""What a person can mend or has stopped, as exceptions that know no front end; how messages write sizes."""
 
 from collections.abc import Callable, Iterable
 
@@ -27,6 +27,10 @@ class InputError(ValueError):
         for option in self.options:
             text = text.replace(f"`{option}`", name(option))
         return text
+
+
+class Interrupted(Exception):
+    """Somebody stopped long work. The message says where it was saved; it can be resumed."""
 
 
 def size_text(shape: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, Interrupted
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only a last line: OK … or ERROR ….")]
 
@@ -37,6 +37,9 @@ def reporting(quiet: bool = False) -> Iterator[None]:
         raise
     except InputError as error:
         raise fail(error.told(flag), 2) from None
+    except Interrupted as error:
+        print(f"{'ERROR ' * quiet}{error}: continue with --resume")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise fail("interrupted; nothing was left half-written", 1) from None
     except (RuntimeError, MemoryError) as error:

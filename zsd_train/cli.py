@@ -44,8 +44,6 @@ def train(
 ) -> None:
     """Train a network on noisy images alone. Ctrl-C saves the run; --resume continues it."""
     with reporting(quiet):
-        from zsd_train.training import Interrupted
-
         source = psf_source_of(
             psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf, psf_sigma=psf_sigma,
             na=na, wavelength=wavelength, refractive_index=refractive_index,
@@ -55,10 +53,6 @@ def train(
             scheme=scheme, slices=slices, minutes=minutes, steps=steps, offset=offset, gain=gain,
             read_noise=read_noise, seed=seed, device=device,
         )  # fmt: skip
-        try:
-            with progress_bar("training", quiet) as bar:
-                run = task.train(out, bar, resume=resume)
-        except Interrupted as error:
-            print(f"{'ERROR ' * quiet}{error}")
-            raise typer.Exit(1) from None
+        with progress_bar("training", quiet) as bar:
+            run = task.train(out, bar, resume=resume)
         print(f"OK {run.measured.stopped}; {out}")

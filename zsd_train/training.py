@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
 from zsd_train.checks import channelled, check_teacher, config_for
@@ -18,10 +18,6 @@ from zsd_train.fit import Progress, fit
 from zsd_train.run import Measured, Run, config_to_resume, load_run, sha256, write_array, write_config
 from zsd_train.schemes import Distill, Scheme
 from zsd_train.setup import Setup, set_up
-
-
-class Interrupted(Exception):
-    """Somebody stopped the training; the run was saved and can be resumed."""
 
 
 def train(
@@ -103,7 +99,7 @@ def train(
             _begin(out, setup, voxel)
         reason, interrupted = fit(setup, out, report, stop)
     if interrupted:
-        raise Interrupted(f"{reason}, saved in {out}: go on with --resume")
+        raise Interrupted(f"{reason}, saved in {out}")
     write_config(out, setup.config, _ended(setup, reason))
     return load_run(out)
 
