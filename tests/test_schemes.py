@@ -129,6 +129,11 @@ def test_what_is_wrong_with_a_scheme_is_named(value, message):
         make_config(scheme=value)
 
 
+def test_distillation_needs_a_teacher(tmp_path):
+    with pytest.raises(InputError, match="needs a trained network"):
+        train([frames(1)[0]], PSF, config("distill", DUAL), tmp_path / "run")
+
+
 def test_choices_of_a_scheme_may_stand_beside_it():
     """As in files of schema 1, which have those of all schemes."""
     old = {"scheme": "recorrupt", "recorruption": "gaussian", "alpha": [0.6, 1.2], "gap_weight": 2.0}

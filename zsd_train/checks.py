@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from zsd_runtime.errors import InputError, size_text
 from zsd_train.config import Axes, TrainConfig
 from zsd_train.run import Run
+from zsd_train.schemes import Distill
 
 
 def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDArray[Any]]:
@@ -100,10 +101,14 @@ def check_slices(images: list[NDArray[Any]], config: TrainConfig) -> None:
         )
 
 
-def check_teacher(teacher: Run, config: TrainConfig) -> None:
-    """Refuse what the two cannot look at together: outputs on different grids, patches that the teacher cannot pool."""
+def check_teacher(teacher: Run | None, config: TrainConfig) -> None:
+    """Refuse what teacher and student cannot look at together: outputs on different grids, patches that do not pool."""
+    if teacher is None:
+        if isinstance(config.scheme, Distill):
+            raise InputError("scheme distill needs a trained network to learn from", "use zsd compress")
+        return
     theirs, ours = teacher.config.network, config.network
-    if config.scheme.kind != "distill":
+    if not isinstance(config.scheme, Distill):
         raise InputError(f"scheme {config.scheme.kind} is for learning without a teacher", "leave it out")
     if ours.grid_factor != theirs.grid_factor:
         raise InputError(

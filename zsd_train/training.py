@@ -87,8 +87,7 @@ def train(
             f"{out} already holds a run", "choose another `out`, or go on with it with `resume`",
             option=("out", "resume"),
         )  # fmt: skip
-    if teacher is not None:
-        check_teacher(teacher, config)
+    check_teacher(teacher, config)
     voxel = Voxel.square(pixel_size_um, z_step_um)
     found = {"pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, **hashes}
     setup = set_up(channels, psf, config, found, teacher, resumed)
