@@ -139,7 +139,7 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "small image": (("train", tmp_path / "small.tif", "--psf-sigma", 1, *out), "at least 64x64"),
         "no run": (("export", tmp_path / "none", tmp_path / "never"), "is not a run"),
         "precision": (("export", tmp_path, tmp_path / "never", "--precision", "int4"), "fp32, fp16, int8"),
-        "output": (("export", tmp_path, tmp_path / "never", "--output", "uint16"), "add --input uint16"),
+        "output": (("export", tmp_path, tmp_path / "never", "--output", "uint16"), "set --input to uint16"),
         "no package": (("predict", tmp_path / "none", noisy, *out), "does not exist"),
         "empty folder": (("predict", tmp_path / "none", empty, *out), "empty is a folder without images"),
         "size": (("simulate", tmp_path / "never", "--size", "12by12"), "--size 12by12"),
