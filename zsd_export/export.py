@@ -134,7 +134,12 @@ def _check_choices(**chosen: str) -> None:
 
 
 def _check_run(run: Run, precision: str, input_dtype: str) -> None:
-    """Refuse a precision and an input type that the run cannot have."""
+    """Refuse what cannot be exported, and a precision and an input type that the run cannot have."""
+    if run.network.channels > 1:
+        raise InputError(
+            f"{run.folder}: its network has {run.network.channels} input channels; zsd exports networks of one",
+            "use the run from Python: zsd_train.load_run",
+        )
     sample = run.sample
     if input_dtype == "uint16" and not np.array_equal(sample, np.clip(np.rint(sample), 0, 65535)):
         raise InputError(
