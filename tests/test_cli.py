@@ -17,6 +17,8 @@ from zsd_runtime.images import read_image
 ZSD = [sys.executable, "-c", "import zsd; zsd.main()"]
 QUICK = "steps = 3\npatch = 32\nbatch = 1\ndevice = 'cpu'\n[network]\nwidth = 4\ndepth = 2\nhead = 8\n"
 
+OLD_PACKAGE = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
@@ -143,7 +145,7 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "no package": (("predict", tmp_path / "none", noisy, *out), "does not exist"),
         "empty folder": (("predict", tmp_path / "none", empty, *out), "empty is a folder without images"),
         "size": (("simulate", tmp_path / "never", "--size", "12by12"), "--size 12by12"),
-        "same names": (("predict", tmp_path / "none", noisy, noisy, *out), "different folders"),
+        "same names": (("predict", OLD_PACKAGE, noisy, noisy, *out), "different folders"),
         "grids": (("evaluate", noisy, "--truth", sample / "sample" / "truth.tif"), "on the same grid"),
     }
 
@@ -214,7 +216,7 @@ def test_a_volume_from_the_command_line(stack, tmp_path):
     assert result.returncode == 0, result.stderr + result.stdout
     text = (tmp_path / "run" / "config.toml").read_text()
     assert 'axes = "zyx"' in text
-    assert 'scheme = "odd-even"' in text
+    assert 'kind = "odd-even"' in text
     assert "z_step_um = 0.3" in text
 
 
@@ -228,7 +230,7 @@ BAD_VOLUMES = {
     "sigma": (["noisy.tif", "--psf-sigma", 1.2], "--psf-sigma 1.2 must be two"),
     "few slices": (
         ["noisy.tif", "--psf-sigma", "1.2x1", "--scheme", "odd-even", "--slices", 8],
-        "12 slices.*at least 16.*slices = 6",
+        "12 slices.*at least 16.*--slices to 6",
     ),
     "scheme": (["noisy.tif", "--psf-sigma", "1.2x1", "--scheme", "odd"], "scheme = 'odd'"),
 }  # fmt: skip

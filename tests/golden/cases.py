@@ -155,7 +155,7 @@ def everything(folder: Path) -> dict[str, Any]:
 def _stable(rdf: Any) -> Any:
     """The description without what differs from day to day and from version to version."""
     facts = rdf["config"]["zsd"]
-    facts = {k: v for k, v in facts.items() if k not in ("exported", "zsd_version", "bytes_per_voxel")}
+    facts = {k: v for k, v in facts.items() if k not in ("exported", "zsd_version", "bytes_per_voxel", "schema")}
     for key in ("trained_on",):  # how long it took, and with what
         facts[key] = {k: re.sub(r" in [\d.]+ s", "", v) for k, v in facts[key].items() if k != "Versions"}
     del facts["provenance"]  # how the run describes itself: tests of the run look at it
