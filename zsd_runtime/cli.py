@@ -126,7 +126,7 @@ def bench(
 
 
 def _text(error: Exception) -> str:
-    return error.told(flag) if isinstance(error, InputError) else str(error)
+    return error.message(flag) if isinstance(error, InputError) else str(error)
 
 
 @dataclass(frozen=True)

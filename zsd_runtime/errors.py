@@ -13,7 +13,7 @@ class InputError(ValueError):
     remedy : str
         What to do about it. Both may name options of a function in backticks: ``set `slices` to 8``.
     option : str or tuple of str
-        The options that the message names. Each front end writes them in its own way (`told`): the command line as
+        The options that the message names. Each front end writes them in its own way (`message`): the command line as
         ``--slices``, Python as the argument's name.
     """
 
@@ -21,7 +21,7 @@ class InputError(ValueError):
         super().__init__(f"{what}: {remedy}" if remedy else what)
         self.options = (option,) if isinstance(option, str) else option
 
-    def told(self, name: Callable[[str], str]) -> str:
+    def message(self, name: Callable[[str], str]) -> str:
         """The message, with each option as `name` writes it."""
         text = str(self)
         for option in self.options:

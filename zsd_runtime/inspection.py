@@ -93,7 +93,7 @@ def engines(model: ModelDescription) -> list[Tried]:
             opened.close()
             found.append(Tried(name, device))
         except (InputError, RuntimeError, MemoryError) as error:
-            text = error.told(flag) if isinstance(error, InputError) else str(error)
+            text = error.message(flag) if isinstance(error, InputError) else str(error)
             found.append(Tried(name, device, " ".join(text.split())))
     return found
 

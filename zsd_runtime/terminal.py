@@ -36,7 +36,7 @@ def reporting(quiet: bool = False) -> Iterator[None]:
     except typer.Exit:  # a RuntimeError, too; its message was printed
         raise
     except InputError as error:
-        raise fail(error.told(flag), 2) from None
+        raise fail(error.message(flag), 2) from None
     except Interrupted as error:
         print(f"{'ERROR ' * quiet}{error}: continue with --resume")
         raise typer.Exit(1) from None

@@ -189,7 +189,7 @@ def _with_scheme(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_config(**values: Any) -> TrainConfig:
-    """A `TrainConfig`, with what is wrong told in one line.
+    """A `TrainConfig`; errors are one line.
 
     Raises
     ------
