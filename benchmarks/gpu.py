@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zsd_export.graph.counts import counts_graph
 from zsd_export.graph.to_onnx import to_onnx
-from zsd_runtime.engines.select import open_engine
+from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.errors import InputError
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear

@@ -24,8 +24,8 @@ import torch
 from zsd_export.graph.precision import quantized
 from zsd_export.graph.to_onnx import to_onnx
 from zsd_export.measure.halo import measure_halo
+from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import EngineMissing
-from zsd_runtime.engines.select import open_engine
 from zsd_runtime.fitting import fitting_tile
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear

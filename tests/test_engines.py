@@ -12,8 +12,8 @@ import pytest
 
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
+from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import EngineMissing, OutOfMemory, failures, select
-from zsd_runtime.engines.select import open_engine
 from zsd_runtime.model import Model
 from zsd_runtime.package import read_package
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from tests.test_imports import zsd_without_torch
-from zsd_runtime.engines.select import CANDIDATES
+from zsd_runtime.engine_choice import CANDIDATES
 from zsd_runtime.inspection import describe, engines
 from zsd_runtime.package import read_package
 
@@ -44,7 +44,7 @@ def test_json(packages):
 
 
 def test_an_engine_that_is_missing_says_why(package, monkeypatch):
-    monkeypatch.setattr("zsd_runtime.engines.select.cuda_driver", lambda: None)
+    monkeypatch.setattr("zsd_runtime.engine_choice.cuda_driver", lambda: None)
     tried = {(t.engine, t.device): t.reason for t in engines(read_package(package))}
     assert "needs an NVIDIA GPU and its driver" in tried["tensorrt", "cuda"]
     assert tried["onnxruntime", "cpu"] == ""

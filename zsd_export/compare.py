@@ -14,7 +14,7 @@ from zsd_export.measure.loss import psnr_lost
 from zsd_export.package.contents import linear, tensors_of
 from zsd_optics.metrics import evaluate
 from zsd_optics.pictures import GAP, enlarged, grey_levels, middle, montage
-from zsd_runtime.engines.select import open_engine
+from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.model import Model
 from zsd_runtime.package import ModelDescription
 from zsd_runtime.session import Prediction

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.engine_choice import CANDIDATES, PRECISIONS, reaches
 from zsd_runtime.engines import relative_difference
-from zsd_runtime.engines.select import CANDIDATES, PRECISIONS, reaches
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import load_model

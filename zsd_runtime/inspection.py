@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zsd_runtime.engines.select import CANDIDATES, open_engine, run_smallest
+from zsd_runtime.engine_choice import CANDIDATES, open_engine, run_smallest
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.normalize import Linear, ScaleRange
 from zsd_runtime.package import ModelDescription, read_package

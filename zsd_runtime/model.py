@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
-from zsd_runtime.engines.select import open_engine
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.fitting import chunk_grid, fitting_tile, smaller_tile
 from zsd_runtime.images import check_array, check_shape
