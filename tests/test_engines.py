@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from zsd_optics.simulate import Camera, simulate
-from zsd_runtime import InputError, load_model
+from zsd_runtime import InputError, engine_choice, load_model
 from zsd_runtime.engine_choice import open_engine
-from zsd_runtime.engines import EngineMissing, OutOfMemory, failures, select
+from zsd_runtime.engines import EngineMissing, OutOfMemory, failures
 from zsd_runtime.model import Model
 from zsd_runtime.package import read_package
 
@@ -113,7 +113,7 @@ def test_a_missing_engine_gives_its_install_line(package, monkeypatch):
 
 
 def test_without_a_driver_cuda_is_an_error_and_auto_goes_on(package, monkeypatch):
-    monkeypatch.setattr(select, "cuda_driver", lambda: None)
+    monkeypatch.setattr(engine_choice, "cuda_driver", lambda: None)
     with pytest.raises(
         EngineMissing, match=r"tensorrt on cuda needs an NVIDIA GPU and its driver.*; onnxruntime on cuda"
     ):
@@ -195,7 +195,7 @@ def test_the_bench_measures_and_says_what_does_not_run(package, monkeypatch):
         assert 0 < row.median_ms <= row.p99_ms
         assert row.first_result_s > row.median_ms / 1000
         assert row.peak_memory_mb > 50
-    monkeypatch.setattr(select, "cuda_driver", lambda: None)
+    monkeypatch.setattr(engine_choice, "cuda_driver", lambda: None)
     (reason,) = bench(package, [(96, 96)], engine="tensorrt")
     assert reason.startswith("tensorrt cuda fp32: tensorrt on cuda needs")
     with pytest.raises(InputError, match="`size` 8x8x8 must have 2 numbers"):
@@ -283,7 +283,7 @@ class FakeCuda:
         monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
         monkeypatch.setattr(ort, "preload_dlls", lambda: print("looking for cuDNN"))
         monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", lambda array, device, index: Value(array))
-        monkeypatch.setattr(select, "cuda_driver", lambda: True)
+        monkeypatch.setattr(engine_choice, "cuda_driver", lambda: True)
 
 
 def test_onnxruntime_on_cuda_binds_once_and_runs_one_graph(package, image, expected, monkeypatch, capsys):
