@@ -116,7 +116,7 @@ class Run:
     psf : ndarray
         ([Z,] Y, X) on the deconvolved grid.
     sample : ndarray
-        ([C,] [Z,] Y, X), counts, some of the training data as the network sees it.
+        ``([C,] [Z,] Y, X)``, counts, some of the training data as the network sees it.
     measured : Measured
     """
 
