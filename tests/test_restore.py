@@ -129,3 +129,15 @@ def test_bad_input_is_one_line_before_anything_is_trained(name, folder):
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_cannot_be_trained_replaces_nothing(folder):
+    assert restore(folder, "a.tif").returncode == 0
+    before = (folder / "out" / "run" / "weights.safetensors").read_bytes()
+    tifffile.imwrite(folder / "small.tif", np.arange(576, dtype=np.uint16).reshape(24, 24))
+    result = restore(folder, "small.tif", **{"--overwrite": True})
+    assert (result.returncode, "at least 32x32" in result.stderr) == (2, True)
+    assert (folder / "out" / "run" / "weights.safetensors").read_bytes() == before
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        "a_denoised.tif", "a_deconvolved.tif", "model.zip", "run"
+    }  # fmt: skip

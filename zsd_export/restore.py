@@ -1,8 +1,8 @@
 """`zsd restore`: from noisy images and a PSF to restored images, in one command."""
 
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -126,9 +126,7 @@ def restore(
             option=("out", "resume", "overwrite"),
         )
     Destination(model, overwrite=True).check()  # before minutes of training
-    if started and not resume:
-        shutil.rmtree(run)
-    with progress("training") as bar:
+    with _set_aside(run, started and not resume), progress("training") as bar:
         task.train(run, bar, resume=resume and started)
     with progress("exporting") as bar:
         bar(0, "exporting: measuring the model", milestone=True)
@@ -137,3 +135,20 @@ def restore(
     with load_model(model, task.config.device) as opened:
         predict_files(opened, images, How(out, axes), progress)
     return model
+
+
+@contextmanager
+def _set_aside(run: Path, replaced: bool) -> Iterator[None]:
+    """Keep a run that is to be `replaced` until its successor has begun: it comes back if that is refused."""
+    old = run.with_name(f".{run.name}.old")
+    if replaced:
+        run.rename(old)
+    try:
+        yield
+    except BaseException:
+        if replaced and not run.exists():
+            old.rename(run)
+        raise
+    finally:
+        if run.exists():
+            shutil.rmtree(old, ignore_errors=True)
