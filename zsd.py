@@ -51,12 +51,11 @@ def main() -> None:
         _help(verb)
     module = MODULES[verb]
     try:
-        app = import_module(module).app
+        import_module(module).app(arguments, prog_name="zsd")
     except ModuleNotFoundError as error:
         extra = EXTRAS[module.split(".")[0]]
         print(f"error: zsd {verb} needs {error.name}: pip install 'zsd[{extra}]'", file=sys.stderr)
         sys.exit(2)
-    app(arguments, prog_name="zsd")
 
 
 def _help(verb: str) -> None:

@@ -24,6 +24,7 @@ def test_a_preset_fills_in_what_is_not_given():
         ({"gain": 1.0}, "all three, or none"),
         ({"minutes": 1, "steps": 5}, "budget is one of them"),
         ({"minutes": -1}, "minutes = -1"),
+        ({"offset": float("nan")}, "offset = nan: .* finite"),
         ({"alpha": (0.0, 1.0)}, "alpha"),
         ({"patch": 36}, "multiple of 8"),
         ({"preset": "huge"}, "preset = 'huge'"),

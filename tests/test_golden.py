@@ -101,11 +101,12 @@ def test_a_run_of_schema_1_loads_resumes_and_exports(kind, scheme, tmp_path):
     assert cases.zsd(tmp_path, "export", "run", "model.zip").returncode == 0
 
 
-def test_a_run_of_a_newer_schema_is_refused(tmp_path):
+@pytest.mark.parametrize("schema", ["99", "0", "true", "'2'"])
+def test_a_run_of_another_schema_is_refused(schema, tmp_path):
     shutil.copytree(OLD / "plane-run", tmp_path / "run")
     text = (tmp_path / "run" / "config.toml").read_text()
-    (tmp_path / "run" / "config.toml").write_text("schema = 99\n" + text)
-    with pytest.raises(InputError, match=r"schema 99.*up to 2.*update zsd"):
+    (tmp_path / "run" / "config.toml").write_text(f"schema = {schema}\n" + text)
+    with pytest.raises(InputError, match=r"is a run of schema .*up to 2.*update zsd"):
         load_run(tmp_path / "run")
 
 

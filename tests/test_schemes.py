@@ -94,7 +94,7 @@ def test_a_scheme_draws_from_nine_channels(tmp_path):
 
 
 def test_channels_that_no_scheme_reads_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"shape \(9, 96, 96\) is not YX .* 9 channels"):
+    with pytest.raises(InputError, match=r"shape \(9, 96, 96\) is not YX .* channels are 1, the image's 9"):
         train([frames(9)], PSF, config(Recorrupt(), DUAL), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -122,6 +122,7 @@ def test_several_channels_can_go_into_a_network(tmp_path):
         ({"kind": "recorrupt", "alpha": (2, 1)}, "alpha .* range low <= high"),
         ({"kind": "recorrupt", "alhpa": (1, 2)}, "alhpa"),
         ({"kind": "odd-even", "gap_weight": -1}, "gap_weight = -1"),
+        (["recorrupt"], "scheme"),
     ],
 )
 def test_what_is_wrong_with_a_scheme_is_named(value, message):

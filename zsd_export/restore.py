@@ -12,6 +12,7 @@ from zsd_optics import options as optics
 from zsd_optics.psf_source import psf_source_of
 from zsd_runtime.cli import How, check_names, predict_files
 from zsd_runtime.errors import InputError
+from zsd_runtime.files import cannot_write
 from zsd_runtime.images import image_files
 from zsd_runtime.model import load_model
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
@@ -119,7 +120,10 @@ def restore(
     run, model = out / RUN, out / MODEL
     check_names(images, build(task.config.network, task.config.axes).outputs, out)
     started = (run / "state.safetensors").exists()
-    if (started or model.exists()) and not (resume or overwrite):
+    inside = [image for image in images if run.resolve() in image.resolve().parents]
+    if inside:
+        raise InputError(f"{inside[0]} belongs to the run in {run}", "restore the image that it was made from")
+    if (started or model.exists()) and not (overwrite or (resume and started)):
         raise InputError(
             f"{out} already holds a restoration",
             "choose another `out`, continue it with `resume`, or replace it with `overwrite`",
@@ -142,7 +146,10 @@ def _set_aside(run: Path, replaced: bool) -> Iterator[None]:
     """Keep a run that is to be `replaced` until its successor has begun: it comes back if that is refused."""
     old = run.with_name(f".{run.name}.old")
     if replaced:
-        run.rename(old)
+        try:
+            run.rename(old)
+        except OSError as error:
+            raise cannot_write(run, error) from error
     try:
         yield
     except BaseException:

@@ -102,6 +102,8 @@ def filter_image(
             slices = source.data.shape[-3] if "Z" in source.axes else 1
             kernel = described.kernel("zyx" if slices > 1 else "yx", voxel(), grid_factor or 1)
             dark = _offset(source) if offset is None else offset
+            if not np.isfinite(dark):
+                raise InputError(f"--offset {dark:g} must be a number of counts")
             make: Callable[..., Filter] = filters.inverse_filter if kind == "wiener" else filters.iterative_filter
             method = make(kernel, dark, **{option: value for option, value in given.items() if option not in PSF})
             note = f"; {dark:.5g} counts of offset subtracted"

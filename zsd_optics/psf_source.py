@@ -44,6 +44,8 @@ class PsfFile:
         """The PSF on the deconvolved grid; see `PsfSource`."""
         from zsd_optics.psf import prepare_psf
 
+        if self.sha256 and self.sha256 != _sha256(self.path):
+            raise InputError(f"{self.path} has changed since it was described", "give the file that it was")
         fine = _fine_voxel(axes, voxel, grid_factor)
         given = Voxel.square(self.pixel_size_um, self.z_step_um)
         psf, own = read_sized(self.path, given, "psf_", needs_z_step=axes == "zyx")

@@ -141,7 +141,7 @@ def _describe(rdf: Rdf, read: Read) -> ModelDescription:
     if kind != "model" or not version.startswith(("0.4", "0.5")):
         raise InputError(f"it is a {kind} of format {version}; zsd runs BioImage.IO models 0.4 and 0.5")
     facts = _facts(rdf)
-    if not isinstance(schema := facts.get("schema", 1), int) or schema > SCHEMA:
+    if type(schema := facts.get("schema", 1)) is not int or not 1 <= schema <= SCHEMA:
         raise InputError(f"its schema is {short(schema)}; this zsd reads schema 1 to {SCHEMA}", "update zsd")
     if len(rdf["inputs"]) != 1:
         raise InputError(f"the model has {len(rdf['inputs'])} inputs; zsd runs models with one image")

@@ -64,7 +64,7 @@ def config_for(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.
         if seen != config.network.channels:
             raise InputError(
                 f"an image of shape {image.shape if len(image) > 1 else image.shape[1:]} is not {axes.upper()} as the "
-                f"PSF is; as {seen} channels it does not fit a network of {config.network.channels}",
+                f"PSF is; the network's input channels are {config.network.channels}, the image's {seen}",
                 "give planes with a 2D PSF, each by itself, volumes with a 3D one; or set network.channels",
             )
         if min(image.shape[-2:]) < config.patch:

@@ -96,7 +96,7 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
 class TrainConfig(BaseModel):
     """Every choice of a training, with the defaults that were measured to work (docs/results.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: Literal["compact", "reference"] = Field("compact", description="network size and what goes with it")
     axes: Axes = Field("yx", description="of the images: planes or volumes; `train` sets it")

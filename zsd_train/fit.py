@@ -190,7 +190,9 @@ def _write_preview(folder: Path, s: Setup) -> None:
 
 def _warning(s: Setup) -> str:
     text = f"warning: {correlated_noise(s.measured.noise.correlated)}"
-    return text + "; trained on odd and even slices, whose noise differs" * (s.config.scheme.kind == "odd-even")
+    return (
+        text + "; trained on odd and even slices, whose noise differs" * s.config.scheme.learns_beside_correlated_noise
+    )
 
 
 @contextmanager

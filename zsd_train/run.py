@@ -183,14 +183,22 @@ def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:
     """
     try:
         stored = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-        if stored.get("schema", 1) > SCHEMA:
+        if type(schema := stored.get("schema", 1)) is not int or not 1 <= schema <= SCHEMA:
             raise InputError(
-                f"{folder} is a run of schema {stored['schema']}; this version of zsd reads up to {SCHEMA}",
+                f"{folder} is a run of schema {schema!r}; this version of zsd reads up to {SCHEMA}",
                 "update zsd: pip install --upgrade zsd",
             )
         measured = {RENAMED.get(key, key): value for key, value in stored["measured"].items()}
         return make_config(**stored["config"]), Measured(**measured)
-    except (OSError, KeyError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+        tomllib.TOMLDecodeError,
+        ValidationError,
+    ) as error:
         raise InputError(f"{folder} is damaged: its config.toml is not readable ({error})", "train again") from error
 
 

@@ -108,9 +108,16 @@ class State:
             best = load_file(folder / "weights.safetensors")
         except Exception as error:
             raise InputError(f"{folder} cannot be resumed ({error}): train again into another folder") from error
+        try:
+            self._take_up(numbers, {RENAMED.get(key, key): tensor for key, tensor in tensors.items()}, best)
+        except (KeyError, IndexError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{folder} cannot be resumed: its state lacks {error}", "train again into another folder"
+            ) from error
+
+    def _take_up(self, numbers: dict[str, Any], tensors: dict[str, Tensor], best: dict[str, Tensor]) -> None:
         for key, value in numbers.items():
             setattr(self, RENAMED.get(key, key), value)
-        tensors = {RENAMED.get(key, key): tensor for key, tensor in tensors.items()}
         self.network.load_state_dict(_under("network.", tensors))
         for name, tensor in _under("averaged.", tensors).items():
             self.averaged[name].copy_(tensor)

@@ -16,7 +16,7 @@ from zsd_train.checks import channelled, check_teacher, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.fit import Progress, fit
 from zsd_train.run import Measured, Run, config_to_resume, load_run, sha256, write_array, write_config
-from zsd_train.schemes import Distill, Scheme
+from zsd_train.schemes import Distill, Recorrupt
 from zsd_train.setup import Setup, set_up
 
 
@@ -94,6 +94,7 @@ def train(
     with _writing(out):
         if resume:
             setup.state.load(out)
+            write_config(out, setup.config, setup.measured)  # the state is saved with today's names
         else:
             _begin(out, setup, voxel)
         reason, interrupted = fit(setup, out, report, stop)
@@ -104,11 +105,11 @@ def train(
 
 
 def _taught(config: TrainConfig, teacher: Run | None) -> TrainConfig:
-    """With a teacher, runs of schema 1 were called recorrupted."""
-    if teacher is None or config.scheme.kind != "recorrupt":
+    """With a teacher, recorruption is distillation: so it was called in schema 1, and `auto` means it."""
+    scheme = config.scheme
+    if teacher is None or not isinstance(scheme, Recorrupt) or isinstance(scheme, Distill):
         return config
-    scheme: Scheme = Distill(**config.scheme.model_dump(exclude={"kind"}))
-    return config.model_copy(update={"scheme": scheme})
+    return config.model_copy(update={"scheme": Distill(noise=scheme.noise, alpha=scheme.alpha)})
 
 
 def _begin(out: Path, setup: Setup, voxel: Voxel) -> None:

@@ -153,6 +153,7 @@ class Scheme(BaseModel):
 
     kind: str
     for_volumes_only: ClassVar[bool] = False
+    learns_beside_correlated_noise: ClassVar[bool] = False
 
     def stride(self, axes: str) -> Shape:
         """How many pixels of the image one pixel of a patch stands for, axis by axis."""
@@ -214,7 +215,7 @@ def scheme_class(kind: Any) -> type[Scheme]:
         When there is none.
     """
     known = {cls.model_fields["kind"].default: cls for cls in _subclasses(Scheme)}
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise InputError(f"scheme {kind!r} is not known", f"choose one of {', '.join(sorted(known))}", option="scheme")
     return known[kind]
 
