@@ -38,13 +38,14 @@ def test_the_load_of_others_is_what_counts(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
     monkeypatch.setattr("psutil.cpu_count", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    threads = Threads()
-    for others, ours in ((0.0, 2.0), (0.7, 1.3), (1.0, 1.0), (0.0, 1.0)):
-        clock.pass_(1.5, others, ours)
-        threads.adapt()
-    clock.pass_(0.1, 2.0, 0.0)
-    threads.adapt()  # too soon to say
-    assert chosen == [2, 1, 1, 2]
+    with Threads() as threads:
+        for others, ours in ((0.0, 2.0), (0.7, 1.3), (0.0, 1.0), (1.0, 1.0)):
+            clock.pass_(1.5, others, ours)
+            threads.adapt()
+        clock.pass_(0.1, 2.0, 0.0)
+        threads.adapt()  # too soon to say
+        assert chosen == [2, 1, 2, 1]
+    assert chosen[-1] == 2  # as it was before the training
 
 
 @pytest.mark.parametrize("reason", ["steps", "environment"])

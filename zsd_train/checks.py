@@ -13,7 +13,7 @@ from zsd_train.schemes import Distill
 
 
 def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDArray[Any]]:
-    """The images with a channel axis, (C, [Z,] Y, X), which of those with one more axis than the PSF is the first.
+    """The images with a channel axis, ``(C, [Z,] Y, X)``: the first axis of images with one more axis than the PSF.
 
     Raises
     ------
@@ -22,11 +22,8 @@ def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDA
     """
     if not images:
         raise InputError("no image to train on", "give at least one")
-    if psf.ndim not in (2, 3) or psf.shape[-1] != psf.shape[-2] or any(n % 2 == 0 for n in psf.shape):
-        sound = False
-    else:
-        sound = abs(psf.sum() - 1) <= 1e-3
-    if not sound:
+    square_and_odd = psf.ndim in (2, 3) and psf.shape[-1] == psf.shape[-2] and all(n % 2 for n in psf.shape)
+    if not square_and_odd or abs(psf.sum() - 1) > 1e-3:
         raise InputError(
             f"the PSF (shape {psf.shape}, sum {psf.sum():.3g}) must be square in Y and X, odd-sized and sum to 1",
             "use zsd_optics.psf.prepare_psf",

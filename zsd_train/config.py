@@ -101,7 +101,7 @@ class TrainConfig(BaseModel):
     preset: Literal["compact", "reference"] = Field("compact", description="network size and what goes with it")
     axes: Axes = Field("yx", description="of the images: planes or volumes; `train` sets it")
     network: Network = Field(NetworkConfig(), description="filled in by the preset")
-    minutes: float | None = Field(None, gt=0, description="budget in minutes (4 when steps is not given either)")
+    minutes: float | None = Field(None, gt=0, description="budget in minutes; without steps, 4, for volumes 15")
     steps: int | None = Field(None, ge=1, description="budget in optimiser steps; repeatable, unlike minutes")
     seed: int = Field(0, ge=0, description="of weights, patches and noise")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
@@ -125,7 +125,7 @@ class TrainConfig(BaseModel):
         description="ε of the Wiener filter for residuals: frequencies of more contrast than this count "
         "alike; 0: no filter",
     )
-    positivity_weight: float = Field(0.0, ge=0, description="of the mean square of what is below 0 in the deconvolved")
+    positivity_weight: float = Field(0.0, ge=0, description="of the mean square of negative values, deconvolved image")
     tv_weight: float = Field(0.0, ge=0, description="of the total variation of the deconvolved image")
     l1_weight: float = Field(0.0, ge=0, description="of the mean absolute value of the deconvolved image")
 

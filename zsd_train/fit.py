@@ -76,12 +76,11 @@ def fit(s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[
     config, state = s.config, s.state
     minutes = config.minutes or s.defaults.minutes
     started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
-    threads = Threads(fixed=bool(config.steps))
     loss: Loss | None = None  # a finished run makes no step
     reason = ""
     if s.measured.noise.correlated:
         report(Progress(state.step, 0, 0, 0, **_terms(loss), message=_warning(s)))
-    with _interruptible() as interrupted, Log(out, state.step) as log:
+    with _interruptible() as interrupted, Log(out, state.step) as log, Threads(fixed=bool(config.steps)) as threads:
         while not reason:
             seconds = time.monotonic() - started
             fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))

@@ -6,6 +6,7 @@ many threads as there are cores that nobody else keeps busy.
 """
 
 import os
+from typing import Self
 
 import psutil
 import torch
@@ -40,6 +41,13 @@ class Threads:
             return
         self.before = now
         torch.set_num_threads(threads_beside((busy - own) / wall * self.cores, self.cores, self.most))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if not self.fixed:
+            torch.set_num_threads(self.most)  # whatever this process does next starts from there
 
     def _now(self) -> tuple[float, float, float]:
         """Core seconds so far: of all cores, of which busy, of which ours."""
