@@ -68,7 +68,7 @@ def test_predict_keeps_the_axes_of_a_stack_and_can_write_uint16(package, tmp_pat
     assert result.returncode == 0, result.stderr
     image = read_image(tmp_path / "movie_deconvolved.tif")
     assert (image.axes, image.data.shape, image.data.dtype) == ("TCYX", (3, 2, 42, 70), np.uint16)
-    assert image.metadata["finterval"] == 2.0
+    assert image.description.time_step_s == 2.0
 
 
 def test_a_batch_finishes_what_it_can(package, sample, tmp_path):

@@ -8,7 +8,7 @@ from tests.command import zsd
 from zsd_optics import filters
 from zsd_optics.planewise import PLANES, apply
 from zsd_optics.psf import gaussian_psf
-from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.images import Description, Image, Voxel, read_image, write_image
 
 RNG = np.random.default_rng(0)
 VOLUME = RNG.poisson(30, (21, 32, 40)).astype(np.uint16)
@@ -39,12 +39,14 @@ def test_local_filters_are_scipys_slab_by_slab(name, suffix, tmp_path):
     options, expected = FILTERS[name]
     kind = name.split()[0].rstrip(",")
     path = tmp_path / f"a{suffix}"
-    write_image(path, Image(VOLUME, "ZYX", Voxel.square(0.1, 0.3), ome="ome" in suffix, metadata={"Name": "cell"}))
+    write_image(
+        path, Image(VOLUME, "ZYX", Voxel.square(0.1, 0.3), ome="ome" in suffix, description=Description("cell"))
+    )
     zsd_filter(path, kind, tmp_path / "out", *options)
     (made,) = (tmp_path / "out").iterdir()
     assert made.name == f"a_{kind}{'.zarr' if suffix == '.zarr' else '.tif'}"
     image = read_image(made)
-    assert (image.axes, image.data.dtype, image.metadata["Name"]) == ("ZYX", np.float32, "cell")
+    assert (image.axes, image.data.dtype, image.description.name) == ("ZYX", np.float32, "cell")
     assert (image.voxel.z_um, image.voxel.y_um) == pytest.approx((0.3, 0.1))
     np.testing.assert_array_equal(image.data, expected(VOLUME))
 

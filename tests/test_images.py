@@ -27,8 +27,8 @@ def test_imagej_hyperstack_keeps_axes_calibration_and_info(tmp_path):
     assert result.axes == "TCYX"
     assert result.data.shape == (3, 2, 40, 60)
     assert (result.voxel.y_um, result.voxel.x_um) == pytest.approx((0.05, 0.05))
-    assert result.metadata["finterval"] == 2.5
-    assert result.metadata["Info"] == "cell 7"
+    assert result.description.time_step_s == 2.5
+    assert result.description.text == "cell 7"
     np.testing.assert_array_equal(image.data, data)
     np.testing.assert_array_equal(result.data[..., ::2, 1::2], data)
 
@@ -44,7 +44,7 @@ def test_ome_tiff_keeps_axes_calibration_and_channels(tmp_path):
     assert result.ome
     assert result.axes == "CYX"
     assert (result.voxel.y_um, result.voxel.x_um) == pytest.approx((0.0325, 0.0325))
-    assert result.metadata["Channel"] == {"Name": ["actin", "nuclei"]}
+    assert [c.name for c in result.description.channels] == ["actin", "nuclei"]
 
 
 def test_z_spacing_is_kept(tmp_path):
@@ -139,7 +139,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 def test_a_format_is_one_value(tmp_path, monkeypatch):
     """A reader of another format: nothing else knows of it."""
-    npy = Format("NumPy", (".npy",), lambda path: path.suffix == ".npy", lambda path, axes: Image(np.load(path), "YX"))
+    npy = Format("NumPy", (".npy",), lambda path: path.suffix == ".npy", lambda path, axes, series: Image(np.load(path), "YX"))
     monkeypatch.setattr(files, "FORMATS", (npy, *files.FORMATS))
     np.save(tmp_path / "a.npy", np.ones((5, 6), np.float32))
     assert open_image(tmp_path / "a.npy").data.shape == (5, 6)

@@ -36,7 +36,7 @@ def image_files(path: Path) -> list[Path]:
     return files
 
 
-def open_image(path: str | Path, axes: str | None = None) -> Image:
+def open_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
     """Open an image file, if possible without reading its pixels: `data` takes slices.
 
     Parameters
@@ -45,6 +45,8 @@ def open_image(path: str | Path, axes: str | None = None) -> Image:
         TIFF (also OME-TIFF and ImageJ hyperstacks), PNG, or a Zarr folder.
     axes : str
         Letters of "TCZYX" that overrule the axes in the file.
+    series : int
+        Which image of a file that holds several, from 0; the largest when not given.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def open_image(path: str | Path, axes: str | None = None) -> Image:
     if format is None:
         raise InputError(f"{path} is a folder" + " that is not Zarr" * (path.suffix == ".zarr"))
     try:
-        image = format.open(path, axes)
+        image = format.open(path, axes, series)
     except InputError:
         raise
     except PermissionError as error:
@@ -80,9 +82,9 @@ def open_image(path: str | Path, axes: str | None = None) -> Image:
     return image
 
 
-def read_image(path: str | Path, axes: str | None = None) -> Image:
+def read_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
     """As `open_image`, with all pixels in memory and checked."""
-    image = open_image(path, axes)
+    image = open_image(path, axes, series)
     if not isinstance(image.data, np.ndarray) or isinstance(image.data, np.memmap):
         image = replace(image, data=np.array(image.data[tuple(slice(0, n) for n in image.data.shape)]))
     check_array(image.data, str(path))

@@ -53,6 +53,76 @@ class Voxel:
 
 
 @dataclass(frozen=True)
+class Channel:
+    """What a file says of a channel.
+
+    Attributes
+    ----------
+    name : str
+        Empty when the file has none.
+    color : str or None
+        "RRGGBB", hexadecimal.
+    emission_nm : float or None
+        Wavelength of the emission.
+    lut : ndarray or None
+        uint8 (3, 256), red, green and blue of an ImageJ lookup table.
+    """
+
+    name: str = ""
+    color: str | None = None
+    emission_nm: float | None = None
+    lut: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of an image beside its voxel size; all of it is carried over into results.
+
+    Attributes
+    ----------
+    name, text : str
+        Of the image; empty when the file has none. `text` is free: OME's Description, ImageJ's Info.
+    channels : tuple of Channel
+        As many as the image has, or none when the file does not describe them.
+    time_step_s : float or None
+        Between frames.
+    origin_um : dict of str to float
+        Position of the centre of the first voxel, by axis of "ZYX"; of the axes that the file knows it of.
+    labels : tuple of str
+        ImageJ's, one a plane in its order (C fastest, then Z, then T), or none.
+    series : tuple of str
+        Names of all images in the file; empty when it holds only this one.
+    size_source : str
+        Where the voxel size comes from, for people: "OME-XML", "ImageJ", "typed"; empty when it is unknown.
+    notices : tuple of str
+        Sentences that a user should read: what was chosen, skipped or taken as unknown.
+    """
+
+    name: str = ""
+    text: str = ""
+    channels: tuple[Channel, ...] = ()
+    time_step_s: float | None = None
+    origin_um: dict[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    size_source: str = ""
+    notices: tuple[str, ...] = ()
+
+    def resized(self, finer: dict[str, float], voxel: Voxel) -> Self:
+        """Of the same field on a grid that is `finer` than that of `voxel` by a factor along each of its axes."""
+        described = self
+        if finer.get("C") != 1:  # their names are those of other channels
+            described = replace(described, channels=())
+        if any(factor != 1 for axis, factor in finer.items() if axis in "TCZ"):
+            described = replace(described, labels=())
+        # The first voxel of a finer grid lies in a corner of the old one, and so does its centre.
+        origin = {
+            axis: at - (voxel[axis] or 0.0) * (1 - 1 / finer.get(axis, 1.0)) / 2 for axis, at in self.origin_um.items()
+        }
+        return replace(described, origin_um=origin)
+
+
+@dataclass(frozen=True)
 class Image:
     """An image as its file holds it.
 
@@ -66,15 +136,14 @@ class Image:
         As far as the file says.
     ome : bool
         Whether a TIFF of it is written as OME-TIFF.
-    metadata : dict
-        What tifffile takes back when it writes.
+    description : Description
     """
 
     data: Any
     axes: str
     voxel: Voxel = Voxel()
     ome: bool = False
-    metadata: dict[str, Any] = field(default_factory=dict)
+    description: Description = Description()
 
     def planes(self, spatial: str) -> list[NDArray[np.generic]]:
         """The arrays over the `spatial` axes ("YX" or "ZYX"), in the order of the others."""
@@ -86,11 +155,9 @@ class Image:
         axes = axes or self.axes
         old = dict(zip(self.axes, self.data.shape, strict=True))
         finer = {a: n / old[a] for a, n in zip(axes, shape, strict=True) if a in old}
-        metadata = dict(self.metadata)
-        if finer.get("C") != 1:  # their names are those of other channels
-            metadata.pop("Channel", None)
         data = np.broadcast_to(np.zeros((), dtype), shape)
-        return replace(self, data=data, axes=axes, voxel=self.voxel.finer(finer), metadata=metadata)
+        described = self.description.resized(finer, self.voxel)
+        return replace(self, data=data, axes=axes, voxel=self.voxel.finer(finer), description=described)
 
 
 def check_shape(array: Any, name: str) -> None:
@@ -142,7 +209,8 @@ class Format:
     recognises : callable
         Whether an existing file or folder is of this format.
     open : callable
-        From a path, and the axes that the user names or None, to an `Image`, if possible without reading its pixels.
+        From a path, the axes that the user names or None, and the number of the series or None, to an `Image`, if
+        possible without reading its pixels.
     create : callable, optional
         From a path, an `Image` (its shape, dtype and description count) and how many times finer than the raw grid its
         last axes are, to a context with the array to assign to.
@@ -151,5 +219,5 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     recognises: Callable[[Path], bool]
-    open: Callable[[Path, str | None], Image]
+    open: Callable[[Path, str | None, int | None], Image]
     create: Callable[[Path, Image, tuple[int, ...]], AbstractContextManager[Any]] | None = None

@@ -8,13 +8,13 @@ from typing import Any
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.chunked import Chunked
-from zsd_runtime.images.image import UM, Format, Image, Voxel
+from zsd_runtime.images.image import UM, Description, Format, Image, Voxel
 
 CHUNK = {"Z": 8, "Y": 256, "X": 256}  # voxels on the raw grid; a finer output has as many times larger chunks
 AXIS_TYPES = {"T": "time", "C": "channel"}
 
 
-def _open(path: Path, axes: str | None) -> Image:
+def _open(path: Path, axes: str | None, series: int | None) -> Image:  # noqa: ARG001
     """The finest level of an OME-Zarr image, or a bare array of the given `axes`; not read yet."""
     import zarr  # takes a moment
 
@@ -53,7 +53,7 @@ def _open(path: Path, axes: str | None) -> Image:
         Chunked(array),
         axes or "".join(named),
         Voxel(size.get("Z"), *((size["Y"], size["X"]) if {"Y", "X"} <= set(size) else (None, None))),
-        metadata={"Name": str(image["name"])} if image.get("name") else {},
+        description=Description(name=str(image.get("name") or "")),
     )
 
 
@@ -76,7 +76,7 @@ def _create(path: Path, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
         "version": "0.5",
         "multiscales": [
             {
-                "name": image.metadata.get("Name", path.stem),
+                "name": image.description.name or path.stem,
                 "axes": [_axis(a, bool(image.voxel[a])) for a in image.axes],
                 "datasets": [
                     {

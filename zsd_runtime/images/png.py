@@ -7,7 +7,7 @@ import numpy as np
 from zsd_runtime.images.image import Format, Image
 
 
-def _open(path: Path, axes: str | None) -> Image:  # noqa: ARG001
+def _open(path: Path, axes: str | None, series: int | None) -> Image:  # noqa: ARG001
     import imageio.v3 as iio
 
     data = np.asarray(iio.imread(path, plugin="pillow"))

@@ -15,10 +15,8 @@ import tifffile
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.chunked import Chunked
-from zsd_runtime.images.image import UM, Format, Image, Voxel
+from zsd_runtime.images.image import UM, Channel, Description, Format, Image, Voxel
 
-# Kept from ImageJ's description; ranges, labels and lookup tables would not fit new intensities.
-_IMAGEJ_KEPT = ("Info", "finterval", "fps", "tunit", "loop")
 READ_AT_ONCE = 1 << 30  # bytes of a compressed TIFF; larger ones are decoded where they are sliced
 
 
@@ -74,10 +72,10 @@ def _empty_tiff(path: Path, image: Image, order: str, shape: tuple[int, ...]) ->
             units = {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
             sizes = {"PhysicalSizeY": y, "PhysicalSizeX": x, **units} if y else {}
             depth = {"PhysicalSizeZ": z, "PhysicalSizeZUnit": "µm"} if z else {}
-            metadata = {**image.metadata, "axes": order, **sizes, **depth}
+            metadata = {**_ome_metadata(image), "axes": order, **sizes, **depth}
             written = tifffile.imwrite(path, ome=True, photometric="minisblack", metadata=metadata, **common)
         else:
-            metadata = {**image.metadata, "axes": order}
+            metadata = {**_imagej_metadata(image), "axes": order}
             if y:
                 metadata["unit"] = "um"
             if z:
@@ -107,7 +105,7 @@ def _complaints() -> Iterator[list[str]]:
         logger.propagate = propagate
 
 
-def _open(path: Path, axes: str | None) -> Image:
+def _open(path: Path, axes: str | None, series_number: int | None) -> Image:  # noqa: ARG001
     with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
         if not tiff.series:
             raise InputError(f"{path} holds no image")
@@ -165,7 +163,8 @@ def _with_resolution(image: Image, page: Any, imagej: dict[str, Any]) -> Image:
     voxel = Voxel(
         float(spacing) * um if spacing and um else None, *((y * um, x * um) if y and x and um else (None, None))
     )
-    return replace(image, voxel=voxel, metadata={k: imagej[k] for k in _IMAGEJ_KEPT if k in imagej})
+    described = Description(text=str(imagej.get("Info", "")), time_step_s=imagej.get("finterval"))
+    return replace(image, voxel=voxel, description=described)
 
 
 def _with_ome(image: Image, xml: str) -> Image:
@@ -185,14 +184,29 @@ def _with_ome(image: Image, xml: str) -> Image:
     channels = pixels.get("Channel")
     channels = channels if isinstance(channels, list) else [channels] if channels else []
     names = [c.get("Name") for c in channels]
-    metadata: dict[str, Any] = {key: first[key] for key in ("Name", "Description") if isinstance(first.get(key), str)}
-    if "C" in image.axes and names and all(names):
-        metadata["Channel"] = {"Name": names}
-    for key in ("TimeIncrement", "TimeIncrementUnit"):
-        if key in pixels:
-            metadata[key] = pixels[key]
+    described = Description(
+        name=str(first.get("Name", "")), text=str(first.get("Description", "")),
+        channels=tuple(map(Channel, names)) if "C" in image.axes and names and all(names) else (),
+        time_step_s=pixels.get("TimeIncrement"),
+    )  # fmt: skip
     voxel = Voxel(um("Z"), *((y, x) if y and x else (None, None)))
-    return replace(image, voxel=voxel, metadata=metadata)
+    return replace(image, voxel=voxel, description=described)
+
+
+def _imagej_metadata(image: Image) -> dict[str, Any]:
+    """What tifffile takes for an ImageJ hyperstack."""
+    d = image.description
+    return {k: v for k, v in {"Info": d.text, "finterval": d.time_step_s}.items() if v}
+
+
+def _ome_metadata(image: Image) -> dict[str, Any]:
+    """What tifffile takes for an OME-TIFF."""
+    d = image.description
+    metadata: dict[str, Any] = {
+        "Name": d.name, "Description": d.text, "TimeIncrement": d.time_step_s,
+        "Channel": {"Name": [c.name for c in d.channels]} if d.channels else None,
+    }  # fmt: skip
+    return {k: v for k, v in metadata.items() if v}
 
 
 TIFF = Format("TIFF", (".ome.tiff", ".ome.tif", ".tiff", ".tif"), Path.is_file, _open, _create)
