@@ -1,0 +1,1 @@
+"""What is wrong with the pixels of a camera image, and the image without it."""
