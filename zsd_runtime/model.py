@@ -11,18 +11,21 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.corrections.corrected import Corrected, Corrections
+from zsd_runtime.corrections.unpadded import Unpadded
 from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.fitting import chunk_grid, fitting_tile, smaller_tile
-from zsd_runtime.images import check_array, check_shape
+from zsd_runtime.images import check_shape
 from zsd_runtime.package import ModelDescription, read_package
 from zsd_runtime.session import Prediction, Report, Session
 from zsd_runtime.tiling import LONGEST_OVERLAP, Plan, plan
 
 # With this operator in a graph, a result depends on the whole tile: tiles then differ, whatever their halo.
 GLOBAL_POOLING = b"GlobalAveragePool"
+CORRECTIONS = Corrections()
 
 Result = TypeVar("Result")
 
@@ -56,6 +59,7 @@ class Model:
         *,
         tile: Sequence[int] | None = None,
         memory: int | None = None,
+        corrections: Corrections | None = CORRECTIONS,
         report: Report = lambda done, total: None,
     ) -> Prediction:
         """Restore one image.
@@ -65,7 +69,7 @@ class Model:
         image : ndarray
             (Y, X), or (Z, Y, X) for a 3D model; a model of several channels takes (C, [Z,] Y, X). Camera counts, any
             real dtype, any size.
-        tile, memory, report
+        tile, memory, corrections, report
             As for `predict_into`.
 
         Returns
@@ -79,14 +83,14 @@ class Model:
             When the array is not an image that the model takes (a single slice is none for a 3D model), or a tile is
             smaller than twice the halo.
         """
-        check_array(image, "the image")
+        check_shape(image, "the image")
         if image.ndim > len(self.input_axes):
             each = "plane" if len(self.description.axes) == 2 else "volume"
             raise InputError(
                 f"the image has shape {image.shape}; this model takes {self.input_axes}", f"give each {each} by itself"
             )
         results = [np.empty(shape, np.float32) for shape in self.output_shapes(image.shape)]
-        self.predict_into(image, results, tile=tile, memory=memory, report=report)
+        self.predict_into(image, results, tile=tile, memory=memory, corrections=corrections, report=report)
         return Prediction(zip(self.engine.output_names, results, strict=True))
 
     def predict_into(
@@ -96,6 +100,7 @@ class Model:
         *,
         tile: Sequence[int] | None = None,
         memory: int | None = None,
+        corrections: Corrections | None = CORRECTIONS,
         report: Report = lambda done, total: None,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -115,10 +120,15 @@ class Model:
             error that the halo was measured to leave.
         memory : int
             Bytes that the prediction may take; half of the free memory when not given.
+        corrections : Corrections or None
+            What the image is freed of before the network: by default hot and dead pixels, and padding, whose results
+            stay 0 (NaN where the image has NaN); the image is then read twice. None: nothing, and NaN is refused.
+            A `Corrected` source stays as it is.
         report : callable
             Called with (tiles done, tiles in all).
         notice : callable
-            Called with a sentence when tiles become smaller because a device ran out of memory.
+            Called with a sentence when bad pixels were found, and when tiles become smaller because a device ran out
+            of memory.
 
         Raises
         ------
@@ -131,6 +141,7 @@ class Model:
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
+        source, targets = self._corrected(source, targets, corrections, notice)
         with self._reserved():
             self._fitted(
                 source.shape, tile, memory, chunk_grid(self.description, targets), notice,
@@ -205,6 +216,28 @@ class Model:
                 )
             leading = leading[:-1]
         return [output.shape(leading, spatial) for output in d.outputs]
+
+    def _corrected(
+        self,
+        source: Any,
+        targets: Sequence[Any],
+        corrections: Corrections | None,
+        notice: Callable[[str], None],
+    ) -> tuple[Any, Sequence[Any]]:
+        """The source without its bad pixels, and targets whose padding stays without data."""
+        if not isinstance(source, Corrected):
+            if corrections is None:
+                return source, targets
+            source = Corrected(source, corrections, volumes=len(self.description.axes) == 3)
+            if found := source.notice():
+                notice(found)
+        if source.padded:
+            outputs, seen = self.description.outputs, self.description.input.channels
+            targets = [
+                Unpadded(target, source, output.scale, channels=(seen, output.channels))
+                for target, output in zip(targets, outputs, strict=True)
+            ]
+        return (source if source.changed else source.source), targets
 
     def _fitted(
         self,

@@ -45,7 +45,13 @@ def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDA
     return arrays
 
 
-def config_for(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.float64]) -> TrainConfig:
+def axes_of(psf: NDArray[np.float64]) -> Axes:
+    """Of the images that a PSF is for."""
+    axes: Axes = get_args(Axes)[psf.ndim - 2]
+    return axes
+
+
+def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64]) -> TrainConfig:
     """The configuration for `images` (C, [Z,] Y, X), once they are fit to train with.
 
     Raises
@@ -53,7 +59,7 @@ def config_for(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.
     InputError
         When they are not.
     """
-    axes: Axes = get_args(Axes)[psf.ndim - 2]
+    axes = axes_of(psf)
     config = config.for_axes(axes)
     for image in images:
         size = size_text(image.shape[1:])
@@ -68,12 +74,6 @@ def config_for(config: TrainConfig, images: list[NDArray[Any]], psf: NDArray[np.
             raise InputError(
                 f"an image is {size}; patch = {config.patch} needs at least {config.patch}x{config.patch}",
                 "give a larger image, or a smaller patch (32 at the least)",
-            )
-        if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise InputError("an image contains NaN or infinity", "repair it or leave it out")
-        if image.min() == image.max():
-            raise InputError(
-                f"an image is constant ({image.flat[0]:g})", "leave it out: there is nothing to learn from"
             )
         fine = [n * config.network.grid_factor for n in image.shape[-2:]]
         if min(fine) < psf.shape[-1] or (psf.ndim == 3 and image.shape[1] < psf.shape[0] // 2 + 1):

@@ -110,6 +110,13 @@ class TrainConfig(BaseModel):
     offset: float | None = Field(None, description="camera offset, counts; estimated when not given")
     gain: float | None = Field(None, gt=0, description="counts per photo-electron; estimated when not given")
     read_noise: float | None = Field(None, ge=0, description="counts; estimated when not given")
+    hot_pixels: Literal["replace", "keep"] = Field(
+        "replace",
+        description="hot and dead pixels: not learnt from and replaced by their neighbours, or left as they are",
+    )
+    remove_lines: Literal["none", "rows", "columns", "both"] = Field(
+        "none", description="noise that all pixels of a row or a column share: taken out of the images"
+    )
     scheme: AnyScheme = Field(
         default_factory=Auto,
         description="how input and target are made; auto: recorrupt, or odd-even for volumes "

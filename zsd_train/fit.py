@@ -65,8 +65,10 @@ class Progress:
         return f"step {self.step}, {self.steps_per_second:.1f}/s, loss {self.loss:.5f}{left}  {self.message}"
 
 
-def fit(s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[[], bool]) -> tuple[str, bool]:
-    """Train until the budget is spent, the held-out error has turned, or somebody stops it.
+def fit(
+    s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[[], bool], notice: str = ""
+) -> tuple[str, bool]:
+    """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
     Returns
     -------
@@ -78,6 +80,8 @@ def fit(s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[
     started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
     loss: Loss | None = None  # a finished run makes no step
     reason = ""
+    if notice:
+        report(Progress(state.step, 0, 0, 0, **_terms(loss), message=notice))
     if s.measured.noise.correlated:
         report(Progress(state.step, 0, 0, 0, **_terms(loss), message=_warning(s)))
     with _interruptible() as interrupted, Log(out, state.step) as log, Threads(fixed=bool(config.steps)) as threads:

@@ -60,16 +60,23 @@ def _means(
         noisy = np.stack(
             [scheme.view(_with_border(frame, start, size, network.size_multiple)) for frame, start in places]
         )
+        measured = torch.tensor(np.stack([frame.measured(start, size) for frame, start in places]))[:, None]
         scaled = torch.tensor((noisy - offset) / scale, dtype=torch.float32)
-        light = float(_inside(scaled, size, (1,) * len(size)).mean())
+        light = float(_inside(scaled, size, (1,) * len(size)).mean(1, keepdim=True)[measured].sum())
         restored = restore(scaled.to(next(network.parameters()).device))
-        covered = len(places) * prod(size)
         for i, (image, factor) in enumerate(zip(restored, network.scales, strict=True)):
-            values = _inside(image, size, factor)
-            slope = torch.where(values > 0, 1.0, LEAKY).mean()
-            sums[:, i] += covered * np.array([light - float(values.mean()), float(slope)])
-        pixels += covered
+            values = _inside(image, size, factor).cpu()[_finer(measured, factor)]
+            slope = torch.where(values > 0, 1.0, LEAKY).sum()
+            sums[:, i] += np.array([light - float(values.sum()) / prod(factor), float(slope) / prod(factor)])
+        pixels += int(measured.sum())
     return sums / pixels
+
+
+def _finer(mask: Tensor, factor: Shape) -> Tensor:
+    """A mask (N, 1, …) on a grid that is finer by a factor along each of its last axes."""
+    for axis, n in enumerate(factor, start=2):
+        mask = mask.repeat_interleave(n, dim=axis)
+    return mask
 
 
 def _together(windows: list[tuple[Frame, Shape, Shape]]) -> Iterator[tuple[Shape, list[tuple[Frame, Shape]]]]:

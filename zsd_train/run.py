@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 import tomli_w
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -36,6 +36,7 @@ RENAMED = {"light_lacked": "flux_deficit"}  # keys of schema 1
 # What resuming must not change: its hash in config.toml, and what is said of it.
 TRAINED = {
     "data_sha256": "on other images", "psf_sha256": "with another PSF",
+    "camera_maps_sha256": "with other calibration maps of the camera",
     "teacher_sha256": "with another teacher (zsd compress), or with none (zsd train)",
 }  # fmt: skip
 
@@ -54,6 +55,12 @@ class Measured(BaseModel):
         Pixels around a patch, axis by axis.
     images : list of list of int
         Shapes of the images.
+    bad_pixels : dict of str to int
+        Pixels that are no data, by kind (`zsd_runtime.corrections.bad_pixels`).
+    blank_images : list of int
+        Numbers, from 0, of images that hold nothing.
+    camera_maps_sha256 : str or None
+        Of the calibration maps that the images were corrected by.
     psf_shape : list of int
     psf : dict or None
         How the PSF was made (`zsd_optics.psf_source`).
@@ -84,6 +91,9 @@ class Measured(BaseModel):
     teacher_sha256: str | None = None
     margin: list[int]
     images: list[list[int]]
+    bad_pixels: dict[str, int] = Field(default_factory=dict)
+    blank_images: list[int] = Field(default_factory=list)
+    camera_maps_sha256: str | None = None
     psf_shape: list[int]
     psf: dict[str, Any] | None = None
     versions: dict[str, str]

@@ -1,5 +1,6 @@
 """Draws batches of training samples; what becomes input and target is the scheme's."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +49,7 @@ class Sampler:
         self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
         self.device = torch.device(device)
         self.stride = scheme.stride("zyx"[-len(patch) :])
-        sizes = torch.tensor([float(frame.image.size) for frame in frames])
+        sizes = torch.tensor([float(math.prod(frame.image.shape)) for frame in frames])
         self.cumulative_size = (sizes / sizes.sum()).cumsum(0)
 
     def draw(self, batch: int, position_rng: torch.Generator, noise_rng: torch.Generator) -> Batch:
@@ -106,7 +107,7 @@ class Sampler:
         shape = self._on_image(self.size)
         counts = frame.window(start, shape)
         image = self._tensor((counts - self.offset) / self.scale)
-        mask = torch.ones_like(image[0]) if judged else self._tensor(frame.mask(start, shape))
+        mask = self._tensor(frame.measured(start, shape) if judged else frame.mask(start, shape))
         return self.scheme.sample(Window(counts, image, mask, self.noise, self.offset, self.scale), chance, noise_rng)
 
     def _on_image(self, lengths: Shape) -> Shape:

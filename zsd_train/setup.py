@@ -13,8 +13,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zsd_optics.noise import NoiseModel, estimate_noise, known_noise, planes
+from zsd_optics.noise import NoiseModel, estimate_noise, known_noise
 from zsd_optics.pictures import middle
+from zsd_runtime.corrections.corrected import Corrected
 from zsd_runtime.errors import InputError
 from zsd_runtime.tiling import round_up
 from zsd_train.checks import accelerator, check_slices, precision
@@ -32,7 +33,8 @@ from zsd_train.schemes.distill import Taught
 from zsd_train.schemes.scheme import Batch, Source
 from zsd_train.state import State
 
-Images = list[NDArray[Any]]  # (C, [Z,] Y, X) each
+Images = list[Any]  # (C, [Z,] Y, X) each, arrays or `Corrected`
+Looked = tuple[NDArray[np.float64], NDArray[np.bool_] | None]  # a plane, and which of its pixels are data
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def set_up(
     resumed : Measured
         Of the run that goes on.
     """
-    looked_at = planes([channel for image in images for channel in image])
+    looked_at = _looked_at(images)
     if teacher is None:
         noise = _noise(looked_at, config)
         offset, scale = noise.offset, _scale(looked_at, noise.offset)
@@ -166,18 +168,39 @@ def _margin(psf: NDArray[np.float64], config: TrainConfig, multiple: int, defaul
     return (*radii[:-2], *(round_up(r, grid) for r in radii[-2:]))
 
 
-def _noise(frames: list[NDArray[np.float64]], config: TrainConfig) -> NoiseModel:
+def _looked_at(images: Images, most: int = 16) -> list[Looked]:
+    """Planes that stand for the images: those that are planes, and of volumes at most `most` and the brightest one."""
+    looked_at = []
+    for image in images:
+        places: list[tuple[int, ...]] = [(channel,) for channel in range(len(image))]
+        if image.ndim == 4:
+            depth = image.shape[1]
+            spread = np.linspace(0, depth - 1, min(depth, most)).round().astype(int).tolist()
+            places = [
+                (channel, z) for channel in range(len(image))
+                for z in sorted({*spread, max(range(depth), key=lambda z: float(image[channel, z, ::4, ::4].mean()))})
+            ]  # fmt: skip
+        for place in places:
+            measured = image.measured(place) if isinstance(image, Corrected) else None
+            if measured is None or measured.any():
+                looked_at.append((np.asarray(image[place], np.float64), measured))
+    return looked_at
+
+
+def _noise(looked_at: list[Looked], config: TrainConfig) -> NoiseModel:
     if config.gain is not None and config.offset is not None and config.read_noise is not None:
         return known_noise(config.offset, config.gain, config.read_noise)
-    noise = estimate_noise(frames)
+    frames, masks = map(list, zip(*looked_at, strict=True))
+    noise = estimate_noise(frames, masks)
     if config.offset is None:
         return noise
     return NoiseModel(**{**asdict(noise), "offset": config.offset})
 
 
-def _scale(frames: list[NDArray[np.float64]], offset: float) -> float:
+def _scale(looked_at: list[Looked], offset: float) -> float:
     """Counts above the offset that become 1: a bright but not the brightest part of the images."""
-    bright = max(float(np.percentile(ndi.uniform_filter(frame, 5), 99.5)) for frame in frames)
+    smooth = ((ndi.uniform_filter(frame, 5), measured) for frame, measured in looked_at)
+    bright = max(float(np.percentile(s if measured is None else s[measured], 99.5)) for s, measured in smooth)
     if bright <= offset:
         raise InputError(
             f"the offset {offset:g} is above the image's brightest parts ({bright:g})", "give a lower `offset`",

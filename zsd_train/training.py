@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
-from zsd_train.checks import channelled, check_teacher, config_for
+from zsd_train.checks import axes_of, channelled, check_teacher, config_for
 from zsd_train.config import TrainConfig, make_config
+from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit
 from zsd_train.run import Measured, Run, config_to_resume, load_run, sha256, write_array, write_config
 from zsd_train.schemes import Distill, Recorrupt
@@ -30,6 +32,7 @@ def train(
     z_step_um: float | None = None,
     psf_source: dict[str, Any] | None = None,
     teacher: Run | None = None,
+    camera_maps: CameraMaps | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
@@ -53,6 +56,8 @@ def train(
     teacher : Run
         Learn what its network gives in place of recorrupted targets (`zsd_train.schemes.distill`). The camera and the
         normalisation are the teacher's.
+    camera_maps : CameraMaps
+        Offset and gain of each pixel: the images are corrected by them first.
     resume : bool
         Go on with an interrupted run of the same images. On the CPU the result is bit for bit the same as without the
         interruption (with a teacher, whose answers are not saved, only nearly).
@@ -76,12 +81,17 @@ def train(
     channels = channelled(images, psf)
     config = config or make_config()
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
+    if camera_maps is not None:
+        given = [camera_maps.offset, *([] if camera_maps.gain is None else [camera_maps.gain])]
+        hashes["camera_maps_sha256"] = sha256(given)
     if teacher is not None:
         hashes["teacher_sha256"] = sha256([t.cpu().numpy() for t in teacher.network.state_dict().values()])
     resumed = None
     if resume:
         config, resumed = config_to_resume(out, config, hashes)
-    config = config_for(_taught(config, teacher), channels, psf)
+    config = _taught(config, teacher)
+    channels, bad = correct(channels, psf, config.for_axes(axes_of(psf)), camera_maps)
+    config = config_for(config, channels, psf)
     if not resume and (out / "state.safetensors").exists():
         raise InputError(
             f"{out} already holds a run", "choose another `out`, or go on with it with `resume`",
@@ -89,7 +99,10 @@ def train(
         )  # fmt: skip
     check_teacher(teacher, config)
     voxel = Voxel.square(pixel_size_um, z_step_um)
-    found = {"pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, **hashes}
+    found = {
+        "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, **hashes,
+        "bad_pixels": bad.counts, "blank_images": bad.blank,
+    }  # fmt: skip
     setup = set_up(channels, psf, config, found, teacher, resumed)
     with _writing(out):
         if resume:
@@ -97,7 +110,7 @@ def train(
             write_config(out, setup.config, setup.measured)  # the state is saved with today's names
         else:
             _begin(out, setup, voxel)
-        reason, interrupted = fit(setup, out, report, stop)
+        reason, interrupted = fit(setup, out, report, stop, bad.notice)
     if interrupted:
         raise Interrupted(f"{reason}, saved in {out}")
     write_config(out, setup.config, _ended(setup, reason))

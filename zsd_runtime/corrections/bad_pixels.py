@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.corrections.hot_pixels import SHARE, Spread, find_hot_pixels, spread_of, union
-from zsd_runtime.corrections.padding import find_padding, mirrored_into
+from zsd_runtime.corrections.hot_pixels import SHARE, Spread, find_hot_pixels, spread_of
+from zsd_runtime.corrections.padding import find_padding, mirrored_into, union
 
 Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -80,13 +80,12 @@ def find_bad_pixels(plane: Plane, spread: Spread | None = None, neighbour_share:
     values, padding = _filled(plane)
     if padding is not None and padding.all():
         return BadPixels(padding)
-    low, high = (_clipped(values, padding, end) for end in (-1, 1))
-    known = [mask for mask in (padding, low, high) if mask is not None]
     missing = ~np.isfinite(plane) if plane.dtype.kind == "f" else np.zeros(plane.shape, bool)
     if padding is not None:
         missing &= ~padding
-    hot, dead = find_hot_pixels(values, spread or measure_spread([plane]), missing, union(*known), neighbour_share)
-    return BadPixels(padding, low, high, hot, dead)
+    hot, dead = find_hot_pixels(values, spread or measure_spread([plane]), missing, padding, neighbour_share)
+    elsewhere = union(padding, hot, dead)
+    return BadPixels(padding, _clipped(values, elsewhere, -1), _clipped(values, elsewhere, 1), hot, dead)
 
 
 def _filled(plane: Plane) -> tuple[NDArray[np.float32], Mask | None]:
@@ -100,9 +99,9 @@ def _filled(plane: Plane) -> tuple[NDArray[np.float32], Mask | None]:
     return values, padding
 
 
-def _clipped(values: NDArray[np.float32], padding: Mask | None, end: int) -> Mask | None:
+def _clipped(values: NDArray[np.float32], bad: Mask | None, end: int) -> Mask | None:
     """Pixels that pile up at an end of the range; without clipping they become fewer towards it."""
-    inside = values if padding is None else values[~padding]
+    inside = values if bad is None else values[~bad]
     extreme = inside.min() if end < 0 else inside.max()
     others = inside[inside != extreme]
     if others.size == 0:
@@ -110,4 +109,4 @@ def _clipped(values: NDArray[np.float32], padding: Mask | None, end: int) -> Mas
     piled, beside = inside.size - others.size, int((others == (others.min() if end < 0 else others.max())).sum())
     if piled <= max(10, PILED * inside.size, 2 * beside):
         return None
-    return values == extreme if padding is None else (values == extreme) & ~padding
+    return values == extreme if bad is None else (values == extreme) & ~bad

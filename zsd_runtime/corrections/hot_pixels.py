@@ -5,11 +5,12 @@ The optics blur every real point over its neighbours: what stands out alone is n
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zsd_runtime.corrections.padding import union
 
 Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -19,6 +20,7 @@ TAIL = 3.0  # standard deviations below that in which a long tail of the noise s
 LINE = 3.0  # standard deviations of a pixel by which the median of a bad row or column stands out
 SHARE = 0.15  # of a point's height that its neighbours have at least; 0.23 for a PSF of σ = 0.5 pixels, 0.5 for 0.85
 FREQUENT = 3e-4  # share of hot pixels from which on two side by side are to be expected
+PHOTONS = 6.0  # times the variance that light adds to a count: single photons, also of an EMCCD, stay below
 SAMPLED = 20_000  # pixels of a plane that the spread is measured on
 BINS = 12
 
@@ -38,6 +40,13 @@ class Spread:
 
     level: NDArray[np.float32]
     sigma: NDArray[np.float32]
+
+    @property
+    def photon(self) -> float:
+        """The variance that light adds to the noise for each count, at most: about the height of a photon."""
+        rise = self.level - self.level[0]
+        lit = rise > 0.5 * self.sigma[0]
+        return float(((self.sigma[lit] ** 2 - self.sigma[0] ** 2) / rise[lit]).min()) if lit.any() else 0.0
 
     def at(self, level: NDArray[np.float32]) -> NDArray[np.float32]:
         """Sigma at other levels; above the highest it grows as photon noise does."""
@@ -75,7 +84,7 @@ def _robust_sigma(residual: NDArray[np.float32]) -> float:
 
 
 def find_hot_pixels(
-    values: NDArray[np.float32], spread: Spread, missing: Mask, known: Mask | None, neighbour_share: float
+    values: NDArray[np.float32], spread: Spread, missing: Mask, padding: Mask | None, neighbour_share: float
 ) -> tuple[Mask | None, Mask | None]:
     """Hot and dead pixels of a plane (Y, X).
 
@@ -86,8 +95,8 @@ def find_hot_pixels(
     spread : Spread
     missing : ndarray of bool
         Pixels that are dead for sure.
-    known : ndarray of bool or None
-        Pixels that are bad for another reason: none of them is hot or dead.
+    padding : ndarray of bool or None
+        None of it is hot or dead.
     neighbour_share : float
         What the optics leave of a point's height in its neighbours, at least.
     """
@@ -102,7 +111,7 @@ def find_hot_pixels(
         up, down = (_lone_pixels(values, spread, sign, neighbour_share) for sign in (1, -1))
         if first:
             limit = up.threshold()
-        more_hot, more_dead = (lone.above(limit, known, pairs=frequent) for lone in (up, down))
+        more_hot, more_dead = (lone.above(limit, padding, pairs=frequent) for lone in (up, down))
         if first and more_hot is not None and _is_light(values, more_hot, spread):
             limit, more_hot = np.inf, None
         if more_hot is None and more_dead is None:
@@ -142,14 +151,14 @@ class _Lone:
             return STANDS_OUT
         return float(STANDS_OUT + TAIL * np.log(2 * far) / np.log((near + far) / far))  # an exponential one ends there
 
-    def above(self, threshold: float, known: Mask | None, *, pairs: bool) -> Mask | None:
+    def above(self, threshold: float, padding: Mask | None, *, pairs: bool) -> Mask | None:
         """The hot ones. Two side by side look like a point between two pixels, unless `pairs` are to be expected."""
         either = self.paired & (self.heights > (threshold if pairs else 2.5 * threshold))
         places = self.places[either | (self.alone & (self.heights > threshold))]
         mask = np.zeros(self.shape, bool)
         mask.ravel()[places] = True
-        if known is not None:
-            mask &= ~known
+        if padding is not None:
+            mask &= ~padding
         return mask if mask.any() else None
 
 
@@ -168,6 +177,7 @@ def _lone_pixels(values: NDArray[np.float32], spread: Spread, sign: int, neighbo
     height = sign * (values.ravel()[places] - level)
     beside = np.sort(sign * (_neighbours(values, places, _BESIDE) - level), axis=0)
     least = neighbour_share * height + sigma
+    height[height < PHOTONS * spread.photon] = 0
     return _Lone(values.shape, places, height / sigma, beside.mean(axis=0) < least, beside[:3].mean(axis=0) < least)
 
 
@@ -189,17 +199,18 @@ def _bad_lines(values: NDArray[np.float32], spread: Spread, sign: int) -> Mask |
 
 
 def _is_light(values: NDArray[np.float32], hot: Mask, spread: Spread) -> bool:
-    """Whether what stands out gathers where the image is bright: single photons in the dark, or unresolved points."""
+    """Whether what stands out gathers where the image is bright: points that the image does not resolve."""
     places = np.flatnonzero(hot)
     everywhere = np.arange(0, values.size, max(1, values.size // SAMPLED))
 
     def surroundings(at: NDArray[np.intp]) -> NDArray[np.float32]:
         around = _neighbours(values, at, _AROUND)
         level = np.median(around, axis=0)
-        return np.minimum(around, level + 4 * spread.at(level)).mean(axis=0)
+        means: NDArray[np.float32] = np.minimum(around, level + 4 * spread.at(level)).mean(axis=0)
+        return means
 
     ranks = np.searchsorted(np.sort(surroundings(everywhere)), surroundings(places)) / everywhere.size
-    return bool(ranks.mean() > 0.5 + max(0.1, 3 * 0.29 / np.sqrt(places.size)))  # uniform: 0.5 ± 0.29 for each
+    return bool(ranks.mean() > 0.5 + max(0.1, 3 * 0.29 / np.sqrt(places.size)))  # evenly spread: 0.5 ± 0.29 for each
 
 
 def _neighbours(values: NDArray[Any], places: NDArray[np.intp], offsets: list[tuple[int, int]]) -> NDArray[Any]:
@@ -212,9 +223,3 @@ def _neighbours(values: NDArray[Any], places: NDArray[np.intp], offsets: list[tu
 def _mirror(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
     index = np.abs(index)
     return np.clip(np.minimum(index, 2 * (n - 1) - index), 0, n - 1)
-
-
-def union(*masks: Mask | None) -> Mask | None:
-    """Of masks that may be None."""
-    given = [mask for mask in masks if mask is not None]
-    return reduce(np.logical_or, given) if given else None

@@ -10,6 +10,7 @@ Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 SOLID = 5  # side of the squares whose constancy shows padding
+LONGEST_TIP = 32  # pixels
 LEAST = 5e-3  # share of a plane that a constant area inside it must have to be padding
 
 
@@ -18,31 +19,34 @@ def find_padding(plane: Plane) -> Mask | None:
 
     Noise never leaves one, unless it is clipped, or where there is no light: such areas are data.
     """
-    if plane.dtype.kind == "f":
-        finite = np.isfinite(plane)
-        if not finite.any():
-            return np.ones(plane.shape, bool)
-        # NaN as one more constant, which no pixel has
-        values = plane if finite.all() else np.where(finite, plane, np.float64(plane[finite].min()) - 1)
-    else:
-        values = plane
-    first = values.flat[0]
-    if (values == first).all():
+    finite = np.isfinite(plane) if plane.dtype.kind == "f" else np.ones(plane.shape, bool)
+    if not finite.any() or (plane == plane.flat[0]).all():
         return np.ones(plane.shape, bool)
-    solid = _solid_squares(values)
-    margin = _constant_border(values)
-    if margin is not None:
-        solid = margin if solid is None else solid | margin
-    if solid is None:
+    # NaN as one more constant, which no pixel has
+    values = plane if finite.all() else np.where(finite, plane, np.float64(plane[finite].min()) - 1)
+    solid, border = _solid_squares(values), _constant_border(values)
+    if solid is None and border is None:
         return None
-    padding = np.zeros(values.shape, bool)
+    solid = union(solid, border)
     rest = values[~solid]
+    padding = np.zeros(values.shape, bool)
     for constant in np.unique(values[solid]):
         area = solid & (values == constant)
         at_border = area[0].any() or area[-1].any() or area[:, 0].any() or area[:, -1].any()
-        if (at_border or area.mean() > LEAST) and not _is_clipped(values, area, constant, rest):
-            padding |= _grown(area, SOLID // 2) & (values == constant)  # corners that no square fits into
+        missing = not finite[area].any()
+        if missing or ((at_border or area.mean() > LEAST) and not _is_clipped(values, area, constant, rest)):
+            padding |= _with_tips(area, values == constant)
     return padding if padding.any() else None
+
+
+def _with_tips(area: Mask, constant: Mask) -> Mask:
+    """An area and what touches it of the pixels of its value: corners that no square fits into."""
+    for _ in range(LONGEST_TIP):
+        grown = _grown(area, 1) & constant
+        if (grown == area).all():
+            break
+        area = grown
+    return area
 
 
 def mirrored_into(values: NDArray[np.generic], padding: Mask) -> NDArray[np.generic]:
@@ -50,7 +54,7 @@ def mirrored_into(values: NDArray[np.generic], padding: Mask) -> NDArray[np.gene
 
     A network then sees no edge of brightness, and the same kind of noise as everywhere.
     """
-    rows = padding.all(axis=1)
+    rows = np.asarray(padding.all(axis=1))
     if rows.all():
         return values
     filled = np.take_along_axis(values, _mirrored_places(~padding), axis=1)
@@ -142,3 +146,9 @@ def _is_clipped(values: Plane, area: Mask, constant: np.generic, rest: Plane) ->
     # Such pixels lie scattered elsewhere, too. No photon there, but one or two beside it? A background that is cut off?
     least = np.unique(rest[rest > constant])[:2]
     return bool(step < 0.1 * (high - low) or float(np.median(ring)) <= float(least[-1]))
+
+
+def union(*masks: Mask | None) -> Any:
+    """Of masks that may be None; None if all are."""
+    given = [mask for mask in masks if mask is not None]
+    return reduce(np.logical_or, given) if given else None

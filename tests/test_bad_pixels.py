@@ -1,0 +1,227 @@
+"""Padding, clipped, hot and dead pixels: what is found, what is left alone."""
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.scenes import camera, hot, scene
+from zsd_runtime.corrections.bad_pixels import find_bad_pixels
+from zsd_runtime.corrections.camera_maps import CameraMaps
+from zsd_runtime.corrections.corrected import Corrected, Corrections
+from zsd_runtime.corrections.padding import mirrored_into
+from zsd_runtime.errors import InputError
+
+CLEAN = scene((160, 160), seed=2)
+IMAGE = camera(CLEAN)
+FRAME = np.zeros(IMAGE.shape, bool)
+FRAME[:24], FRAME[:, -20:] = True, True
+THIN = np.zeros(IMAGE.shape, bool)
+THIN[0] = True
+MISSING_TILE = np.zeros(IMAGE.shape, bool)
+MISSING_TILE[40:80, 50:90] = True
+CORNERS = ndi.rotate(np.ones(IMAGE.shape), 30, reshape=False, order=0) == 0
+SHEARED = np.add.outer(np.arange(160), np.arange(160)) < 60
+
+
+def padded(where, value, image=IMAGE):
+    """The image with a value, or NaN, at some places."""
+    result = image.astype(np.float32) if np.isnan(value) else image.copy()
+    result[where] = value
+    return result
+
+
+PADDINGS = {
+    "26 % zeros": (FRAME, 0), "26 % of the offset": (FRAME, 100), "26 % NaN": (FRAME, np.nan),
+    "26 % white": (FRAME, 65535), "one row": (THIN, 0), "a missing tile of a mosaic": (MISSING_TILE, 0),
+    "rotated": (CORNERS, 0), "rotated, NaN": (CORNERS, np.nan), "deskewed": (SHEARED, 98), "-1": (FRAME, -1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_padding_is_found(name):
+    where, value = PADDINGS[name]
+    image = padded(where, value, IMAGE.astype(np.float32) if value == -1 else IMAGE)
+    bad = find_bad_pixels(image)
+    assert bad.padding is not None
+    wrong = bad.padding != where
+    assert not (wrong & where).any()
+    assert (wrong & ~where).mean() < 6e-3  # pixels beside it that happen to have its value
+    assert bad.hot is None
+    assert bad.dead is None
+
+
+LEFT_ALONE = {
+    "as the camera gave it": IMAGE,
+    "float": IMAGE.astype(np.float32) / 7,
+    "8 bit": (IMAGE // 2).astype(np.uint8),
+    "signed, background subtracted": IMAGE.astype(np.int16) - 104,
+    "few photons": camera(CLEAN / 60),
+    "photon counting": np.random.default_rng(0).poisson(CLEAN / 60).astype(np.uint16),
+    "photon counting, hardly any": np.random.default_rng(0).poisson(CLEAN / 600 + 0.01).astype(np.uint16),
+    "EMCCD": camera(np.random.default_rng(1).gamma(np.maximum(np.random.default_rng(0).poisson(CLEAN), 1e-9)), gain=30),
+    "undersampled": camera(scene((160, 160), 3, 200, sigma=0.5)),
+    "points": camera(ndi.gaussian_filter((np.random.default_rng(3).random((160, 160)) < 1e-3) * 9e3, 1.0)),
+    "binned": camera(CLEAN).reshape(80, 2, 80, 2).sum((1, 3)),
+    "smooth": ndi.gaussian_filter(IMAGE.astype(np.float32), 1),
+    "16 x 16": IMAGE[:16, :16],
+    "a strip": IMAGE[:20],
+}
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_data_is_left_alone(name):
+    bad = find_bad_pixels(LEFT_ALONE[name])
+    assert (bad.padding, bad.high, bad.dead) == (None, None, None)
+    assert bad.counts()["hot"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "high", "found"),
+    [
+        (1e-4, 100, 1000, 1.0), (5e-4, 100, 1000, 0.99), (2e-3, 300, 3000, 0.99), (1e-2, 300, 3000, 0.99),
+        (1e-2, 50, 300, 0.9), (1e-3, 65000, 66000, 0.99),
+    ],
+)  # fmt: skip
+def test_hot_pixels_are_found_and_nothing_else(share, low, high, found):
+    image, where = hot(camera(scene((512, 512), 2)), share, low, high)
+    bad = find_bad_pixels(image)
+    assert (bad.hot & where).sum() >= found * where.sum()
+    assert not (bad.hot & ~where).any()
+    missed = (image - camera(scene((512, 512), 2)).astype(float))[where & ~bad.hot]
+    assert missed.max(initial=0) < 350  # beside a bright structure, or next to another
+
+
+def test_dead_pixels_and_lines():
+    image = IMAGE.copy()
+    image[70, 90] = 0
+    image[:, 100] = 0
+    image[:, 50] += 60
+    image[7] = 65000
+    bad = find_bad_pixels(image)
+    assert np.flatnonzero(bad.dead.all(axis=0)).tolist() == [100]
+    assert np.flatnonzero(bad.hot[20:].all(axis=0)).tolist() == [50]
+    unmeasured = bad.unmeasured
+    assert unmeasured[7].all()
+    assert bad.dead[70, 90]
+
+
+@pytest.mark.parametrize(
+    ("image", "end"),
+    [(np.minimum(IMAGE, 160), "high"), (np.minimum(IMAGE.astype(np.float32), 190.5), "high"),
+     (np.clip(IMAGE.astype(int) - 104, 0, None).astype(np.uint16), "low"), (np.maximum(IMAGE, 101), "low")],
+)  # fmt: skip
+def test_clipped_pixels_are_no_padding(image, end):
+    bad = find_bad_pixels(image)
+    assert bad.padding is None
+    clipped = getattr(bad, end)
+    np.testing.assert_array_equal(clipped, image == (image.max() if end == "high" else image.min()))
+
+
+@pytest.mark.parametrize("value", [0, 100, 65535, np.nan])
+def test_a_blank_frame(value):
+    image = np.full((40, 50), value, np.float32 if np.isnan(value) else np.uint16)
+    assert find_bad_pixels(image).blank
+    assert not find_bad_pixels(IMAGE).blank
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(16, 70), st.integers(16, 70))
+@settings(max_examples=30, deadline=None)
+def test_a_mirrored_image_has_the_values_of_the_image_and_its_data_as_they_were(seed, height, width):
+    rng = np.random.default_rng(seed)
+    image = rng.random((height, width), np.float32)
+    padding = np.zeros(image.shape, bool)
+    for edge in rng.integers(0, 2, 4):
+        padding = np.rot90(padding)
+        padding[: edge * rng.integers(1, 7)] = True
+        padding = padding if padding.shape == image.shape else np.rot90(padding)
+    filled = mirrored_into(image, padding)
+    np.testing.assert_array_equal(filled[~padding], image[~padding])
+    assert np.isin(filled, image[~padding]).all()
+
+
+def movie():
+    """Six frames: one blank, one with NaN at its border, a hot pixel, a lone NaN."""
+    frames = np.stack([camera(CLEAN[:64, :80], seed) for seed in range(6)]).astype(np.float32)
+    frames[2] = 0
+    frames[1, :12] = np.nan
+    frames[3, 50, 60] = 5000
+    frames[4, 30, 20] = np.nan
+    return frames
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_box_of_a_corrected_image_is_that_of_the_whole(data):
+    image = Corrected(MOVIE, volumes=True)
+    index = st.one_of(st.integers(-3, 5), st.slices(6))
+    box = tuple(
+        data.draw(st.one_of(st.integers(0, n - 1), st.slices(n).filter(lambda s: (s.step or 1) > 0)))
+        for n in MOVIE.shape
+    )
+    np.testing.assert_array_equal(image[box], WHOLE[box])
+    np.testing.assert_array_equal(
+        image[data.draw(index.filter(lambda s: isinstance(s, int) or (s.step or 1) > 0))].size > -1, True
+    )
+
+
+MOVIE = movie()
+WHOLE = Corrected(MOVIE, volumes=True)[:, :, :]
+
+
+def test_a_corrected_image():
+    image = Corrected(MOVIE, volumes=True)
+    assert np.isfinite(WHOLE).all()
+    assert image.blank == [(2,)]
+    assert {k: image.counts[k] for k in ("padding", "hot", "dead")} == {
+        "padding": 64 * 80 + 12 * 80,
+        "hot": 1,
+        "dead": 1,
+    }
+    assert WHOLE[3, 50, 60] == np.median(np.delete(MOVIE[3, 48:53, 58:63].ravel(), 12))
+    np.testing.assert_array_equal(WHOLE[1, 10:12], MOVIE[1, 13:11:-1])  # mirrored
+    assert any((WHOLE[2] == WHOLE[z]).all() for z in (1, 3))  # a blank slice is its neighbour
+    measured = image.measured((slice(0, 6),))
+    assert [round(float(share), 4) for share in measured.mean(axis=(1, 2))] == [1, 0.8125, 0, 0.9998, 0.9998, 1]
+    assert image.notice() == (
+        "plane 3 is blank; 19.8 % of the pixels are padding: left out; 1 hot and 1 dead pixels: replaced by their "
+        "neighbours"
+    )
+    assert not Corrected(MOVIE[:1]).changed
+
+
+def test_hot_pixels_stay_if_wanted_and_nan_never():
+    image = Corrected(MOVIE, Corrections(hot_pixels=False))
+    assert image[3, 50, 60] == 5000
+    assert np.isfinite(image[4]).all()
+
+
+def test_camera_maps_make_all_pixels_alike():
+    rng = np.random.default_rng(0)
+    offset, gain = rng.normal(100, 8, CLEAN.shape), rng.normal(2, 0.1, CLEAN.shape)
+    raw = (CLEAN * gain + offset).astype(np.float32)
+    maps = CameraMaps(offset.astype(np.float32), gain.astype(np.float32))
+    image = Corrected(raw, Corrections(maps=maps))
+    np.testing.assert_allclose(image[:, :], CLEAN * gain.mean() + offset.mean(), rtol=1e-4)
+    with pytest.raises(InputError, match="160x160 pixels, `dark` 9x9"):
+        Corrected(raw, Corrections(maps=CameraMaps(np.zeros((9, 9), np.float32))))
+
+
+def test_line_noise_is_taken_out():
+    rng = np.random.default_rng(0)
+    raw = IMAGE + rng.normal(0, 8, (160, 1))
+    image = Corrected(raw, Corrections(lines="Y"))
+    truth = 2 * CLEAN + 100
+    assert np.std((image[:, :] - truth).mean(axis=1)) < 1.5
+    assert np.std((raw - truth).mean(axis=1)) > 7
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [(np.where(np.random.default_rng(0).random((64, 64)) < 0.2, np.nan, 1.0 + IMAGE[:64, :64]), "pixels that are NaN"),
+     (np.full((3, 64, 64), np.nan), "holds only NaN"), (np.full((8, 8), np.nan), "64 pixels that are NaN")],
+)  # fmt: skip
+def test_what_cannot_be_repaired_is_refused(image, message):
+    with pytest.raises(InputError, match=message):
+        Corrected(image)
