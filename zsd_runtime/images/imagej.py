@@ -19,7 +19,7 @@ def check_imagej(imagej: dict[str, Any], planes: int, name: str) -> None:
         )
     counts = [imagej.get(key, 1) for key in ("channels", "slices", "frames")]
     if not all(isinstance(n, int) and n > 0 for n in counts):
-        raise InputError(f"{name}: the numbers of its channels, slices and frames are {counts}", "save it again in Fiji")
+        raise InputError(f"{name} has {counts} channels, slices and frames", "save it again in Fiji")
     announced = max(int(np.prod(counts)), 1)
     if planes < announced:
         raise InputError(

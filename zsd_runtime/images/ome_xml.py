@@ -29,7 +29,7 @@ class OmeImage:
 
     sizes: dict[str, int]
     files: dict[str, str]
-    voxel: Voxel = Voxel()
+    voxel: Voxel = field(default_factory=Voxel)
     described: Description = field(default_factory=Description)
 
     @property

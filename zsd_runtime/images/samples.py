@@ -26,7 +26,7 @@ def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
         Still with an axis S if it is in colour: 8-bit red, green and blue that differ. Photographs are 8-bit; of 16
         bits are channels that a program merged.
     """
-    if "S" not in image.axes:
+    if "S" not in image.axes or (alpha and not isinstance(image.data, np.ndarray)):
         return image
     axis = image.axes.index("S")
     count = image.data.shape[axis] - alpha
@@ -53,5 +53,7 @@ def _all_equal(image: Image, axis: int) -> bool:
     data = image.data
     if not isinstance(data, np.ndarray):
         return False
-    first = np.moveaxis(data, axis, 0)
-    return all(np.array_equal(first[0], first[i], equal_nan=data.dtype.kind == "f") for i in (1, 2))
+    red, green, blue = np.moveaxis(data, axis, 0)[:3]
+    return all(np.array_equal(red, other, equal_nan=data.dtype.kind == "f") for other in (green, blue)) and (
+        red.min() != red.max()  # of a black picture nobody knows
+    )

@@ -97,8 +97,8 @@ def _metamorph(tiff: Any, page: Any) -> tuple[Sizes, dict[str, Any]] | None:  # 
     unit = str(stk.get("CalibrationUnits", ""))
     calibrated = stk.get("SpatialCalibration", 1)
     distances = stk.get("ZDistance")
-    sizes: Sizes = {a: (stk.get(f"{a}Calibration") if calibrated else None, unit) for a in "YX"}
-    sizes = {a: (None if v is None else float(v), u) for a, (v, u) in sizes.items()}  # they are fractions
+    # They are fractions.
+    sizes: Sizes = {a: (float(stk.get(f"{a}Calibration") or 0) if calibrated else None, unit) for a in "YX"}
     if distances is not None and len(distances):
         sizes["Z"] = (float(distances[0]), unit or "um")
     return sizes, {"name": str(stk.get("Name", "")).strip("\0")}

@@ -120,8 +120,8 @@ def plausible(voxel: Voxel) -> tuple[Voxel, tuple[str, ...]]:
     notices = []
     if side := wrong.get("X", wrong.get("Y")):
         notices.append(
-            f"the file says that pixels are {side:g} µm wide; no fluorescence microscope has such pixels, so their size "
-            "counts as unknown"
+            f"the file says that pixels are {side:g} µm wide; no fluorescence microscope has such pixels, so their "
+            "size counts as unknown"
         )
     if "Z" in wrong:
         notices.append(f"the file says that slices are {wrong['Z']:g} µm apart; this counts as unknown")
