@@ -1,6 +1,5 @@
 """Open and create image files of any known format."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -142,11 +141,8 @@ def _unreadable(path: Path, name: str, error: Exception) -> InputError:
     """The error for what a reader did not expect: what the file is, if that is known."""
     if path.is_file() and (content := real_content(path)):
         return InputError(f"{path} is not a readable {name}: it is {content[0]}", content[1])
-    if codec := re.search(r"(?:<?COMPRESSION\.(\w+)|compression (\w+)).*|.*imagecodecs.*", str(error)):
-        codec_name = codec[1] or codec[2] or str(error)
-        return InputError(
-            f"{path} is compressed in a way that zsd cannot read ({codec_name})", "save it with LZW or uncompressed"
-        )
+    if "imagecodecs" in str(error) or "COMPRESSION" in str(error):
+        return InputError(f"{path} is compressed in a way that zsd cannot read ({error})", "save it uncompressed")
     return InputError(f"{path} is not a readable {name} ({error})", "copy it again, or save it as TIFF")
 
 

@@ -97,9 +97,9 @@ def _parsed(text: str, path: Path) -> Ome:
         raise InputError(f"{path} is malformed ({error})", "copy it again") from None
 
 
-def ome_image(ome: Ome, all_series: list[Any], found: Found) -> OmeImage | None:
+def ome_image(ome: Ome, all_series: list[Any], found: Found, folder: Path) -> OmeImage | None:
     """The description of an image. tifffile leaves out images without planes."""
-    images = iter(ome.images)
+    images = iter(i for i in ome.images if not i.files or len(ome.missing(folder, (i,))) < len(i.files))
     if found.series.kind == "mmstack":  # one series, one image a position
         return next((i for i in list(images)[next(iter(found.at.values()), 0) :] if i.size == prod(found.shape)), None)
     for series in all_series:

@@ -8,6 +8,12 @@ from zsd_runtime.images.image import Image
 from zsd_runtime.images.views import View
 
 
+def with_notices(image: Image, *notices: str) -> Image:
+    """With more notices; none is said twice."""
+    described = image.description
+    return replace(image, description=replace(described, notices=tuple(dict.fromkeys((*described.notices, *notices)))))
+
+
 def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
     """Read the values of a pixel (axis S) as channels or grey, if they are no colours; each case with a notice.
 
@@ -39,7 +45,8 @@ def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
         image = replace(image, data=_take(image.data, axis, 0), axes=image.axes.replace("S", ""))
     elif not (colour and image.data.dtype.itemsize == 1) and "C" not in image.axes:
         of = "red, green and blue" if colour else f"the {count} values of each pixel"
-        notices += (f"{of} ({image.data.dtype}) are read as channels",)
+        slices = f"; use --axes {image.axes.replace('S', 'Z')} if they are slices" if "Z" not in image.axes else ""
+        notices += (f"{of} ({image.data.dtype}) are read as channels{slices}",)
         data = image.data[(slice(None),) * axis + (slice(0, count),)] if alpha else image.data
         image = replace(image, data=data, axes=image.axes.replace("S", "C"))
     return replace(image, description=replace(image.description, notices=notices))

@@ -102,7 +102,7 @@ def _slices(pattern: str, axes: str, group: dict[tuple[str, ...], Path]) -> Slic
 def _values(column: list[str]) -> range | tuple[str, ...]:
     """All values along an axis, also of files that are missing; none if a program did not count them."""
     if not all(text.isdigit() for text in column):
-        return tuple(column)  # names of channels
+        return tuple(sorted(column))  # names of channels
     numbers = sorted(map(int, column))
     if len(numbers) < len(column):  # 1 and 01
         return ()
@@ -226,9 +226,10 @@ def _description(found: Slices, folder: Path, first: Image) -> tuple[Voxel, Desc
     if count:
         named = found.values[found.axes.index("C")]
         channels = rest.get("channels", ())
-        if len(channels) != count:
-            channels = tuple(Channel(str(n)) for n in named) if isinstance(named[0], str) else ()
-        described = replace(described, channels=channels)
+        if isinstance(named[0], str):
+            by_name = {channel.name: channel for channel in channels}
+            channels = tuple(by_name.get(str(name), Channel(str(name))) for name in named)
+        described = replace(described, channels=channels if len(channels) == count else ())
     return voxel, replace(described, time_step_s=described.time_step_s or rest.get("time_step_s"))
 
 

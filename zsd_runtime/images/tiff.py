@@ -16,7 +16,7 @@ from zsd_runtime.images.image import Channel, Description, Format, Image
 from zsd_runtime.images.imagej import check_imagej, describe_imagej, lut_color
 from zsd_runtime.images.ome_files import check_files, complaints_of_tifffile, ome_image, open_with_ome
 from zsd_runtime.images.ome_xml import Ome, OmeImage
-from zsd_runtime.images.samples import without_samples
+from zsd_runtime.images.samples import with_notices, without_samples
 from zsd_runtime.images.series import Found, choose
 from zsd_runtime.images.tiff_makers import describe_maker
 from zsd_runtime.images.tiff_write import create_tiff
@@ -28,15 +28,14 @@ _COLOURS = {"RGB", "YCBCR", "CIELAB", "ICCLAB", "SEPARATED"}
 
 
 def _open(path: Path, axes: str | None, series: int | None) -> Image:
-    with ExitStack() as files:
-        complaints = files.enter_context(complaints_of_tifffile())
+    with complaints_of_tifffile() as complaints, ExitStack() as files:
         tiff, ome, notices = open_with_ome(path)
         files.callback(tiff.close)
         if not tiff.series:
             raise InputError(f"{path} holds no image")
         found, names, chosen = choose(tiff, series, path)
+        described = ome_image(ome, tiff.series, found, path.parent) if ome else None
         notices += chosen
-        described = ome_image(ome, tiff.series, found) if ome else None
         if ome and described is None and found.series.kind != "mmstack":
             check_files(ome, ome.images, path)
             notices += ("the OME description does not fit the planes of the file, so only the planes are read",)
@@ -44,20 +43,11 @@ def _open(path: Path, axes: str | None, series: int | None) -> Image:
         data, lazy = _pixels(path, found)
         if any("invalid page offset" in c or "corrupted" in c for c in complaints):
             raise InputError(f"{path} is cut off or damaged: planes are missing", "copy it again")
-        notices += tuple(
-            "the file has more planes than its OME description; the others are left out"
-            for c in complaints
-            if "OME series expected" in c
-        )
+        if any("OME series expected" in c for c in complaints):
+            notices += ("the file has more planes than its OME description; the others are left out",)
         image = _described(Image(data, found.axes, ome=ome is not None), tiff, found, described)
-        image = replace(
-            image,
-            description=replace(
-                image.description, series=names, notices=(*dict.fromkeys((*notices, *image.description.notices)),)
-            ),
-        )
-        if axes is None:
-            image = _with_known_axes(_as_written(image, found.series.keyframe, tiff, path))
+        image = with_notices(replace(image, description=replace(image.description, series=names)), *notices)
+        image = _as_meant(image, found.series.keyframe, tiff, path, axes)
         if lazy:
             weakref.finalize(data, files.pop_all().close)  # open for as long as somebody may slice it
     return image
@@ -173,43 +163,55 @@ def _palette(colormap: NDArray[np.uint16]) -> tuple[Channel, ...]:
     return (Channel(color=lut_color(lut), lut=lut),) if lut.shape == (3, 256) else ()
 
 
-def _as_written(image: Image, page: Any, tiff: Any, path: Path) -> Image:
-    """Colours, inverted grey and lossy compression, as they are meant."""
-    alpha = len(page.extrasamples) == 1 and page.extrasamples[0].name != "UNSPECIFIED"
-    image = without_samples(image, page.photometric.name in _COLOURS, alpha)
-    notices = image.description.notices
-    if page.photometric.name == "MINISWHITE":
+def _as_meant(image: Image, page: Any, tiff: Any, path: Path, axes: str | None) -> Image:
+    """Colours, inverted grey and axes without a name, as they are meant; `axes` are those that the user names."""
+    if axes is None or len(axes) != image.data.ndim:
+        alpha = len(page.extrasamples) == 1 and page.extrasamples[0].name != "UNSPECIFIED"
+        image = _without_single_axes(without_samples(image, page.photometric.name in _COLOURS, alpha))
+    if page.photometric.name == "MINISWHITE" and image.data.dtype.kind != "b":  # those are refused elsewhere
         if tiff.is_imagej:
-            notices += ("the lookup table is inverted in ImageJ; the numbers are used as they are stored",)
-        elif image.data.dtype.kind == "b":
-            pass  # refused elsewhere
+            notice = "the lookup table is inverted in ImageJ; the numbers are used as they are stored"
         elif image.data.dtype.kind == "u" and isinstance(image.data, np.ndarray) and image.data.nbytes <= READ_AT_ONCE:
             largest = (1 << int(page.bitspersample)) - 1
             image = replace(image, data=np.asarray(largest - image.data, image.data.dtype))
-            notices += (f"white is stored as 0 (MinIsWhite), so values are read as {largest} minus what is stored",)
+            notice = f"white is stored as 0 (MinIsWhite), so values are read as {largest} minus what is stored"
         else:
             raise InputError(
                 f"{path} stores white as 0 (MinIsWhite) in {image.data.dtype}", "invert it in Fiji and save it again"
             )
+        image = with_notices(image, notice)
     if page.compression.name in _LOSSY:
-        notices += (f"the file is compressed with loss ({page.compression.name}), which changes noise: use raw data",)
+        image = with_notices(
+            image, f"the file is compressed with loss ({page.compression.name}), which changes noise: use raw data"
+        )
     if page.photometric.name == "PALETTE" and not (tiff.is_imagej or tiff.is_ome):
-        notices += ("the pixels are numbers of colours in a table (palette); the numbers are taken as brightness",)
-    return replace(image, description=replace(image.description, notices=notices))
+        image = with_notices(
+            image, "the pixels are numbers of colours in a table (palette); the numbers are taken as brightness"
+        )
+    return _with_known_axes(image) if axes is None else image
+
+
+def _without_single_axes(image: Image) -> Image:
+    """Without axes of length 1 that have no name."""
+    single = {i: 0 for i, a in enumerate(image.axes) if a not in "TCZYXS" and image.data.shape[i] == 1}
+    if not single:
+        return image
+    data = image.data.squeeze(tuple(single)) if isinstance(image.data, np.ndarray) else View(image.data, at=single)
+    return replace(image, data=data, axes="".join(a for i, a in enumerate(image.axes) if i not in single))
 
 
 def _with_known_axes(image: Image) -> Image:
     """With T for axes that have no name for us: repeats of the same kind, as far as one can tell."""
     unknown = [a for a in image.axes if a not in "TCZYXS"]
     axes = "".join(a if a in "TCZYXS" else "T" for a in image.axes)
-    notices = image.description.notices
-    if len(unknown) == 1 and axes.count("T") == 1:
-        count = image.data.shape[axes.index("T")]
-        notices += (
-            f"the file does not name its axes; the one with {count} planes is taken as T (frames); "
-            f"use --axes {axes.replace('T', 'Z')} if these are slices",
-        )
-    return replace(image, axes=axes, description=replace(image.description, notices=notices))
+    image = replace(image, axes=axes)
+    if len(unknown) != 1 or axes.count("T") != 1:
+        return image
+    return with_notices(
+        image,
+        f"the file does not name its axes; the one with {image.data.shape[axes.index('T')]} planes is taken as T "
+        f"(frames); use --axes {axes.replace('T', 'Z')} if these are slices",
+    )
 
 
 TIFF = Format(
