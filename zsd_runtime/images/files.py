@@ -10,17 +10,27 @@ import numpy as np
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_runtime.images.image import Image, check_array, check_shape
+from zsd_runtime.images.image import Format, Image, check_array, check_shape
+from zsd_runtime.images.ndtiff import NDTIFF
+from zsd_runtime.images.npy import NPY
+from zsd_runtime.images.ome_files import files_of_one_image
 from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.images.png import PNG
+from zsd_runtime.images.sequences import SLICES, find_slices, one_plane_each, stem_of_pattern
 from zsd_runtime.images.tiff import TIFF
+from zsd_runtime.images.unreadable import RAW_FORMATS, known_unreadable, real_content
+from zsd_runtime.images.views import View
 
-FORMATS = (OME_ZARR, PNG, TIFF)  # the first that recognises a file opens it
+FORMATS = (OME_ZARR, NDTIFF, SLICES, PNG, NPY, TIFF)  # the first that recognises a file opens it
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
 
 
 def image_files(path: Path) -> list[Path]:
     """The images in a folder, by name; a path that is an image itself stands for itself.
+
+    An image in several files is listed once: an OME-TIFF by the first of its files, slices in a file each by a pattern
+    such as ``img_z*.tif``, which `open_image` takes. Links to a file that is listed are left out. Raw data that zsd
+    does not read are listed, so that opening them says what to do.
 
     Raises
     ------
@@ -29,11 +39,37 @@ def image_files(path: Path) -> list[Path]:
     """
     if not path.is_dir() or path.suffix == ".zarr" or any(known.recognises(path) for known in FORMATS):
         return [path]
-    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(tuple(SUFFIXES)))
-    files = [p for p in files if not p.name.startswith(".")]  # macOS's shadows, and temporary files
+    listed = sorted(p for p in path.iterdir() if _is_image(p))
+    files = _without_repeats(listed)
+    for found in find_slices(files):
+        if one_plane_each(found):
+            members = set(found.files.values())
+            files = sorted([p for p in files if p not in members] + [path / found.pattern])
     if not files:
-        raise InputError(f"{path} is a folder without images", "give a folder of TIFF, PNG or OME-Zarr")
+        inside = sorted(p.name for p in path.iterdir() if p.is_dir() and any(_is_image(q) for q in p.iterdir()))
+        remedy = f"give one of its folders, such as {inside[0]}" if inside else "give a folder of TIFF, PNG or OME-Zarr"
+        raise InputError(f"{path} is a folder without images", remedy)
     return files
+
+
+def _is_image(path: Path) -> bool:
+    if NDTIFF.recognises(path):
+        return True
+    name = path.name.lower()
+    if name.startswith(".") or name.endswith(".companion.ome"):  # macOS's shadows, temporary files; parts of images
+        return False
+    return name.endswith((*SUFFIXES, *RAW_FORMATS))
+
+
+def _without_repeats(files: list[Path]) -> list[Path]:
+    """Each image once: no links to files that are listed, and one file of an OME-TIFF in several."""
+    kept: list[Path] = []
+    seen: set[Path] = set()
+    for path in sorted(files, key=lambda p: (p.is_symlink(), p)):
+        if path.resolve() not in seen:
+            seen |= {path.resolve(), *(other.resolve() for other in files_of_one_image(path))}
+            kept.append(path)
+    return sorted(kept)
 
 
 def open_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
@@ -42,7 +78,8 @@ def open_image(path: str | Path, axes: str | None = None, series: int | None = N
     Parameters
     ----------
     path : path
-        TIFF (also OME-TIFF and ImageJ hyperstacks), PNG, or a Zarr folder.
+        TIFF (also OME-TIFF, ImageJ hyperstacks, MetaMorph STK and Zeiss LSM), PNG, NumPy's .npy, a Zarr folder, a
+        folder of NDTiff, or slices in a file each: their folder, or a pattern such as ``img_z*.tif``.
     axes : str
         Letters of "TCZYX" that overrule the axes in the file.
     series : int
@@ -54,32 +91,59 @@ def open_image(path: str | Path, axes: str | None = None, series: int | None = N
         When the file is missing, not an image, cut off, in colour, or holds values that are not real numbers.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist", "give a TIFF or PNG file, or a Zarr folder")
-    format = next((f for f in FORMATS if f.recognises(path)), None)  # noqa: A001
-    if format is None:
-        raise InputError(f"{path} is a folder" + " that is not Zarr" * (path.suffix == ".zarr"))
+    format = _format(path)  # noqa: A001
     try:
         image = format.open(path, axes, series)
-    except InputError:
-        raise
+    except InputError as error:
+        raise _pointing_to_info(error, path) from None
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
-        raise InputError(
-            f"{path} is not a readable {format.name} ({error})", "copy it again, or save it as TIFF"
-        ) from None
-    if axes is not None:
-        image = replace(image, axes=_checked_axes(axes, image.data.shape, path))
-    elif len(set(image.axes)) < len(image.axes):
-        raise InputError(
-            f"{path} does not name its axes, of shape {image.data.shape}", "name them with `axes`", option="axes"
-        )
-    elif "S" in image.axes:
-        raise InputError(f"{path} is a colour image (RGB)", "split it into channels and give one of them")
-    image = _yx_last(image, path)
-    check_shape(image.data, str(path))
+        raise _unreadable(path, format.name, error) from None
+    try:
+        if axes is not None:
+            image = replace(image, axes=_checked_axes(axes, image.data.shape, path))
+        elif len(set(image.axes)) < len(image.axes):
+            raise InputError(
+                f"{path} does not name its axes, of shape {image.data.shape}", "name them with `axes`", option="axes"
+            )
+        elif "S" in image.axes:
+            raise InputError(f"{path} is a colour image (RGB)", "split it into channels and give one of them")
+        image = _yx_last(image, path)
+        check_shape(image.data, str(path))
+    except InputError as error:
+        raise _pointing_to_info(error, path) from None
     return image
+
+
+def _format(path: Path) -> Format:
+    """The format of a file or folder; an error if there is none."""
+    known = next((f for f in FORMATS if f.recognises(path)), None)
+    if known not in (None, TIFF):
+        return known
+    if not path.exists():
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which does not exist", "copy the file itself")
+        raise InputError(f"{path} does not exist", "give a TIFF or PNG file, or a Zarr folder")
+    if unreadable := known_unreadable(path):
+        raise InputError(f"{path} is {unreadable[0]}, which zsd does not read", unreadable[1])
+    if known is None:
+        what = "is a folder that is not Zarr" if path.suffix == ".zarr" else "is a folder"
+        raise InputError(f"{path} {what}", "give one of its files")
+    return known
+
+
+def _pointing_to_info(error: InputError, path: Path) -> InputError:
+    return InputError(f"{error} (zsd info {path} shows what is in it)", option=error.options)
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> InputError:
+    """The error for what a reader did not expect: what the file is, if that is known."""
+    if path.is_file() and (content := real_content(path)):
+        return InputError(f"{path} is not a readable {name}: it is {content[0]}", content[1])
+    if "imagecodecs" in str(error) or "COMPRESSION" in str(error):
+        return InputError(f"{path} is compressed in a way that zsd cannot read ({error})", "save it uncompressed")
+    return InputError(f"{path} is not a readable {name} ({error})", "copy it again, or save it as TIFF")
 
 
 def read_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
@@ -117,7 +181,9 @@ def create_image(path: Path, image: Image, scale: tuple[int, ...] = ()) -> Itera
 
 def stem(path: Path) -> str:
     """File name without .tif, .ome.tif and the like."""
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), path.suffix)
+    if "*" in path.name:
+        return stem_of_pattern(path.name)
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), "" if path.is_dir() else path.suffix)
     return path.name[: len(path.name) - len(suffix)]
 
 
@@ -141,10 +207,6 @@ def _yx_last(image: Image, path: Path) -> Image:
     order = [a for a in image.axes if a not in "ZYX"] + [a for a in "ZYX" if a in image.axes]
     if order == list(image.axes):
         return image
-    if not isinstance(image.data, np.ndarray):
-        raise InputError(
-            f"{path} is stored in the order {image.axes}, and is too large to reorder",
-            f"save it in the order {''.join(order)}",
-        )
-    data = np.transpose(image.data, [image.axes.index(a) for a in order])
+    old, new = image.data, [image.axes.index(a) for a in order]
+    data = np.transpose(old, new) if isinstance(old, np.ndarray) else View(old, new)
     return replace(image, data=data, axes="".join(order))

@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
 
-# Units as ImageJ, OME-TIFF and OME-Zarr write them, in µm.
-UM = {
-    "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00b5m": 1.0, "nm": 1e-3,
-    "nanometer": 1e-3, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6, "meter": 1e6,
-}  # fmt: skip
+TOLERANCE = 0.01  # of voxel sizes: programs round them differently, and store 1 / size as fractions
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,20 @@ class Voxel:
         """On a grid that is finer by a factor along each axis."""
         return type(self)(*(size and size / factors.get(axis, 1.0) for axis in "ZYX" for size in [self[axis]]))
 
+    def agrees(self, other: Self) -> bool:
+        """Whether the sizes are the same within 1 %, as two programs round them; unknown ones agree with any."""
+        pairs = [(self[axis], other[axis]) for axis in "ZYX"]
+        return all(abs(a - b) <= TOLERANCE * max(a, b) for a, b in pairs if a and b)
+
     def pixel_size_um(self, name: str) -> float | None:
         """The side of square pixels.
 
         Raises
         ------
         InputError
-            When the pixels of `name` are not square.
+            When the pixels of `name` are not square within 1 %.
         """
-        if self.y_um and self.x_um and abs(self.y_um - self.x_um) > 1e-3 * self.y_um:
+        if self.y_um and self.x_um and abs(self.y_um - self.x_um) > TOLERANCE * max(self.y_um, self.x_um):
             raise InputError(f"{name} has pixels of {self.y_um:g} x {self.x_um:g} µm", "resample it to square ones")
         return self.x_um if self.y_um else None
 
@@ -111,7 +112,7 @@ class Description:
     def resized(self, finer: dict[str, float], voxel: Voxel) -> Self:
         """Of the same field on a grid that is `finer` than that of `voxel` by a factor along each of its axes."""
         described = self
-        if finer.get("C") != 1:  # their names are those of other channels
+        if finer.get("C", 1) != 1:  # their names are those of other channels
             described = replace(described, channels=())
         if any(factor != 1 for axis, factor in finer.items() if axis in "TCZ"):
             described = replace(described, labels=())
@@ -153,11 +154,12 @@ class Image:
     def resized(self, shape: tuple[int, ...], dtype: str, axes: str | None = None) -> Self:
         """The same field on another grid, of other axes if given; pixel sizes follow; its zeros take no memory."""
         axes = axes or self.axes
-        old = dict(zip(self.axes, self.data.shape, strict=True))
-        finer = {a: n / old[a] for a, n in zip(axes, shape, strict=True) if a in old}
+        old, new = (dict(zip(a, n, strict=True)) for a, n in ((self.axes, self.data.shape), (axes, shape)))
+        finer = {a: new.get(a, 1) / old.get(a, 1) for a in {*axes, *self.axes}}
         data = np.broadcast_to(np.zeros((), dtype), shape)
         described = self.description.resized(finer, self.voxel)
-        return replace(self, data=data, axes=axes, voxel=self.voxel.finer(finer), description=described)
+        voxel = self.voxel.finer({a: factor for a, factor in finer.items() if a in old and a in new})
+        return replace(self, data=data, axes=axes, voxel=voxel, description=described)
 
 
 def check_shape(array: Any, name: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.chunked import Chunked
-from zsd_runtime.images.image import UM, Description, Format, Image, Voxel
+from zsd_runtime.images.image import Description, Format, Image, Voxel
+from zsd_runtime.images.units import length_um
 
 CHUNK = {"Z": 8, "Y": 256, "X": 256}  # voxels on the raw grid; a finer output has as many times larger chunks
 AXIS_TYPES = {"T": "time", "C": "channel"}
@@ -48,7 +49,7 @@ def _open(path: Path, axes: str | None, series: int | None) -> Image:  # noqa: A
         ) from None
     if not isinstance(array, zarr.Array) or len(named) != array.ndim or set(named) - set("TCZYX"):
         raise InputError(f"{path} has axes {named} for {array}; zsd reads arrays with T, C, Z, Y and X")
-    size = {a: s * UM[u] for a, s, u in zip(named, scale, units, strict=True) if u in UM}
+    size = {a: um for a, s, u in zip(named, scale, units, strict=True) if (um := length_um(s, u))}
     return Image(
         Chunked(array),
         axes or "".join(named),

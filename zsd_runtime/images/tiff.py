@@ -1,212 +1,221 @@
-"""TIFF, OME-TIFF and ImageJ hyperstacks, in and out."""
+"""TIFF, in: OME-TIFF, ImageJ hyperstacks, and what microscopes write."""
 
-import logging
-import warnings
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
+from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.chunked import Chunked
-from zsd_runtime.images.image import UM, Channel, Description, Format, Image, Voxel
+from zsd_runtime.images.image import Channel, Description, Format, Image
+from zsd_runtime.images.imagej import check_imagej, describe_imagej, lut_color
+from zsd_runtime.images.ome_files import check_files, complaints_of_tifffile, ome_image, open_with_ome
+from zsd_runtime.images.ome_xml import Ome, OmeImage
+from zsd_runtime.images.samples import with_notices, without_samples
+from zsd_runtime.images.series import Found, choose
+from zsd_runtime.images.tiff_makers import describe_maker
+from zsd_runtime.images.tiff_write import create_tiff
+from zsd_runtime.images.views import View
 
 READ_AT_ONCE = 1 << 30  # bytes of a compressed TIFF; larger ones are decoded where they are sliced
+_LOSSY = {"OJPEG", "JPEG", "ALT_JPEG", "JPEG_LOSSY", "JPEG_2000_LOSSY", "WEBP"}
+_COLOURS = {"RGB", "YCBCR", "CIELAB", "ICCLAB", "SEPARATED"}
 
 
-@contextmanager
-def _create(path: Path, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:  # noqa: ARG001
-    if not image.ome and prod(image.data.shape[-2:]) * image.data.dtype.itemsize >= 1 << 32:
-        image = replace(image, ome=True)  # ImageJ's kind has no planes of 4 GB
-    target = _Target(path, image)
-    try:
-        yield target
-    finally:
-        target.close()
-
-
-class _Target:
-    """An uncompressed TIFF that is written box by box, with plain writes: a full disk is an error, not a crash."""
-
-    def __init__(self, path: Path, image: Image) -> None:
-        self.shape, self.dtype = image.data.shape, image.data.dtype.newbyteorder("<")
-        order = image.axes if image.ome else "".join(a for a in "TZCYX" if a in image.axes)  # ImageJ's own
-        permutation = [image.axes.index(a) for a in order]
-        shape = [self.shape[axis] for axis in permutation]
-        self._offset = _empty_tiff(path, image, order, tuple(shape))
-        strides = [int(np.prod(shape[axis + 1 :])) * self.dtype.itemsize for axis in range(len(shape))]
-        self._strides = [strides[permutation.index(axis)] for axis in range(len(shape))]
-        self._file = path.open("r+b", buffering=0)
-
-    def __setitem__(self, box: tuple[int | slice, ...], values: Any) -> None:
-        starts = [b.start if isinstance(b, slice) else b for b in box]
-        first = self._offset + sum(s * stride for s, stride in zip(starts, self._strides, strict=True))
-        lengths = [b.stop - b.start if isinstance(b, slice) else 1 for b in box]
-        values = np.ascontiguousarray(values, self.dtype).reshape(lengths)
-        # Rows are contiguous in the file; rows of full width are so together.
-        together = 2 if lengths[-1] == self.shape[-1] else 1
-        for index in np.ndindex(*lengths[:-together]):
-            self._file.seek(first + sum(i * stride for i, stride in zip(index, self._strides, strict=False)))
-            left = memoryview(values[index]).cast("B")
-            while left:  # a write may take less than all, when the disk is nearly full or above 2 GB
-                left = left[self._file.write(left) :]
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _empty_tiff(path: Path, image: Image, order: str, shape: tuple[int, ...]) -> int:
-    """Write a TIFF with room for its pixels; the offset of the first pixel."""
-    z, y, x = image.voxel.z_um, image.voxel.y_um, image.voxel.x_um
-    common: dict[str, Any] = {"shape": shape, "dtype": image.data.dtype.newbyteorder("<"), "returnoffset": True}
-    with warnings.catch_warnings():
-        # Above 4 GB an ImageJ hyperstack has one directory, "truncated"; ImageJ knows to go on by itself.
-        warnings.simplefilter("ignore")
-        if image.ome:
-            units = {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
-            sizes = {"PhysicalSizeY": y, "PhysicalSizeX": x, **units} if y else {}
-            depth = {"PhysicalSizeZ": z, "PhysicalSizeZUnit": "µm"} if z else {}
-            metadata = {**_ome_metadata(image), "axes": order, **sizes, **depth}
-            written = tifffile.imwrite(path, ome=True, photometric="minisblack", metadata=metadata, **common)
-        else:
-            metadata = {**_imagej_metadata(image), "axes": order}
-            if y:
-                metadata["unit"] = "um"
-            if z:
-                metadata["spacing"] = z
-            resolution = (1 / x, 1 / y) if x and y else None
-            written = tifffile.imwrite(path, imagej=True, resolution=resolution, metadata=metadata, **common)
-    assert written is not None
-    return int(written[0])
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """What tifffile logs: some damage it reports nowhere else, and a truncated stack reads as fewer planes."""
-    messages: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    logger, collect = logging.getLogger("tifffile"), Collect(logging.WARNING)
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(collect)
-    try:
-        yield messages
-    finally:
-        logger.removeHandler(collect)
-        logger.propagate = propagate
-
-
-def _open(path: Path, axes: str | None, series_number: int | None) -> Image:  # noqa: ARG001
-    with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
+def _open(path: Path, axes: str | None, series: int | None) -> Image:
+    with complaints_of_tifffile() as complaints, ExitStack() as files:
+        tiff, ome, notices = open_with_ome(path)
+        files.callback(tiff.close)
         if not tiff.series:
             raise InputError(f"{path} holds no image")
-        series = tiff.series[0]
-        alike = sum(s.shape == series.shape and s.dtype == series.dtype for s in tiff.series)
-        if alike > 1:
-            raise InputError(f"{path} holds {alike} images (positions?) in one file: save each as a file of its own")
-        page = series.keyframe
-        pages = [p for p in series.pages if p is not None]
-        for p in pages:  # of a multi-file OME-TIFF, in several files
-            size = p.parent.filehandle.size
-            end = max((o + n for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)), default=0)
-            if end > size:
-                raise InputError(f"{path} is cut off: it has {size} bytes and its pixels reach to {end}: copy it again")
-        data = _pixels(path, series)
+        found, names, chosen = choose(tiff, series, path)
+        described = ome_image(ome, tiff.series, found, path.parent) if ome else None
+        notices += chosen
+        if ome and described is None and found.series.kind != "mmstack":
+            check_files(ome, ome.images, path)
+            notices += ("the OME description does not fit the planes of the file, so only the planes are read",)
+        _check_planes(path, tiff, found.series, ome, described)
+        data, lazy = _pixels(path, found)
         if any("invalid page offset" in c or "corrupted" in c for c in complaints):
-            raise InputError(f"{path} is cut off or damaged: planes are missing: copy it again")
-        # tifffile calls axes it has no name for I, Q or others: repeats of the same kind, as far as one can tell.
-        axes = "".join(a if a in "TCZYXS" else "T" for a in series.axes)
-        if tiff.ome_metadata:
-            return _with_ome(Image(data, axes, ome=True), tiff.ome_metadata)
-        imagej = tiff.imagej_metadata or {}
-        if (imagej.get("c0"), imagej.get("c1")) == (-32768, 1):
+            raise InputError(f"{path} is cut off or damaged: planes are missing", "copy it again")
+        if any("OME series expected" in c for c in complaints):
+            notices += ("the file has more planes than its OME description; the others are left out",)
+        image = _described(Image(data, found.axes, ome=ome is not None), tiff, found, described)
+        image = with_notices(replace(image, description=replace(image.description, series=names)), *notices)
+        image = _as_meant(image, found.series.keyframe, tiff, path, axes)
+        if lazy:
+            weakref.finalize(data, files.pop_all().close)  # open for as long as somebody may slice it
+    return image
+
+
+def _check_planes(path: Path, tiff: Any, series: Any, ome: Ome | None, image: OmeImage | None) -> None:
+    """Raise `InputError` where planes are missing: tifffile fills them with zeros."""
+    if ome and image:
+        check_files(ome, (image,), path)
+    if tiff.is_imagej and not image:
+        check_imagej(tiff.imagej_metadata or {}, _planes_in_file(tiff), str(path))
+    pages = list(series.pages)
+    there = [p for p in pages if p is not None and p.dataoffsets and any(p.dataoffsets)]
+    expected = max(prod(series.get_shape(False)) // max(series.keyframe.size, 1), 1)
+    if len(there) < (1 if series.is_truncated else expected) and series.dataoffset is None:
+        raise InputError(
+            f"{path} announces {expected} planes and holds {len(there)}",
+            "copy it again, or save the planes that it has in Fiji",
+        )
+    for p in there:  # of a multi-file OME-TIFF, in several files
+        size = p.parent.filehandle.size
+        end = max((o + n for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)), default=0)
+        if end > size:
+            raise _cut_off(path, size, end)
+
+
+def _cut_off(path: Path, size: int, end: int) -> InputError:
+    return InputError(f"{path} is cut off: it has {size} bytes and its pixels reach to {end}", "copy it again")
+
+
+def _planes_in_file(tiff: Any) -> int:
+    """ImageJ writes one directory for all planes when they need more than 4 GB."""
+    page = tiff.pages.first
+    samples = page.samplesperpixel
+    if len(tiff.pages) > 1 or not page.is_contiguous:
+        return len(tiff.pages) * samples
+    return max((tiff.filehandle.size - page.dataoffsets[0]) * samples // max(page.nbytes, 1), 1)
+
+
+def _pixels(path: Path, found: Found) -> tuple[Any, bool]:
+    """The pixels, and whether the file must stay open for them.
+
+    Uncompressed ones are mapped; compressed ones are decoded at once if they fit, else where they are sliced.
+    """
+    series = found.series
+    lazy = False
+    data: Any
+    if series.dataoffset is not None and series.keyframe.is_memmappable and series.transform is None:
+        holder = series.keyframe.parent.filehandle
+        file = Path(holder.path)
+        end = series.dataoffset + series.nbytes
+        if end > holder.size:
+            raise _cut_off(path, holder.size, end)
+        dtype = series.dtype.newbyteorder(series.keyframe.parent.byteorder)
+        data = np.memmap(file, dtype, "r", series.dataoffset, series.shape)
+    elif series.nbytes <= READ_AT_ONCE:
+        data = np.asarray(series.asarray(level=0))
+    else:
+        import zarr  # takes a moment
+
+        data = Chunked(zarr.open_array(series.aszarr(level=0), mode="r"))
+        lazy = True
+    if not found.at:
+        return data, lazy
+    if isinstance(data, np.ndarray):
+        return data[tuple(found.at.get(axis, slice(None)) for axis in range(data.ndim))], lazy
+    return View(data, at=found.at), lazy
+
+
+def _described(image: Image, tiff: Any, found: Found, ome: OmeImage | None) -> Image:
+    """With what the file says of the image."""
+    page = found.series.keyframe
+    if ome:
+        voxel, described = ome.voxel, ome.described
+        if voxel.x_um is None and tiff.is_micromanager:
+            voxel, described = _merged(described, *describe_maker(tiff, page, {}))
+    elif tiff.is_imagej and found.series.kind in ("imagej", "generic", "uniform", "shaped"):
+        voxel, described = describe_imagej(tiff.imagej_metadata or {}, _per_pixel(page), image.axes, image.data.shape)
+    else:
+        unit = page.tags.get("ResolutionUnit")
+        # inches are what programs write that do not know the pixel size
+        per_cm = _per_pixel(page) if unit is not None and int(unit.value) == 3 else {}
+        voxel, described = describe_maker(tiff, page, per_cm)
+    count = dict(zip(image.axes, image.data.shape, strict=True)).get("C", 1)
+    channels = described.channels
+    if page.photometric.name == "PALETTE" and page.colormap is not None and count == 1 and not channels:
+        channels = _palette(page.colormap)
+    if len(channels) < count and any(c != Channel() for c in channels):
+        channels += (Channel(),) * (count - len(channels))
+    if len(channels) != count or all(c.lut is None and c == Channel() for c in channels):
+        channels = ()
+    return replace(image, voxel=voxel, description=replace(described, channels=channels))
+
+
+def _merged(described: Description, voxel: Any, other: Description) -> tuple[Any, Description]:
+    """The sizes of one description, and the rest of the first."""
+    notices = described.notices + other.notices
+    return voxel, replace(described, size_source=other.size_source, notices=notices)
+
+
+def _per_pixel(page: Any) -> dict[str, float | None]:
+    """The size of a pixel in the unit of the resolution tags, which are fractions."""
+    found: dict[str, float | None] = {}
+    for axis in "YX":
+        tag = page.tags.get(f"{axis}Resolution")
+        value = tag.value if tag is not None else None
+        found[axis] = value[1] / value[0] if isinstance(value, tuple) and len(value) == 2 and value[0] else None
+    return found
+
+
+def _palette(colormap: NDArray[np.uint16]) -> tuple[Channel, ...]:
+    lut = (np.asarray(colormap) >> 8).astype(np.uint8)
+    return (Channel(color=lut_color(lut), lut=lut),) if lut.shape == (3, 256) else ()
+
+
+def _as_meant(image: Image, page: Any, tiff: Any, path: Path, axes: str | None) -> Image:
+    """Colours, inverted grey and axes without a name, as they are meant; `axes` are those that the user names."""
+    if axes is None or len(axes) != image.data.ndim:
+        alpha = len(page.extrasamples) == 1 and page.extrasamples[0].name != "UNSPECIFIED"
+        image = _without_single_axes(without_samples(image, page.photometric.name in _COLOURS, alpha))
+    if page.photometric.name == "MINISWHITE" and image.data.dtype.kind != "b":  # those are refused elsewhere
+        if tiff.is_imagej:
+            notice = "the lookup table is inverted in ImageJ; the numbers are used as they are stored"
+        elif image.data.dtype.kind == "u" and isinstance(image.data, np.ndarray) and image.data.nbytes <= READ_AT_ONCE:
+            largest = (1 << int(page.bitspersample)) - 1
+            image = replace(image, data=np.asarray(largest - image.data, image.data.dtype))
+            notice = f"white is stored as 0 (MinIsWhite), so values are read as {largest} minus what is stored"
+        else:
             raise InputError(
-                f"{path} holds ImageJ's signed 16-bit numbers, which are stored 32768 too high: convert it in ImageJ "
-                "(Image > Type > 32-bit) and save it again"
+                f"{path} stores white as 0 (MinIsWhite) in {image.data.dtype}", "invert it in Fiji and save it again"
             )
-        return _with_resolution(Image(data, axes), page, imagej)
+        image = with_notices(image, notice)
+    if page.compression.name in _LOSSY:
+        image = with_notices(
+            image, f"the file is compressed with loss ({page.compression.name}), which changes noise: use raw data"
+        )
+    if page.photometric.name == "PALETTE" and not (tiff.is_imagej or tiff.is_ome):
+        image = with_notices(
+            image, "the pixels are numbers of colours in a table (palette); the numbers are taken as brightness"
+        )
+    return _with_known_axes(image) if axes is None else image
 
 
-def _pixels(path: Path, series: Any) -> Any:
-    """Uncompressed pixels are mapped; compressed ones are decoded at once if they fit, else where they are sliced."""
-    if series.dataoffset is not None and series.keyframe.is_memmappable:
-        return tifffile.memmap(path, series=0, mode="r")
-    if series.nbytes <= READ_AT_ONCE:
-        return np.asarray(series.asarray())
-    import zarr  # takes a moment
-
-    store = tifffile.imread(path, aszarr=True, series=0, level=0)
-    chunked = Chunked(zarr.open_array(store, mode="r"))
-    weakref.finalize(chunked, store.close)  # the file is open for as long as somebody may slice it
-    return chunked
-
-
-def _with_resolution(image: Image, page: Any, imagej: dict[str, Any]) -> Image:
-    def per_pixel(tag: str) -> float | None:
-        value = page.tags.get(tag)
-        return value.value[1] / value.value[0] if value is not None and value.value[0] else None
-
-    unit = str(imagej.get("unit", "")).lower()
-    if not imagej and page.tags.get("ResolutionUnit") is not None and int(page.tags["ResolutionUnit"].value) == 3:
-        unit = "cm"  # inches are what programs write that do not know the pixel size
-    y, x = per_pixel("YResolution"), per_pixel("XResolution")
-    um, spacing = UM.get(unit), imagej.get("spacing")
-    voxel = Voxel(
-        float(spacing) * um if spacing and um else None, *((y * um, x * um) if y and x and um else (None, None))
-    )
-    described = Description(text=str(imagej.get("Info", "")), time_step_s=imagej.get("finterval"))
-    return replace(image, voxel=voxel, description=described)
-
-
-def _with_ome(image: Image, xml: str) -> Image:
-    # tifffile's own parser gives {'OME': {'Image': {'Pixels': {'PhysicalSizeX': …}}}}, lists where there are several.
-    tree = tifffile.xml2dict(xml).get("OME", {})
-    if "Image" not in tree:  # the description is in a companion file
+def _without_single_axes(image: Image) -> Image:
+    """Without axes of length 1 that have no name."""
+    single = {i: 0 for i, a in enumerate(image.axes) if a not in "TCZYXS" and image.data.shape[i] == 1}
+    if not single:
         return image
-    first = tree["Image"][0] if isinstance(tree["Image"], list) else tree["Image"]
-    pixels = first["Pixels"]
-
-    def um(axis: str) -> float | None:
-        value = pixels.get(f"PhysicalSize{axis}")
-        factor = UM.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).lower())
-        return float(value) * factor if value and factor else None
-
-    y, x = um("Y"), um("X")
-    channels = pixels.get("Channel")
-    channels = channels if isinstance(channels, list) else [channels] if channels else []
-    names = [c.get("Name") for c in channels]
-    described = Description(
-        name=str(first.get("Name", "")), text=str(first.get("Description", "")),
-        channels=tuple(map(Channel, names)) if "C" in image.axes and names and all(names) else (),
-        time_step_s=pixels.get("TimeIncrement"),
-    )  # fmt: skip
-    voxel = Voxel(um("Z"), *((y, x) if y and x else (None, None)))
-    return replace(image, voxel=voxel, description=described)
+    data = image.data.squeeze(tuple(single)) if isinstance(image.data, np.ndarray) else View(image.data, at=single)
+    return replace(image, data=data, axes="".join(a for i, a in enumerate(image.axes) if i not in single))
 
 
-def _imagej_metadata(image: Image) -> dict[str, Any]:
-    """What tifffile takes for an ImageJ hyperstack."""
-    d = image.description
-    return {k: v for k, v in {"Info": d.text, "finterval": d.time_step_s}.items() if v}
+def _with_known_axes(image: Image) -> Image:
+    """With T for axes that have no name for us: repeats of the same kind, as far as one can tell."""
+    unknown = [a for a in image.axes if a not in "TCZYXS"]
+    axes = "".join(a if a in "TCZYXS" else "T" for a in image.axes)
+    image = replace(image, axes=axes)
+    if len(unknown) != 1 or axes.count("T") != 1:
+        return image
+    return with_notices(
+        image,
+        f"the file does not name its axes; the one with {image.data.shape[axes.index('T')]} planes is taken as T "
+        f"(frames); use --axes {axes.replace('T', 'Z')} if these are slices",
+    )
 
 
-def _ome_metadata(image: Image) -> dict[str, Any]:
-    """What tifffile takes for an OME-TIFF."""
-    d = image.description
-    metadata: dict[str, Any] = {
-        "Name": d.name, "Description": d.text, "TimeIncrement": d.time_step_s,
-        "Channel": {"Name": [c.name for c in d.channels]} if d.channels else None,
-    }  # fmt: skip
-    return {k: v for k, v in metadata.items() if v}
-
-
-TIFF = Format("TIFF", (".ome.tiff", ".ome.tif", ".tiff", ".tif"), Path.is_file, _open, _create)
+TIFF = Format(
+    "TIFF",
+    (".companion.ome", ".ome.tiff", ".ome.tif", ".ome.btf", ".tiff", ".tif", ".btf", ".tf8", ".tf2", ".stk", ".lsm"),
+    Path.is_file, _open, create_tiff,
+)  # fmt: skip
