@@ -11,11 +11,11 @@ import numpy as np
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images.image import Image, check_array, check_shape
-from zsd_runtime.images.ome_zarr import OME_ZARR
+from zsd_runtime.images.ome_zarr import OME_ZARR, ZIPPED_OME_ZARR
 from zsd_runtime.images.png import PNG
 from zsd_runtime.images.tiff import TIFF
 
-FORMATS = (OME_ZARR, PNG, TIFF)  # the first that recognises a file opens it
+FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, PNG, TIFF)  # the first that recognises a file opens it
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
 
 
@@ -141,10 +141,5 @@ def _yx_last(image: Image, path: Path) -> Image:
     order = [a for a in image.axes if a not in "ZYX"] + [a for a in "ZYX" if a in image.axes]
     if order == list(image.axes):
         return image
-    if not isinstance(image.data, np.ndarray):
-        raise InputError(
-            f"{path} is stored in the order {image.axes}, and is too large to reorder",
-            f"save it in the order {''.join(order)}",
-        )
     data = np.transpose(image.data, [image.axes.index(a) for a in order])
     return replace(image, data=data, axes="".join(order))
