@@ -17,6 +17,8 @@ UM = {
     "nanometer": 1e-3, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6, "meter": 1e6,
 }  # fmt: skip
 
+TOLERANCE = 0.01  # of voxel sizes: programs round them differently, and store 1 / size as fractions
+
 
 @dataclass(frozen=True)
 class Voxel:
@@ -39,15 +41,20 @@ class Voxel:
         """On a grid that is finer by a factor along each axis."""
         return type(self)(*(size and size / factors.get(axis, 1.0) for axis in "ZYX" for size in [self[axis]]))
 
+    def agrees(self, other: Self) -> bool:
+        """Whether the sizes are the same within 1 %, as two programs round them; unknown ones agree with any."""
+        pairs = [(self[axis], other[axis]) for axis in "ZYX"]
+        return all(abs(a - b) <= TOLERANCE * max(a, b) for a, b in pairs if a and b)
+
     def pixel_size_um(self, name: str) -> float | None:
         """The side of square pixels.
 
         Raises
         ------
         InputError
-            When the pixels of `name` are not square.
+            When the pixels of `name` are not square within 1 %.
         """
-        if self.y_um and self.x_um and abs(self.y_um - self.x_um) > 1e-3 * self.y_um:
+        if self.y_um and self.x_um and abs(self.y_um - self.x_um) > TOLERANCE * max(self.y_um, self.x_um):
             raise InputError(f"{name} has pixels of {self.y_um:g} x {self.x_um:g} µm", "resample it to square ones")
         return self.x_um if self.y_um else None
 

@@ -1,0 +1,103 @@
+"""What ImageJ writes into its TIFF files: read and written."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsd_runtime.errors import InputError
+from zsd_runtime.images.image import Channel, Description, Image, Voxel
+from zsd_runtime.images.units import time_s, voxel_um
+
+
+def check_imagej(imagej: dict[str, Any], planes: int, name: str) -> None:
+    """Raise `InputError` if the file has fewer planes than it announces, or numbers that are not what they seem."""
+    if (imagej.get("c0"), imagej.get("c1")) == (-32768, 1):
+        raise InputError(
+            f"{name} holds ImageJ's signed 16-bit numbers, which are stored 32768 too high: convert it in ImageJ "
+            "(Image > Type > 32-bit) and save it again"
+        )
+    counts = [imagej.get(key, 1) for key in ("channels", "slices", "frames")]
+    if not all(isinstance(n, int) and n > 0 for n in counts):
+        raise InputError(f"{name}: the numbers of its channels, slices and frames are {counts}", "save it again in Fiji")
+    announced = max(int(np.prod(counts)), 1)
+    if planes < announced:
+        raise InputError(
+            f"{name} is cut off or was not written to its end: it announces {announced} planes and holds {planes}",
+            "copy it again, or save the planes that it has in Fiji",
+        )
+
+
+def describe_imagej(
+    imagej: dict[str, Any], per_pixel: dict[str, float | None], axes: str, shape: tuple[int, ...]
+) -> tuple[Voxel, Description]:
+    """Voxel size and description.
+
+    Parameters
+    ----------
+    imagej : dict
+        tifffile's `imagej_metadata`.
+    per_pixel : dict of str to float
+        What the resolution tags say of a pixel in Y and X, in ImageJ's unit.
+    axes, shape : str, tuple of int
+        Of the image.
+    """
+    sizes = dict(zip(axes, shape, strict=True))
+    unit = str(imagej.get("unit", ""))
+    found: dict[str, tuple[object, str | None]] = {
+        axis: (per_pixel[axis] if unit else None, str(imagej.get(f"{axis.lower()}unit", unit))) for axis in "YX"
+    }
+    if "Z" in sizes or "T" in sizes:
+        found = {"Z": (imagej.get("spacing"), str(imagej.get("zunit", unit))), **found}
+    voxel, notices = voxel_um(found)
+    if "T" in sizes and "Z" not in sizes and voxel.z_um:
+        notices += (
+            f"the file calls its {sizes['T']} planes frames, and says that slices are {voxel.z_um:g} µm apart; "
+            "use --axes ZYX if these are slices",
+        )
+    labels = imagej.get("Labels", ())
+    labels = (labels,) if isinstance(labels, str) else tuple(map(str, labels))
+    planes = int(np.prod([n for axis, n in sizes.items() if axis in "TCZ"]))
+    return voxel, Description(
+        text=str(imagej.get("Info", "")),
+        channels=_channels(imagej.get("LUTs", ()), sizes.get("C", 1)),
+        time_step_s=time_s(imagej.get("finterval"), str(imagej.get("tunit", "s"))),
+        labels=labels if len(labels) == planes else (),
+        size_source="ImageJ" if voxel != Voxel() else "",
+        notices=notices,
+    )
+
+
+def _channels(tables: Any, count: int) -> tuple[Channel, ...]:
+    tables = [tables] if isinstance(tables, np.ndarray) else list(tables)
+    if len(tables) != count or any(np.shape(t) != (3, 256) for t in tables):
+        return ()
+    return tuple(Channel(color=lut_color(table), lut=np.asarray(table, np.uint8)) for table in tables)
+
+
+def lut_color(lut: NDArray[np.uint8]) -> str:
+    """The colour of the brightest pixels, "RRGGBB"."""
+    return "".join(f"{int(value):02X}" for value in lut[:, -1])
+
+
+def imagej_metadata(image: Image, order: str) -> dict[str, Any]:
+    """What tifffile takes for an ImageJ hyperstack of `image`, whose planes are stored in the `order` of its axes."""
+    d, voxel = image.description, image.voxel
+    metadata: dict[str, Any] = {"axes": order}
+    if voxel.y_um:
+        metadata["unit"] = "um"
+    if voxel.z_um:
+        metadata["spacing"] = voxel.z_um
+    sizes = dict(zip(image.axes, image.data.shape, strict=True))
+    if len(d.labels) == int(np.prod([n for axis, n in sizes.items() if axis in "TCZ"])):
+        metadata["Labels"] = list(d.labels)
+    tables = [c.lut if c.lut is not None else _lut(c.color) for c in d.channels]
+    if tables and len(tables) == sizes.get("C", 1) and any(c.lut is not None or c.color for c in d.channels):
+        metadata |= {"LUTs": tables, "mode": "composite" if len(tables) > 1 else "color"}
+    return {**metadata, **{key: value for key, value in {"Info": d.text, "finterval": d.time_step_s}.items() if value}}
+
+
+def _lut(color: str | None) -> NDArray[np.uint8]:
+    """From black to a colour; to white if it is unknown."""
+    brightest = np.array([int((color or "FFFFFF")[i : i + 2], 16) for i in (0, 2, 4)])
+    return np.rint(brightest[:, None] * np.arange(256) / 255).astype(np.uint8)
