@@ -14,6 +14,7 @@ from zsd_runtime.images.image import Image, check_array, check_shape
 from zsd_runtime.images.ome_zarr import OME_ZARR, ZIPPED_OME_ZARR
 from zsd_runtime.images.png import PNG
 from zsd_runtime.images.tiff import TIFF
+from zsd_runtime.images.views import View
 
 FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, PNG, TIFF)  # the first that recognises a file opens it
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
@@ -141,5 +142,6 @@ def _yx_last(image: Image, path: Path) -> Image:
     order = [a for a in image.axes if a not in "ZYX"] + [a for a in "ZYX" if a in image.axes]
     if order == list(image.axes):
         return image
-    data = np.transpose(image.data, [image.axes.index(a) for a in order])
+    places = [image.axes.index(a) for a in order]
+    data = np.transpose(image.data, places) if isinstance(image.data, np.ndarray) else View(image.data, places)
     return replace(image, data=data, axes="".join(order))

@@ -7,7 +7,7 @@ from math import nan
 from typing import Any, Self
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.images.image import Channel, Voxel
+from zsd_runtime.images.image import Channel, Description, Voxel
 from zsd_runtime.images.units import number, position_um, time_s, voxel_um
 
 BEFORE_0_3 = "tczyx"  # versions 0.1 and 0.2 knew no other axes
@@ -176,6 +176,24 @@ def time_step_of(axes: list[Axis], place: Placed) -> tuple[float | None, tuple[s
         if axis.letter == "T":
             return time_s(value, axis.unit), ()
     return None, ()
+
+
+def described(
+    multiscale: Mapping[str, Any], omero: object, axes: list[Axis], place: Placed, channels: int
+) -> tuple[Voxel, Description]:
+    """The voxel size and what else the file says of an image with so many channels."""
+    voxel, sizes = voxel_of(axes, place)
+    time_step, times = time_step_of(axes, place)
+    known, names = channels_of(omero, channels)
+    name = multiscale.get("name")
+    return voxel, Description(
+        name=name if isinstance(name, str) else "",
+        channels=known,
+        time_step_s=time_step,
+        origin_um=origin_of(axes, place),
+        size_source="OME-Zarr" if voxel != Voxel() else "",
+        notices=place.notices + sizes + times + names,
+    )
 
 
 def channels_of(omero: object, count: int) -> tuple[tuple[Channel, ...], tuple[str, ...]]:

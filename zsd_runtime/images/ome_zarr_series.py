@@ -23,9 +23,13 @@ class Member:
     group: Any
     index: int = 0
 
+    def attributes(self) -> Mapping[str, Any]:
+        """What belongs to OME-Zarr of the group's attributes."""
+        return ome(dict(self.group.attrs))
+
     def multiscale(self) -> Mapping[str, Any]:
         """Its description; empty if it is malformed."""
-        return as_dict(as_list(ome(dict(self.group.attrs)).get("multiscales"))[self.index])
+        return as_dict(as_list(self.attributes().get("multiscales"))[self.index])
 
 
 def members(group: Any, name: str = "", depth: int = DEPTH) -> Iterator[Member]:

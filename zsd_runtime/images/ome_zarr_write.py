@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.images.chunked import Turned
 from zsd_runtime.images.image import Image, as_dtype
 
 CHUNK = {"Z": 8, "Y": 256, "X": 256}  # voxels on the raw grid; a finer output has as many times larger chunks
@@ -39,7 +38,7 @@ def create(path: Any, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
     shape = tuple(length[a] for a in axes)
     chunks = tuple(min(CHUNK.get(a, 1) * finer.get(a, 1), length[a]) for a in axes)
     finest = _array(group, 0, axes, shape, chunks, image.data.dtype)
-    yield finest if axes == image.axes else Turned(finest, [axes.index(a) for a in image.axes])
+    yield finest if axes == image.axes else _Target(finest, [axes.index(a) for a in image.axes])
     shrunk = [dict.fromkeys(axes, 1)]
     array, window = finest, None
     while factors := _factors(array.shape, axes, image, shrunk[-1]):
@@ -48,6 +47,22 @@ def create(path: Any, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
     if image.description.channels and window is None:
         window = _window(finest, axes)
     group.attrs["ome"] = _metadata(image, axes, shrunk, window)
+
+
+class _Target:
+    """An array to write into, with its axes in another order."""
+
+    def __init__(self, array: Any, order: list[int]) -> None:
+        self._array, self._order = array, order
+        self.shape = tuple(array.shape[axis] for axis in order)
+        self.chunks = tuple(array.chunks[axis] for axis in order)
+        self.dtype = array.dtype
+
+    def __setitem__(self, box: tuple[int | slice, ...], values: Any) -> None:
+        slices = [b if isinstance(b, slice) else slice(b, b + 1) for b in box]
+        back = np.argsort(self._order)
+        block = np.reshape(values, [b.stop - b.start for b in slices]).transpose(back)
+        self._array[tuple(slices[axis] for axis in back)] = block
 
 
 def _array(group: Any, level: int, axes: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> Any:
@@ -106,9 +121,11 @@ def _no_window(axes: str, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _widen(window: NDArray[Any], values: NDArray[Any], axes: str, starts: tuple[int, ...]) -> None:
-    """So that it spans `values`, which are of one channel: chunks are one channel deep."""
+    """So that it spans the finite `values`, which are of one channel: chunks are one channel deep."""
     row = window[starts[axes.index("C")] if "C" in axes else 0]
-    row[:] = min(row[0], np.nanmin(values)), max(row[1], np.nanmax(values))
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if finite.size:
+        row[:] = min(row[0], finite.min()), max(row[1], finite.max())
 
 
 def _window(array: Any, axes: str) -> NDArray[Any]:
@@ -160,6 +177,8 @@ def _omero(image: Image, window: NDArray[Any]) -> dict[str, Any]:
     dtype = image.data.dtype
     channels = []
     for channel, (low, high) in zip(image.description.channels, window.tolist(), strict=True):
+        if not low < high:  # constant, or not a single number; a viewer divides by the span
+            low, high = (low, low + 1.0) if low == high else (0.0, 1.0)
         least, most = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "ui" else (low, high)
         span = {"min": float(least), "max": float(most), "start": float(low), "end": float(high)}
         emission = {"emissionWave": channel.emission_nm} if channel.emission_nm else {}
