@@ -103,19 +103,20 @@ def placed(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], dimensions
     if "coordinateSystems" not in multiscale:
         transforms += as_list(multiscale.get("coordinateTransformations"))
     scale, translation = [1.0] * dimensions, [0.0] * dimensions
-    kinds, notices = set(), []
+    kinds: set[str] = set()
+    notices = []
     for kind, values in _steps(transforms):
-        numbers = [number(value) for value in as_list(values)]
+        numbers: list[float | None] = [number(value) for value in as_list(values)]
         kinds.add(kind)
         if kind == "scale" and len(numbers) == dimensions:
             factors = [value or 0.0 for value in numbers]  # 0 is what no voxel has: unknown
             scale = [a * b for a, b in zip(scale, factors, strict=True)]
             translation = [a * b for a, b in zip(translation, factors, strict=True)]
-        elif kind == "translation" and len(numbers) == dimensions:
-            translation = [a + (nan if b is None else b) for a, b in zip(translation, numbers, strict=True)]
         elif kind == "translation":
-            translation = [nan] * dimensions
-            notices.append("the translation of the file cannot be read, so the position counts as unknown")
+            if len(numbers) != dimensions or None in numbers:
+                numbers = [nan] * dimensions
+                notices.append("the translation of the file cannot be read, so the position counts as unknown")
+            translation = [a + (b or 0.0) for a, b in zip(translation, numbers, strict=True)]
         elif kind != "identity":
             what = f"the coordinate transformation '{kind:.40}' of the file cannot be read"
             return Placed(notices=(f"{what}, so pixel size and position count as unknown",))
