@@ -75,7 +75,8 @@ SIZES = {
     "both": (multiscale("zyx", (2, 0.5, 0.5), **GLOBAL), VOLUME, "ZYX", (1.0, 0.1, 0.1), {}),
     "only global": (multiscale(axes=axes("zyx"), datasets=[dataset()], **GLOBAL), VOLUME, "ZYX", (0.5, 0.2, 0.2), {}),
     "translated": (
-        multiscale("yx", (0.1, 0.1), [12.5, -40.0]), PLANE, "YX", (None, 0.1, 0.1), {"origin_um": {"Y": 12.5, "X": -40}},
+        multiscale("yx", (0.1, 0.1), [12.5, -40.0]), PLANE, "YX", (None, 0.1, 0.1),
+        {"origin_um": {"Y": 12.5, "X": -40.0}},
     ),
     "translated in nm": (
         multiscale("yx", (65, 65), [0, 2500], axes=axes("yx", "nanometer")), PLANE, "YX", (None, 0.065, 0.065),
@@ -93,7 +94,8 @@ SIZES = {
         multiscale("yx", (1, 0.1, 0.1)), PLANE, "YX", (None,) * 3, {"notice": "'scale' of the file cannot be read"},
     ),
     "position no number": (
-        multiscale("yx", (0.1, 0.1), [None, "far"], **SHIFTED), PLANE, "YX", (None, 0.2, 0.2), {"notice": "position counts as unknown"},
+        multiscale("yx", (0.1, 0.1), [None, "far"], **SHIFTED), PLANE, "YX", (None, 0.2, 0.2),
+        {"notice": "position counts as unknown"},
     ),
     "0.6": (multiscale(**SYSTEMS), VOLUME, "ZYX", (0.5, 0.065, 0.065), {"origin_um": {"Z": 1.0, "Y": -2.0, "X": 0.0}}),
     "0.1": ({"version": "0.1", "datasets": [{"path": "0"}]}, STACK, "TCZYX", (None,) * 3, {}),

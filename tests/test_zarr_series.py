@@ -17,7 +17,7 @@ PLANE = np.arange(600, dtype=np.uint16).reshape(20, 30)
 SCALE = (0.1, 0.1)
 XML = """<?xml version="1.0" encoding="UTF-8"?>
 <OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
-  <Image ID="Image:0" Name="overview"><Pixels ID="Pixels:0" SizeX="15" SizeY="10" SizeZ="1" SizeC="1" SizeT="1"/></Image>
+  <Image ID="Image:0" Name="overview"><Pixels SizeX="15" SizeY="10" SizeZ="1" SizeC="1" SizeT="1"/></Image>
   <Image ID="Image:1" Name="embryo #3">
     <Pixels ID="Pixels:1" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeZ="1" SizeC="2" SizeT="1"
       PhysicalSizeX="65" PhysicalSizeXUnit="nm" PhysicalSizeY="65" PhysicalSizeYUnit="nm" TimeIncrement="2">

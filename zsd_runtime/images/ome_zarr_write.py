@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -34,6 +35,8 @@ def create(path: Any, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
     finer = dict(zip(image.axes[::-1], scale[::-1], strict=False))
     axes = "".join(a for a in ORDER if a in image.axes)
     length = dict(zip(image.axes, image.data.shape, strict=True))
+    if len(image.description.channels) != length.get("C", 1):
+        image = replace(image, description=replace(image.description, channels=()))
     group = zarr.open_group(path, mode="w", zarr_format=3)
     shape = tuple(length[a] for a in axes)
     chunks = tuple(min(CHUNK.get(a, 1) * finer.get(a, 1), length[a]) for a in axes)
