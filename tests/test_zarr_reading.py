@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ SYSTEMS = {
 }  # fmt: skip
 
 # a description; its data and their axes as stored; the voxel size; what else is expected
-SIZES = {
+SIZES: dict[str, tuple[Any, ...]] = {
     "nm": (multiscale("yx", (65, 65), axes=axes("yx", "nanometer")), PLANE, "YX", (None, 0.065, 0.065), {}),
     "angstrom": (multiscale("yx", (650, 650), axes=axes("yx", "angstrom")), PLANE, "YX", (None, 0.065, 0.065), {}),
     "mm": (multiscale("yx", (1e-4, 1e-4), axes=axes("yx", "millimeter")), PLANE, "YX", (None, 0.1, 0.1), {}),
@@ -85,6 +86,14 @@ SIZES = {
     "translated twice": (  # 12.5 and 40 by the dataset, twice as far by the image's scale, then moved
         multiscale("yx", (0.1, 0.1), [12.5, 40.0], **SHIFTED), PLANE, "YX", (None, 0.2, 0.2),
         {"origin_um": {"Y": 125.0, "X": 280.0}},
+    ),
+    "translated without unit": (
+        multiscale("yx", (0.1, 0.1), [12.5, 40.0], axes=axes("yx", None)), PLANE, "YX", (None, 0.1, 0.1),
+        {"origin_um": {"Y": 12.5, "X": 40.0}, "notice": "read as micrometer"},
+    ),
+    "translated in pixels": (
+        multiscale("yx", (1, 1), [512, 0], axes=axes("yx", None)), PLANE, "YX", (None,) * 3,
+        {"notice": "no unit with the position 512, so it counts as unknown"},
     ),
     "rotated": (
         multiscale(datasets=[{"path": "0", "coordinateTransformations": [{"type": "rotation", "rotation": [1]}]}]),
@@ -212,8 +221,8 @@ def test_channels(tmp_path, name, zarr_format):
 
 
 def test_emission_wavelengths_and_a_single_channel(tmp_path):
-    channel = {"label": "GFP", "color": "00FF00", "emissionWave": 509}
-    write(tmp_path / "a.zarr", PLANE, multiscale(), **omero(channel))
+    described = {"label": "GFP", "color": "00FF00", "emissionWave": 509}
+    write(tmp_path / "a.zarr", PLANE, multiscale(), **omero(described))
     (channel,) = open_image(tmp_path / "a.zarr").description.channels
     assert (channel.name, channel.emission_nm) == ("GFP", 509.0)
 

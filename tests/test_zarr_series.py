@@ -111,6 +111,15 @@ def test_bioformats2raw_with_its_ome_xml(tmp_path, zarr_format, series):
     assert (small.description.name, small.data.shape, small.description.notices) == ("overview", (10, 15), ())
 
 
+def test_a_lost_image_is_not_replaced_by_its_overview(tmp_path):
+    bioformats2raw(tmp_path / "a.zarr")
+    shutil.rmtree(tmp_path / "a.zarr" / "1" / "0")
+    with pytest.raises(InputError, match=r"2 images \(0: 0, 1: 1\): choose one with `series`"):
+        open_image(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match="does not hold the array 0 of its description: copy it again"):
+        open_image(tmp_path / "a.zarr", series=1)
+
+
 @pytest.mark.parametrize("xml", [None, "<OME>", "<OME/>", "no XML"])
 def test_bioformats2raw_without_a_readable_xml(tmp_path, xml):
     bioformats2raw(tmp_path / "a.zarr", xml=xml)

@@ -157,14 +157,24 @@ def voxel_of(axes: list[Axis], place: Placed) -> tuple[Voxel, tuple[str, ...]]:
     return voxel, notices
 
 
-def origin_of(axes: list[Axis], place: Placed) -> dict[str, float]:
-    """The position of the first voxel, µm, along each axis of "ZYX" that the file gives it of."""
-    positions = {
-        axis.letter: position_um(value, axis.unit if (axis.unit or "").strip() else "micrometer")
-        for axis, value in zip(axes, place.translation or (), strict=False)
-        if axis.letter in set("ZYX")
-    }
-    return {letter: um for letter, um in positions.items() if um is not None}
+def origin_of(axes: list[Axis], place: Placed, voxel: Voxel) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The position of the first voxel, µm, along each axis of "ZYX" that the file gives it of, and notices.
+
+    Without a unit it is in that of the other axes, or of the voxel size, see `voxel_of`. Without either it may be in
+    pixels.
+    """
+    other = next((axis.unit for axis in axes if axis.letter in set("ZYX") and axis.unit), None)
+    other = other or ("micrometer" if voxel != Voxel() else None)
+    origin, notices = {}, []
+    for axis, value in zip(axes, place.translation or (), strict=False):
+        if axis.letter in set("ZYX"):
+            unit = axis.unit if (axis.unit or "").strip() else other
+            um = position_um(value, unit)
+            if um is not None:
+                origin[axis.letter] = um
+            elif unit is None and value:
+                notices.append(f"the file gives no unit with the position {value:g}, so it counts as unknown")
+    return origin, tuple(notices)
 
 
 def time_step_of(axes: list[Axis], place: Placed) -> tuple[float | None, tuple[str, ...]]:
@@ -185,15 +195,16 @@ def described(
     """The voxel size and what else the file says of an image with so many channels."""
     voxel, sizes = voxel_of(axes, place)
     time_step, times = time_step_of(axes, place)
+    origin, positions = origin_of(axes, place, voxel)
     known, names = channels_of(omero, channels)
     name = multiscale.get("name")
     return voxel, Description(
         name=name if isinstance(name, str) else "",
         channels=known,
         time_step_s=time_step,
-        origin_um=origin_of(axes, place),
+        origin_um=origin,
         size_source="OME-Zarr" if voxel != Voxel() else "",
-        notices=place.notices + sizes + times + names,
+        notices=place.notices + sizes + positions + times + names,
     )
 
 

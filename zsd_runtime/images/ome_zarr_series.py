@@ -108,7 +108,7 @@ def chosen(path: Path, group: Any, series: int | None) -> tuple[Member, tuple[st
     described = ome(dict(group.attrs))
     # Fields of a plate are alike, and opening them all takes long.
     pixels = [] if {"plate", "well"} & set(described) else [_pixels(member) for member in found]
-    if not pixels or pixels.count(max(pixels)) > 1:
+    if not pixels or 0 in pixels or pixels.count(max(pixels)) > 1:
         raise InputError(holds, "choose one with `series`", option="series")
     largest = pixels.index(max(pixels))
     return found[largest], names, (f"{holds}; the largest, {largest}, is taken; --series takes another",)
