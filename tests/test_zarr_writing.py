@@ -148,6 +148,19 @@ def test_a_finer_result_lies_where_its_image_lies(tmp_path):
     assert back.description.origin_um["X"] == pytest.approx(-40.0 - 0.025)
 
 
+def test_names_of_channels_follow_the_channels(tmp_path):
+    """One channel needs no axis; where a model makes channels of its own, the names are those of others."""
+    one = Description(channels=(Channel("GFP", "00FF00"),))
+    image = Image(STACK[0, 0, 0], "YX", description=one)
+    write_image(tmp_path / "a.zarr", image.resized((100, 120), "uint16"))
+    assert open_image(tmp_path / "a.zarr").description.channels == one.channels
+    assert image.resized((1, 50, 60), "uint16", "CYX").description.channels == one.channels
+    assert image.resized((2, 50, 60), "uint16", "CYX").description.channels == ()
+    three = Image(STACK[0, :, 0], "CYX", description=DESCRIBED)
+    assert three.resized((50, 60), "uint16", "YX").description.channels == ()
+    assert three.resized((3, 100, 120), "uint16").description.channels == DESCRIBED.channels
+
+
 def test_the_pyramid_is_made_chunk_by_chunk(tmp_path, monkeypatch):
     """No more than a block of chunks is in memory, and no pixel of the image is read twice."""
     from zsd_runtime.images import ome_zarr_write

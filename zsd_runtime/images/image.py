@@ -118,7 +118,7 @@ class Description:
     def resized(self, finer: dict[str, float], voxel: Voxel) -> Self:
         """Of the same field on a grid that is `finer` than that of `voxel` by a factor along each of its axes."""
         described = self
-        if finer.get("C") != 1:  # their names are those of other channels
+        if finer.get("C", 1) != 1:  # their names are those of other channels
             described = replace(described, channels=())
         if any(factor != 1 for axis, factor in finer.items() if axis in "TCZ"):
             described = replace(described, labels=())
@@ -160,11 +160,12 @@ class Image:
     def resized(self, shape: tuple[int, ...], dtype: str, axes: str | None = None) -> Self:
         """The same field on another grid, of other axes if given; pixel sizes follow; its zeros take no memory."""
         axes = axes or self.axes
-        old = dict(zip(self.axes, self.data.shape, strict=True))
-        finer = {a: n / old[a] for a, n in zip(axes, shape, strict=True) if a in old}
+        old, new = (dict(zip(a, n, strict=True)) for a, n in ((self.axes, self.data.shape), (axes, shape)))
+        finer = {a: new.get(a, 1) / old.get(a, 1) for a in {*axes, *self.axes}}
         data = np.broadcast_to(np.zeros((), dtype), shape)
         described = self.description.resized(finer, self.voxel)
-        return replace(self, data=data, axes=axes, voxel=self.voxel.finer(finer), description=described)
+        voxel = self.voxel.finer({a: factor for a, factor in finer.items() if a in old and a in new})
+        return replace(self, data=data, axes=axes, voxel=voxel, description=described)
 
 
 def check_shape(array: Any, name: str) -> None:

@@ -95,23 +95,24 @@ def chosen(path: Path, group: Any, series: int | None) -> tuple[Member, tuple[st
         )
     if series is not None:
         if not 0 <= series < len(found):
-            held = f"{path} holds {len(found)} image{'s' * (len(found) > 1)}"
-            raise InputError(f"{held}; there is no `series` {series}", "they count from 0", option="series")
+            count = f"{len(found)} image{'s' * (len(found) > 1)}"
+            choice = f"choose from 0 to {len(found) - 1}" if len(found) > 1 else "leave it out"
+            raise InputError(f"`series` {series} is not in {path}, which holds {count}", choice, option="series")
         return found[series], _names(found), ()
     if len(found) == 1:
         return found[0], (), ()
     names = _names(found)
-    listing = ", ".join(f"{number}: {name}" for number, name in list(enumerate(names))[:LISTED])
+    listing = ", ".join(f"{number}: {name}" for number, name in enumerate(names[:LISTED]))
     holds = f"{path} holds {len(found)} images ({listing}{', …' * (len(names) > LISTED)})"
     if all(member.group is found[0].group for member in found):  # the standard: by default, the first
-        return found[0], names, (f"{holds}; the first is taken; --series takes another",)
-    described = ome(dict(group.attrs))
+        return found[0], names, (f"{holds}; the first is taken; `series` takes another",)
     # Fields of a plate are alike, and opening them all takes long.
-    pixels = [] if {"plate", "well"} & set(described) else [_pixels(member) for member in found]
+    alike = {"plate", "well"} & set(ome(dict(group.attrs)))
+    pixels = [] if alike else [_pixels(member) for member in found]
     if not pixels or 0 in pixels or pixels.count(max(pixels)) > 1:
         raise InputError(holds, "choose one with `series`", option="series")
     largest = pixels.index(max(pixels))
-    return found[largest], names, (f"{holds}; the largest, {largest}, is taken; --series takes another",)
+    return found[largest], names, (f"{holds}; the largest, {largest}, is taken; `series` takes another",)
 
 
 def _names(found: list[Member]) -> tuple[str, ...]:
