@@ -27,7 +27,7 @@ def is_zip(path: Path) -> bool:
 
 
 def zip_roots(path: Path) -> list[str]:
-    """The outermost folders of a zip that are Zarr; "" is its root. None if the zip is damaged."""
+    """The outermost folders of a zip that are Zarr; "" is its root. None of them if the zip is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [PurePosixPath(name) for name in archive.namelist()]
