@@ -149,9 +149,9 @@ def _strange(folder):
 
 BAD = {
     "bare": (_bare, "name its axes with `axes`"),
-    "group": (_group, "without OME-Zarr's multiscales .*inside"),
+    "group": (_group, "without OME-Zarr's multiscales .it holds inside"),
     "garbled": (_garbled, "is missing or malformed"),
-    "strange": (_strange, r"has axes \['Q', 'X'\]"),
+    "strange": (_strange, r"has axes \['q', 'x'\]"),
     "folder": (lambda folder: (folder / "x.zarr").mkdir(), "is a folder that is not Zarr"),
     "nothing": (lambda folder: None, "does not exist"),
 }

@@ -15,9 +15,12 @@ class Chunked:
     """A chunked array, read through the chunks that were decoded last. Takes integers and slices with both ends."""
 
     def __init__(self, array: Any, cache: int = CACHE) -> None:
-        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self.shape, self.ndim = array.shape, array.ndim
+        self.dtype = array.dtype.newbyteorder("=")  # what computes with it takes no other order
         self._array = array
-        self._chunk: tuple[int, ...] = array.chunks
+        shard = getattr(array, "shards", None)  # one read for all chunks in it
+        together = shard is not None and int(np.prod(shard)) * array.dtype.itemsize <= cache // 8
+        self._chunk: tuple[int, ...] = tuple(shard if shard is not None and together else array.chunks)
         self._room = max(1, cache // (int(np.prod(self._chunk)) * array.dtype.itemsize))
         self._decoded: OrderedDict[tuple[int, ...], NDArray[Any]] = OrderedDict()
 

@@ -14,14 +14,14 @@ from zsd_runtime.images.image import Format, Image, check_array, check_shape
 from zsd_runtime.images.ndtiff import NDTIFF
 from zsd_runtime.images.npy import NPY
 from zsd_runtime.images.ome_files import files_of_one_image
-from zsd_runtime.images.ome_zarr import OME_ZARR
+from zsd_runtime.images.ome_zarr import OME_ZARR, ZIPPED_OME_ZARR
 from zsd_runtime.images.png import PNG
 from zsd_runtime.images.sequences import SLICES, find_slices, one_plane_each, stem_of_pattern
 from zsd_runtime.images.tiff import TIFF
 from zsd_runtime.images.unreadable import RAW_FORMATS, known_unreadable, real_content
 from zsd_runtime.images.views import View
 
-FORMATS = (OME_ZARR, NDTIFF, SLICES, PNG, NPY, TIFF)  # the first that recognises a file opens it
+FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, NDTIFF, SLICES, PNG, NPY, TIFF)  # the first that recognises a file opens it
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
 
 
