@@ -14,8 +14,9 @@ from zsd_runtime.images.image import Image, check_array, check_shape
 from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.images.png import PNG
 from zsd_runtime.images.tiff import TIFF
+from zsd_runtime.images.vendor import VENDOR
 
-FORMATS = (OME_ZARR, PNG, TIFF)  # the first that recognises a file opens it
+FORMATS = (OME_ZARR, PNG, *VENDOR, TIFF)  # the first that recognises a file opens it
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
 
 
