@@ -26,6 +26,7 @@ from zsd_runtime.images.vendor.stage import first_voxel_um
 
 PIXELS = {"Gray8": "u1", "Gray16": "u2", "Gray32Float": "f4"}
 EXTRA = {"S": "scene", "V": "view", "I": "illumination", "H": "phase", "R": "rotation", "B": "block"}
+MOST = 1_000_000  # frames or slices
 LARGEST_CHUNK = 2048  # pixels of Y and X that are read at once
 IMAGE = "./Metadata/Information/Image"
 Rectangle = tuple[int, int, int, int]  # x, y, width, height
@@ -64,7 +65,7 @@ def _image(path: Path, reader: Any, wanted: int | None) -> tuple[Image, Planewis
         groups[tuple((a, tile.at[a]) for a in EXTRA if a in tile.at)].append(tile)
     places = sorted(groups)
     varying = [a for a in EXTRA if len({dict(place).get(a) for place in places}) > 1]
-    names = [_name({a: n for a, n in place if a in varying}, metadata) or path.stem for place in places]
+    names = [_name({a: n for a, n in place if a in varying}, metadata) for place in places]
     found = [Series(n, _sizes(groups[place]), dict(place)) for n, place in zip(names, places, strict=True)]
     chosen, notices = choose(path, found, wanted)
     series, tiles = found[chosen], groups[places[chosen]]
@@ -73,7 +74,7 @@ def _image(path: Path, reader: Any, wanted: int | None) -> tuple[Image, Planewis
         raise InputError(f"{path} is a colour image (RGB)", "split it into channels and give one of them")
     if unknown := set(pixels.values()) - set(PIXELS):
         raise InputError(f"{path} holds {unknown.pop()} pixels, which zsd does not read", "save it as TIFF from ZEN")
-    values = {a: sorted({tile.at.get(a, 0) for tile in tiles}) for a in "TCZ"}
+    values = _values(tiles)
     kept, incomplete = whole_frames(path, _present(tiles, values))
     left, top = (min(tile.rectangle[n] for tile in tiles) for n in (0, 1))
     dtype = np.result_type(*(PIXELS[kind] for kind in pixels.values()))
@@ -96,9 +97,10 @@ def _image(path: Path, reader: Any, wanted: int | None) -> tuple[Image, Planewis
     if len(values["Z"]) == 1:
         del scale["Z"]  # what one plane says of it is of the last stack
     voxel, odd = voxel_um({a: (value, "m") for a, value in scale.items() if number(value)})
+    interval = metadata.findtext(f"{IMAGE}/Dimensions/T/Positions/Interval/Increment")
     described = Description(
         name=series.name, channels=tuple(_channel(metadata, k, n) for n, k in enumerate(values["C"])),
-        time_step_s=time_s(metadata.findtext(f"{IMAGE}/Dimensions/T/Positions/Interval/Increment"), "s"),
+        time_step_s=time_s(interval, "s") if series.sizes["T"] > 1 else None,
         origin_um=first_voxel_um(_middle_um(metadata, series.place.get("S", 0)), series.sizes, voxel),
         series=tuple(s.name for s in found) if len(found) > 1 else (),
         size_source="CZI metadata" if voxel.x_um else "",
@@ -122,8 +124,16 @@ def _tiles(reader: Any) -> Iterable[Tile]:
     return found
 
 
+def _values(tiles: list[Tile]) -> dict[str, list[int]]:
+    """Coordinates along T, C and Z. Frames and slices follow each other; of the channels, some may be cut out."""
+    found = {a: sorted({tile.at.get(a, 0) for tile in tiles}) for a in "TCZ"}
+    if any(found[a][-1] - found[a][0] >= MOST for a in "TZ"):
+        raise ValueError("the numbers of its frames or slices make no sense")
+    return {a: n if a == "C" else list(range(n[0], n[-1] + 1)) for a, n in found.items()}
+
+
 def _sizes(tiles: list[Tile]) -> dict[str, int]:
-    sizes = {a: len({tile.at.get(a, 0) for tile in tiles}) for a in "TCZ"}
+    sizes = {a: len(values) for a, values in _values(tiles).items()}
     for n, axis in enumerate("XY"):
         ends = [tile.rectangle[n] + tile.rectangle[n + 2] for tile in tiles]
         sizes[axis] = max(ends) - min(tile.rectangle[n] for tile in tiles)

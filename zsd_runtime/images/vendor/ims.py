@@ -48,7 +48,8 @@ def _image(path: Path, file: Any) -> tuple[Image, Planewise]:
         raise InputError(f"{path} is HDF5, but not of Imaris: it has no DataSet/ResolutionLevel 0",
                          "save it as TIFF")  # fmt: skip
     frames = {n: level[f"TimePoint {n}"] for n in _numbers(level, "TimePoint ")}
-    numbers = sorted({c for frame in frames.values() for c in _numbers(frame, "Channel ")})
+    numbers = {c for frame in frames.values() for c in _numbers(frame, "Channel ")}
+    numbers |= set(_numbers(file.get("DataSetInfo", ()), "Channel "))
     if not frames or not numbers:
         raise InputError(f"{path} holds no image")
     if max(*frames, *numbers) > MOST:

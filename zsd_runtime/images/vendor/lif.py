@@ -10,10 +10,12 @@ from typing import Any
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.image import Channel, Description, Format, Image
-from zsd_runtime.images.units import position_um, time_s, voxel_um
+from zsd_runtime.images.units import number, position_um, time_s, voxel_um
 from zsd_runtime.images.vendor.library import check_start, library
 from zsd_runtime.images.vendor.series import Series, choose
 
+DESCRIPTION = "./Data/Image/ImageDescription"
+IDS = {"1": "X", "2": "Y", "3": "Z", "4": "T"}
 # Names of liffile's axes that are none of "TCZYXS".
 AXES = {
     "λ": "wavelength", "Λ": "excitation", "A": "rotation", "N": "slice", "Q": "time slice", "M": "tile", "L": "loop"
@@ -72,23 +74,24 @@ def _sampling(scan: Any) -> tuple[Any, dict[str, float], float | None, tuple[str
     sizes: dict[str, tuple[object, str | None]] = {}
     origin: dict[str, float] = {}
     step = None
-    for dimension in scan._dimensions:
-        count, axis = dimension.number_elements, dimension.label
-        if count < 2:
+    for dimension in scan.xml_element.findall(f"{DESCRIPTION}/Dimensions/DimensionDescription"):
+        axis, unit = IDS.get(dimension.get("DimID"), ""), dimension.get("Unit")
+        steps, length = int(dimension.get("NumberOfElements")) - 1, number(dimension.get("Length"))
+        if steps < 1 or length is None:
             continue
-        if axis in ("X", "Y", "Z"):
-            sizes[axis] = (dimension.length / (count - 1), dimension.unit)
-            at = position_um(dimension.origin, dimension.unit)
+        if axis == "T":
+            step = time_s(length / steps, unit)
+        elif axis:
+            sizes[axis] = (length / steps, unit)
+            at = position_um(dimension.get("Origin"), unit)
             if at:  # 0 means that nobody set it
                 origin[axis] = at
-        if axis == "T":
-            step = time_s(dimension.length / (count - 1), dimension.unit)
     voxel, odd = voxel_um(sizes)
     return voxel, origin, step, odd
 
 
 def _channels(scan: Any, count: int) -> tuple[Channel, ...]:
-    found = scan.xml_element.findall("./Data/Image/ImageDescription/Channels/ChannelDescription")
+    found = scan.xml_element.findall(f"{DESCRIPTION}/Channels/ChannelDescription")
     found = sorted(found, key=lambda c: int(c.get("BytesInc", 0)))
     if len(found) != count:
         return ()

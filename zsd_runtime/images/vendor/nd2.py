@@ -56,7 +56,7 @@ def _image(path: Path, file: Any, wanted: int | None) -> tuple[Image, Planewise]
     sizes |= {"Y": file.attributes.heightPx, "X": file.attributes.widthPx} | ({"S": samples} if samples > 1 else {})
     extra = [axis for axis in loops if axis in "PU"]
     places = [dict(zip(extra, at, strict=True)) for at in product(*(range(counts[axis]) for axis in extra))]
-    found = [Series(_place_name(place, loops) or path.stem, sizes, place) for place in places]
+    found = [Series(_place_name(place, loops), sizes, place) for place in places]
     number, notices = choose(path, found, wanted)
     if samples > 1:
         raise InputError(f"{path} is a colour image (RGB)", "split it into channels and give one of them")
@@ -74,14 +74,18 @@ def _image(path: Path, file: Any, wanted: int | None) -> tuple[Image, Planewise]
         return np.stack([plane[c, y, x] for plane in planes], axis=1)  # copies: the file may be closed later
 
     planes = Planewise({**sizes, "T": len(kept)}, file.dtype, {a: sizes[a] for a in "CYX"}, read)
-    volume = file.metadata.channels[0].volume if file.metadata.channels else None
+    described_channels, unreadable = _metadata(path, file)
+    volume = described_channels[0].volume if described_channels else None
     known = zip("XYZ", volume.axesCalibration, volume.axesCalibrated, strict=True) if volume else ()
-    voxel, odd = voxel_um({axis: (um, "µm") for axis, um, calibrated in known if calibrated})
+    voxel, odd = voxel_um(
+        {axis: (um, "µm") for axis, um, calibrated in known if calibrated and (axis != "Z" or sizes["Z"] > 1)}
+    )
     described = Description(
-        name=found[number].name, channels=_channels(file, channels), time_step_s=_time_step_s(loops.get("T")),
+        name=found[number].name, channels=_channels(described_channels, channels),
+        time_step_s=_time_step_s(loops["T"]) if sizes["T"] > 1 else None,
         origin_um=first_voxel_um(_middle_um(found[number].place, loops), sizes, voxel),
         series=tuple(s.name for s in found) if len(found) > 1 else (),
-        size_source="ND2 metadata" if voxel.x_um else "", notices=(*notices, *incomplete, *odd),
+        size_source="ND2 metadata" if voxel.x_um else "", notices=(*notices, *incomplete, *unreadable, *odd),
     )  # fmt: skip
     return Image(Chunked(planes), planes.axes, voxel, description=described), planes
 
@@ -126,8 +130,16 @@ def _place_name(place: dict[str, int], loops: dict[str, Any]) -> str:
     return ", ".join(names)
 
 
-def _channels(file: Any, count: int) -> tuple[Channel, ...]:
-    found = [channel.channel for channel in file.metadata.channels or ()]
+def _metadata(path: Path, file: Any) -> tuple[list[Any], tuple[str, ...]]:
+    """What the library knows of each channel. Pixels can be read without."""
+    try:
+        return list(file.metadata.channels or ()), ()
+    except Exception as error:  # files that the library does not foresee, in many ways
+        return [], (f"{path.name} has no readable pixel size and no readable channel names ({error})",)
+
+
+def _channels(described: list[Any], count: int) -> tuple[Channel, ...]:
+    found = [channel.channel for channel in described]
     if len(found) != count:
         return ()
     return tuple(
@@ -140,8 +152,6 @@ def _channels(file: Any, count: int) -> tuple[Channel, ...]:
 
 def _time_step_s(loop: Any) -> float | None:
     """The mean over the phases of the movie: as measured if the file knows it, else as planned."""
-    if loop is None:
-        return None
     phases = getattr(loop.parameters, "periods", None) or [loop.parameters]
     weights = [max(1, getattr(phase, "count", 1)) for phase in phases]
     steps = [time_s((p.periodDiff and p.periodDiff.avg) or p.periodMs, "ms") for p in phases]
