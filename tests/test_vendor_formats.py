@@ -474,6 +474,19 @@ def test_nd2_whose_description_cannot_be_read(tmp_path):
         assert "no readable pixel size" in image.description.notices[0]
 
 
+def test_frames_of_nd2_without_a_loop(tmp_path):
+    array = counts(4, 1, 1, 16, 16)
+    make.write_nd2(tmp_path / "a.nd2", nd2_frames(array), [])
+    image = read_image(tmp_path / "a.nd2")
+    assert image.axes == "TYX"
+    np.testing.assert_array_equal(image.data, array[:, 0, 0])
+    assert "does not say what its 4 frames are" in image.description.notices[0]
+    make.write_nd2(tmp_path / "b.nd2", nd2_frames(array), [make.time_loop(3, 500.0)])
+    image = read_image(tmp_path / "b.nd2")
+    np.testing.assert_array_equal(image.data, array[:3, 0, 0])
+    assert "holds 4 frames; the 3 that it describes are used" in image.description.notices[0]
+
+
 @pytest.mark.parametrize(
     ("period", "measured", "step"), [(500.0, 0.0, 0.5), (0.0, 730.0, 0.73), (500.0, 510.0, 0.51), (0.0, 0.0, None)]
 )

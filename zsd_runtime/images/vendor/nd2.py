@@ -7,6 +7,7 @@ wrote with zeros; here they are left out with a notice.
 import warnings
 import weakref
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def _image(path: Path, file: Any, wanted: int | None) -> tuple[Image, Planewise]
         kinds = ", ".join(loop.type for loop in file.experiment)
         raise InputError(f"{path} has several loops of the same kind ({kinds})", "split them in NIS-Elements")
     counts = {axis: int(loop.count) for axis, loop in loops.items()}
+    recorded = _recorded(path, file)
+    counts, undescribed = _undescribed(path, counts, len(recorded))
     channels, samples = _components(path, file.attributes)
     sizes = {"T": counts.get("T", 1), "C": channels, "Z": counts.get("Z", 1)}
     sizes |= {"Y": file.attributes.heightPx, "X": file.attributes.widthPx} | ({"S": samples} if samples > 1 else {})
@@ -63,9 +66,8 @@ def _image(path: Path, file: Any, wanted: int | None) -> tuple[Image, Planewise]
 
     def frame(t: int, z: int) -> int:
         at = {**found[number].place, "T": t, "Z": z}
-        return int(np.ravel_multi_index([at[axis] for axis in loops], list(counts.values()))) if loops else 0
+        return int(np.ravel_multi_index([at[axis] for axis in counts], list(counts.values()))) if counts else 0
 
-    recorded = _recorded(path, file)
     present = [[[frame(t, z) in recorded for z in range(sizes["Z"])]] for t in range(sizes["T"])]
     kept, incomplete = whole_frames(path, np.array(present))
 
@@ -82,12 +84,25 @@ def _image(path: Path, file: Any, wanted: int | None) -> tuple[Image, Planewise]
     )
     described = Description(
         name=found[number].name, channels=_channels(described_channels, channels),
-        time_step_s=_time_step_s(loops["T"]) if sizes["T"] > 1 else None,
+        time_step_s=_time_step_s(loops["T"]) if "T" in loops and sizes["T"] > 1 else None,
         origin_um=first_voxel_um(_middle_um(found[number].place, loops), sizes, voxel),
         series=tuple(s.name for s in found) if len(found) > 1 else (),
-        size_source="ND2 metadata" if voxel.x_um else "", notices=(*notices, *incomplete, *unreadable, *odd),
+        size_source="ND2 metadata" if voxel.x_um else "",
+        notices=(*notices, *undescribed, *incomplete, *unreadable, *odd),
     )  # fmt: skip
     return Image(Chunked(planes), planes.axes, voxel, description=described), planes
+
+
+def _undescribed(path: Path, counts: dict[str, int], recorded: int) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Frames without a loop are a movie, as far as one can tell."""
+    if not counts and recorded > 1:
+        return {"T": recorded}, (
+            f"{path.name} does not say what its {recorded} frames are; they count as frames of time",
+        )
+    described = prod(counts.values())
+    if recorded > described:
+        return counts, (f"{path.name} holds {recorded} frames; the {described} that it describes are used",)
+    return counts, ()
 
 
 def _components(path: Path, attributes: Any) -> tuple[int, int]:
