@@ -19,9 +19,11 @@ from zsd_runtime.images.png import PNG
 from zsd_runtime.images.sequences import SLICES, find_slices, one_plane_each, stem_of_pattern
 from zsd_runtime.images.tiff import TIFF
 from zsd_runtime.images.unreadable import RAW_FORMATS, known_unreadable, real_content
+from zsd_runtime.images.vendor import VENDOR
 from zsd_runtime.images.views import View
 
-FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, NDTIFF, SLICES, PNG, NPY, TIFF)  # the first that recognises a file opens it
+# the first that recognises a file opens it
+FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, NDTIFF, SLICES, PNG, NPY, *VENDOR, TIFF)
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
 
 
