@@ -101,7 +101,7 @@ def compress(
     """
     with reporting(quiet):
         from zsd_export.compress import compress as make
-        from zsd_optics.inputs import open_images
+        from zsd_optics.inputs import files_of, open_images
         from zsd_runtime.images import read_image
         from zsd_train.config import read_config
 
@@ -112,7 +112,7 @@ def compress(
         truths = {n: read_image(p, axes).data for n, p in (("denoised", clean), ("deconvolved", truth)) if p}
         with progress_bar("distilling", quiet) as bar:
             rows = make(
-                run, out, width=width, choices=choices, images=open_images(image, axes)[0] if image else [],
+                run, out, width=width, choices=choices, images=open_images(files_of(image), axes).arrays() if image else [],
                 truths=truths, resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
             )  # fmt: skip
         if as_json:

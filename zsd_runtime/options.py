@@ -1,0 +1,11 @@
+"""Options that verbs of several packages share: how images are read, and which part of a file is meant."""
+
+from typing import Annotated
+
+import typer
+
+Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX; replaces what the files say.")]
+Series = Annotated[
+    int | None,
+    typer.Option(min=0, help="Which image of a file that holds several, from 0; default: the largest. See zsd info."),
+]
