@@ -96,6 +96,8 @@ def _contents(
             precision_loss_db=facts.get("precision_loss_db", {}),
             pixel_size_um=model.pixel_size_um,
             z_step_um=facts.get("z_step_um"),
+            channel=facts.get("channel"),
+            channel_number=facts.get("channel_number"),
             zero_margin=model.zero_margin,
             provenance=facts["provenance"],
         )

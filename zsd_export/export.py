@@ -116,6 +116,8 @@ def export(
         precision_loss_db=losses,
         pixel_size_um=trained.pixel_size_um,
         z_step_um=trained.z_step_um,
+        channel=trained.measured.channel,
+        channel_number=trained.measured.channel_number,
         provenance={
             "training": trained.config.model_dump(mode="json", exclude_none=True),
             "measured": trained.measured.model_dump(mode="json", exclude_none=True),

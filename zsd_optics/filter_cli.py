@@ -108,7 +108,8 @@ def filter_image(
             slices = source.data.shape[-3] if "Z" in source.axes else 1
             volume_options = {} if z_step is None else {"z_step": z_step}
             check_dimensions(image, source, "ZYX" if slices > 1 else "YX", axes, described, volume_options, notice)
-            kernel = described.kernel("zyx" if slices > 1 else "yx", source.voxel, grid_factor or 1, notice)
+            voxel = Voxel.square(source.voxel.pixel_size_um(str(image)), source.voxel.z_um)
+            kernel = described.kernel("zyx" if slices > 1 else "yx", voxel, grid_factor or 1, notice)
             dark = _offset(source) if offset is None else offset
             if not np.isfinite(dark):
                 raise InputError(f"--offset {dark:g} must be a number of counts")
@@ -116,9 +117,16 @@ def filter_image(
             method = make(kernel, dark, **{option: value for option, value in given.items() if option not in PSF})
             note = f"; {dark:.5g} counts of offset subtracted"
         else:
+            if z_step is not None and "Z" not in source.axes:
+                raise InputError(
+                    f"`z_step` {z_step:g} is for volumes, and {image} has axes {source.axes}",
+                    "leave it out, or say with `axes` what they are", option=("z_step", "axes"),
+                )  # fmt: skip
             method, note = _local(kind, given, source.voxel), ""
         if method.volumes and "Z" not in source.axes:
-            raise InputError(f"{image} has axes {source.axes} and no slices: give one number, for planes; {see_info(image)}")
+            raise InputError(
+                f"{image} has axes {source.axes} and no slices: give one number, for planes; {see_info(image)}"
+            )
         shape = (*source.data.shape[:-2], *(method.grid_factor * n for n in source.data.shape[-2:]))
         path = out / f"{stem(image)}_{kind}{'.zarr' if image.is_dir() else '.tif'}"
         fine = (method.grid_factor,) * 2

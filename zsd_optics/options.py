@@ -20,8 +20,8 @@ Psfs = Annotated[
     list[str] | None,
     typer.Option(
         "--psf",
-        help="PSF as a TIFF. Volumes need a 3D PSF; planes use its focal plane. Channels may have one each: a file with "
-        "as many channels, or --psf GFP=a.tif --psf RFP=b.tif.",
+        help="PSF as a TIFF. Volumes need a 3D PSF; planes use its focal plane. Channels may have one each: a file "
+        "with as many channels, or --psf GFP=a.tif --psf RFP=b.tif.",
     ),
 ]
 PsfPixelSize = Annotated[float | None, typer.Option(help="Pixel size of the PSF, µm; default: from the file.")]
@@ -36,9 +36,7 @@ PsfSigma = Annotated[
 Na = Annotated[float | None, typer.Option("--na", help="Generate the PSF instead: numerical aperture.")]
 Wavelength = Annotated[
     str | None,
-    typer.Option(
-        help="With --na: emission wavelength, nm; for channels GFP=520,RFP=610. Default: what the file says of a channel."
-    ),
+    typer.Option(help="With --na: emission wavelength, nm; for channels GFP=520,RFP=610; default: from the file."),
 ]
 RefractiveIndex = Annotated[
     float | None, typer.Option(help="With --na: refractive index of immersion and sample; default 1.515.")

@@ -83,8 +83,8 @@ def psf_sources_of(
         given = PsfFile(Path(), psf_pixel_size, psf_z_step, centre_psf)
         return _from_files([str(path) for path in psf], given, channels, every or channels)
     if psf_sigma is not None:
-        sigmas = per_channel([psf_sigma], channels, "psf_sigma")
-        return [PsfGaussian(lengths(_there(s, c, "psf_sigma"), "psf_sigma")) for s, c in zip(sigmas, channels, strict=True)]
+        sigmas = zip(per_channel([psf_sigma], channels, "psf_sigma"), channels, strict=True)
+        return [PsfGaussian(lengths(_there(s, c, "psf_sigma"), "psf_sigma")) for s, c in sigmas]
     assert na is not None
     index = REFRACTIVE_INDEX if refractive_index is None else refractive_index
     texts = per_channel([] if wavelength is None else [str(wavelength)], channels, "wavelength")

@@ -58,9 +58,7 @@ class PsfFile:
             raise InputError(f"{self.path} has changed since it was described", "give the file that it was")
         fine = _fine_voxel(axes, voxel, grid_factor)
         given = Voxel.square(self.pixel_size_um, self.z_step_um)
-        psf, own = read_sized(
-            self.path, given, "psf_", needs_z_step=axes == "zyx", channel=self.channel, notice=notice
-        )
+        psf, own = read_sized(self.path, given, "psf_", needs_z_step=axes == "zyx", channel=self.channel, notice=notice)
         return prepare_psf(psf, own, fine, centre=self.centre, name=str(self.path))
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ class Chosen:
     """A channel of an image, and its number from 0."""
 
     number: int
-    channel: Channel = Channel()
+    channel: Channel = field(default_factory=Channel)
 
     @property
     def name(self) -> str:
@@ -34,7 +34,9 @@ def channels_of(image: Image) -> list[Chosen]:
     """All channels of an image; one when it has no axis for them."""
     count = image.data.shape[image.axes.index("C")] if "C" in image.axes else 1
     described = image.description.channels
-    return [Chosen(n, channel) for n, channel in enumerate(described if len(described) == count else [Channel()] * count)]
+    return [
+        Chosen(n, channel) for n, channel in enumerate(described if len(described) == count else [Channel()] * count)
+    ]
 
 
 def named(channels: Sequence[Chosen]) -> str:
@@ -62,15 +64,18 @@ def choose(text: str, channels: Sequence[Chosen], option: str, name: str) -> lis
     if text.strip().casefold() == "all" and not any(c.channel.name.casefold() == "all" for c in channels):
         return list(channels)
     found = []
-    for part in map(str.strip, text.split(",")):
+    whole = [c for c in channels if c.name.casefold() == text.strip().casefold()]  # it may hold a comma
+    for part in [text.strip()] if whole else map(str.strip, text.split(",")):
         called = [c for c in channels if c.name.casefold() == part.casefold()]
         called = called or [c for c in channels if part == str(c.number)]
         if len(called) != 1:
             what = f"{name} has {'no channel' if not called else f'{len(called)} channels called'} {part!r}"
-            remedy = f"its channels are {named(channels)}: " + ("give a number" if called else f"`{option}` takes these")
+            remedy = f"its channels are {named(channels)}: " + (
+                "give a number" if called else f"`{option}` takes these"
+            )
             raise InputError(what, remedy, option=option)
         found += called
-    if len(set(c.number for c in found)) < len(found):
+    if len({c.number for c in found}) < len(found):
         raise InputError(f"`{option}` {text} names a channel twice", "name each once", option=option)
     return found
 
@@ -82,7 +87,7 @@ def matched(names: Sequence[str], channels: Sequence[Chosen]) -> list[Chosen] | 
 
 
 def only(image: Image, channels: Sequence[Chosen]) -> Image:
-    """The image with some of its channels, in their order; nothing is read. An image without the axis stays as it is."""
+    """The image with some of its channels, in their order; nothing is read. Without the axis it stays as it is."""
     if "C" not in image.axes:
         return image
     axis, described = image.axes.index("C"), image.description
@@ -127,7 +132,9 @@ class _View:
         if not isinstance(index, slice):
             self._data[(*box[:at], self._numbers[index], *box[at + 1 :])] = values
             return
-        for value, number in zip(np.moveaxis(values, sum(isinstance(b, slice) for b in box[:at]), 0), self._numbers[index], strict=True):
+        for value, number in zip(
+            np.moveaxis(values, sum(isinstance(b, slice) for b in box[:at]), 0), self._numbers[index], strict=True
+        ):
             self._data[(*box[:at], number, *box[at + 1 :])] = value
 
 

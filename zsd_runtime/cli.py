@@ -5,16 +5,20 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import create_image, image_files, open_image, stem
-from zsd_runtime.model import Model, load_model
+from zsd_runtime.channel_models import assigned, load_models, packages_in
+from zsd_runtime.channels import channel_view, only
+from zsd_runtime.errors import InputError, see_info, size_text
+from zsd_runtime.images import Image, Voxel, create_image, image_files, open_image, stem
+from zsd_runtime.model import Model
+from zsd_runtime.notices import Notice, file_notices, no_notice, notices
+from zsd_runtime.options import Axes, Series
 from zsd_runtime.terminal import Bar, Quiet, command_line, flag, numbers, progress_bar, reporting
 
 FORMATS = ("auto", "tiff", "zarr")
@@ -26,7 +30,12 @@ app = command_line()
 
 @app.command()
 def predict(
-    package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
+    package: Annotated[
+        Path,
+        typer.Argument(
+            help="Model package made by `zsd export`: a folder or a zip; or a folder of packages, one a channel."
+        ),
+    ],
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -46,8 +55,14 @@ def predict(
         typer.Option(help="Shape of the tiles, [Zx]YxX, input pixels; by default as large as --memory allows."),
     ] = None,
     memory: Annotated[float | None, typer.Option(help="Memory to use, GB; by default half of the free memory.")] = None,
-    axes: Annotated[
-        str | None, typer.Option(help="Axes of the images, letters of TCZYX; by default as the file says.")
+    axes: Axes = None,
+    series: Series = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="Channels to restore: all, or names or numbers with commas between; by default the one that the "
+            "package was trained on, or all."
+        ),
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
@@ -67,12 +82,16 @@ def predict(
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
-        how = How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
+        how = How(
+            out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
+            channel, notice=notices(quiet),
+        )  # fmt: skip
         images = [file for path in images for file in image_files(path)]
-        with load_model(package, device, engine=engine, precision=precision) as model:
+        with load_models(packages_in(package), device, engine=engine, precision=precision) as models:
+            model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
             used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
-            predict_files(model, images, how, lambda title: progress_bar(title, quiet))
+            predict_files(models, images, how, lambda title: progress_bar(title, quiet))
         print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
 
 
@@ -139,6 +158,10 @@ class How:
     memory: int | None = None
     dtype: str = "float32"
     format: str = "auto"
+    series: int | None = None
+    channel: str | None = None
+    voxel: Voxel = field(default_factory=Voxel)  # typed; replaces what the files say
+    notice: Notice = no_notice
 
 
 def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
@@ -159,9 +182,18 @@ def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
 
 
 def predict_files(
-    model: Model, images: list[Path], how: How, progress: Callable[[str], AbstractContextManager[Bar]]
+    models: Sequence[Model], images: list[Path], how: How, progress: Callable[[str], AbstractContextManager[Bar]]
 ) -> None:
     """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        One for all channels, or one for each.
+    images : list of path
+    how : How
+    progress : callable
+        Makes a progress bar from a title.
 
     Raises
     ------
@@ -169,15 +201,19 @@ def predict_files(
         When an image failed: its error, or one for all; an `InputError` only if all were the input's fault.
     """
     failures: list[Exception] = []
+    found: list[tuple[Path, tuple[str, ...]]] = []
     for number, path in enumerate(images, 1):
         title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
         with progress(title) as bar:
             try:
-                _predict_file(model, path, how, bar)
+                image = open_image(path, how.axes, how.series)
+                found.append((path, image.description.notices))
+                _predict_file(models, path, image, how, bar)
             except (InputError, RuntimeError, MemoryError) as error:
                 failures.append(error)
                 if len(images) > 1:
                     bar(0, f"error: {_text(error)}", milestone=True)
+    file_notices(found, how.notice)
     if len(images) == 1 and failures:
         raise failures[0]
     if failures:
@@ -185,15 +221,19 @@ def predict_files(
         raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
 
 
-def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
-    image = open_image(path, how.axes)
+def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> None:
+    model = models[0]
     d, axes = model.description, model.input_axes
     # A single plane is let through: for a volume model, the model's own error says more.
     if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
         raise InputError(
             f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
-            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another model",
+            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another "
+            f"model; {see_info(path)}",
         )
+    each = assigned([m.description for m in models], image, path, how.channel, how.notice)
+    kept = sorted({c.number: c for channels in each for c in channels}.values(), key=lambda c: c.number)
+    image = only(_sized(image, how.voxel), kept)
     leading = image.axes.removesuffix(axes)
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
     with ExitStack() as files:
@@ -206,7 +246,25 @@ def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
                 )
             result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
             targets.append(files.enter_context(create_image(name, result, output.scale)))
-        model.predict_into(
-            image.data, targets, tile=how.tile, memory=how.memory,
-            report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),
-        )  # fmt: skip
+        numbers_kept = [c.number for c in kept]
+        jobs = [(m, [numbers_kept.index(c.number) for c in channels]) for m, channels in zip(models, each, strict=True)]
+        jobs = [(m, places) for m, places in jobs if places]
+        for first, (restoring, places) in enumerate(jobs):
+            source, sinks = image.data, targets
+            if len(jobs) > 1:
+                source, *sinks = (channel_view(array, leading.index("C"), places) for array in (source, *sinks))
+
+            def report(done: int, total: int, first: int = first) -> None:
+                bar((first + done / total) / len(jobs))
+
+            restoring.predict_into(
+                source, sinks, tile=how.tile, memory=how.memory, report=report,
+                notice=lambda text: bar(0, text, milestone=True),
+            )  # fmt: skip
+
+
+def _sized(image: Image, typed: Voxel) -> Image:
+    """The image, with the sizes that are typed in place of its own."""
+    own = image.voxel
+    lateral = (typed.y_um, typed.x_um) if typed.x_um else (own.y_um, own.x_um)
+    return replace(image, voxel=Voxel(typed.z_um or own.z_um, *lateral))

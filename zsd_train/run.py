@@ -61,6 +61,10 @@ class Measured(BaseModel):
         Of the libraries that matter.
     pixel_size_um, z_step_um : float or None
         Of the raw grid.
+    channel : str or None
+        Name of the channel that the images are of.
+    channel_number : int or None
+        Its place in the images' file, from 0, if that has several.
     steps, kept_step : int or None
         Made, and those of the kept weights; None until the training has ended.
     seconds : float or None
@@ -89,6 +93,8 @@ class Measured(BaseModel):
     versions: dict[str, str]
     pixel_size_um: float | None = None
     z_step_um: float | None = None
+    channel: str | None = None
+    channel_number: int | None = None
     steps: int | None = None
     kept_step: int | None = None
     seconds: float | None = None

@@ -29,6 +29,8 @@ def train(
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
     psf_source: dict[str, Any] | None = None,
+    channel: str | None = None,
+    channel_number: int | None = None,
     teacher: Run | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -50,6 +52,8 @@ def train(
         Of the raw grid, kept with the run.
     psf_source : dict
         How the PSF was made (`zsd_optics.psf_source`), kept with the run.
+    channel, channel_number : str, int
+        Which channel of their file the images are, by name and from 0, kept with the run.
     teacher : Run
         Learn what its network gives in place of recorrupted targets (`zsd_train.schemes.distill`). The camera and the
         normalisation are the teacher's.
@@ -89,7 +93,10 @@ def train(
         )  # fmt: skip
     check_teacher(teacher, config)
     voxel = Voxel.square(pixel_size_um, z_step_um)
-    found = {"pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, **hashes}
+    found = {
+        "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, "channel": channel,
+        "channel_number": channel_number, **hashes,
+    }  # fmt: skip
     setup = set_up(channels, psf, config, found, teacher, resumed)
     with _writing(out):
         if resume:

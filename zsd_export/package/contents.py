@@ -99,6 +99,10 @@ class Contents:
         PSNR that each output loses to the precision; empty for fp32.
     pixel_size_um, z_step_um : float or None
         Of the input.
+    channel : str or None
+        Name of the channel that it was trained on.
+    channel_number : int or None
+        Its place in the file, from 0, if that had several.
     zero_margin : tuple of int or None
         Pixels of zeros that the network expects around an image. None: the image is continued.
     provenance : dict
@@ -122,6 +126,8 @@ class Contents:
     precision_loss_db: dict[str, float] = field(default_factory=dict)
     pixel_size_um: float | None = None
     z_step_um: float | None = None
+    channel: str | None = None
+    channel_number: int | None = None
     zero_margin: tuple[int, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 

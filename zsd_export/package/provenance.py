@@ -18,6 +18,7 @@ def trained_on(run: Run) -> dict[str, str]:
     rows = {
         "Images": f"{', '.join(f'{n} of {size}' for size, n in each.items())} pixels, noisy alone; "
         f"sha256 {measured.data_sha256}",
+        **({"Channel": measured.channel} if measured.channel else {}),
         "Pixel size": (f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known")
         + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
         "PSF": f"{size_text(measured.psf_shape)} pixels of the deconvolved grid; sha256 {measured.psf_sha256}",

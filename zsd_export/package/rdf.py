@@ -54,6 +54,8 @@ def facts(c: Contents) -> Rdf:
         "intensities": c.intensities,
         "pixel_size_um": c.pixel_size_um,
         "z_step_um": c.z_step_um,
+        "channel": c.channel,
+        "channel_number": c.channel_number,
         "halo": list(c.halo.pixels),
         "halo_error": c.halo.error,
         "zero_margin": list(c.zero_margin) if c.zero_margin is not None else None,
