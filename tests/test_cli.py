@@ -174,8 +174,8 @@ def test_every_verb_has_help():
     ]  # fmt: skip
     verbs = [line.split()[0] for line in lines if line.startswith("  ")]
     assert verbs == [
-        "restore", "predict", "train", "export", "compress", "import-keras", "inspect", "simulate", "noise", "psf",
-        "filter", "damp", "evaluate", "bench", "build-engine",
+        "info", "restore", "predict", "train", "export", "compress", "import-keras", "inspect", "simulate", "noise",
+        "psf", "filter", "damp", "evaluate", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:
         result = zsd(verb, "--help")

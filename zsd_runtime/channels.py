@@ -70,9 +70,7 @@ def choose(text: str, channels: Sequence[Chosen], option: str, name: str) -> lis
         called = called or [c for c in channels if part == str(c.number)]
         if len(called) != 1:
             what = f"{name} has {'no channel' if not called else f'{len(called)} channels called'} {part!r}"
-            remedy = f"its channels are {named(channels)}: " + (
-                "give a number" if called else f"`{option}` takes these"
-            )
+            remedy = f"its channels are {named(channels)}" + ": give a number" * bool(called)
             raise InputError(what, remedy, option=option)
         found += called
     if len({c.number for c in found}) < len(found):

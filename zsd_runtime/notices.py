@@ -15,18 +15,20 @@ def no_notice(text: str) -> None:
 
 
 def notices(quiet: bool) -> Notice:
-    """A function that prints a sentence, unless it has done so before or is `quiet`.
-
-    Options in backticks become flags: ``pixel_size`` is ``--pixel-size``.
-    """
+    """A function that prints a sentence, unless it has done so before or is `quiet`."""
     printed: set[str] = set()
 
     def notice(text: str) -> None:
         if not quiet and text not in printed:
             printed.add(text)
-            print("notice: " + re.sub("`(\\w+)`", lambda option: flag(option[1]), text), file=sys.stderr)
+            print(f"notice: {with_flags(text)}", file=sys.stderr)
 
     return notice
+
+
+def with_flags(text: str) -> str:
+    """A sentence whose options in backticks are written as the command line takes them."""
+    return re.sub("`(\\w+)`", lambda option: flag(option[1]), text)
 
 
 def file_notices(found: Iterable[tuple[Path, Iterable[str]]], notice: Notice) -> None:
