@@ -147,6 +147,8 @@ def _remove_others(out: Path, packages: list[Path]) -> None:
     for old in (out / MODEL, *(out / MODELS).glob("*.zip")):
         if old not in packages:
             old.unlink(missing_ok=True)
+    if (out / MODELS).is_dir() and not any((out / MODELS).iterdir()):
+        (out / MODELS).rmdir()
 
 
 def _begun(run: Path) -> bool:

@@ -106,7 +106,7 @@ def _outline(path: Path, image: Image) -> Facts:
         "file_bytes": _bytes(path),
         "axes": image.axes,
         "shape": [int(n) for n in image.data.shape],
-        "dtype": str(image.data.dtype),
+        "dtype": image.data.dtype.name,
         "pixel_bytes": int(np.prod(image.data.shape, dtype=np.int64)) * image.data.dtype.itemsize,
         "pixel_size_um": [voxel.y_um, voxel.x_um] if voxel.y_um or voxel.x_um else None,
         "z_step_um": voxel.z_um,

@@ -46,7 +46,7 @@ def _aligned(rows: dict[str, str]) -> list[str]:
 
 def _folder_page(facts: Facts) -> str:
     images, others = facts["images"], facts["other_files"]
-    lines = [f"{facts['folder']}: a folder, of which zsd takes {len(images)} images"]
+    lines = [f"{facts['folder']}: a folder with {_count(len(images), 'image')}"]
     for image in images[:MOST_LINES]:
         what = (
             image.get("error") or f"{image['axes']} {size_text(image['shape'])} {image['dtype']}, {_pixel_size(image)}"
@@ -57,8 +57,12 @@ def _folder_page(facts: Facts) -> str:
         lines.append(f"  and {len(images) - MOST_LINES} more")
     if others:
         more = ", …" if len(others) > 5 else ""
-        lines.append(f"  {len(others)} others are not images of their own: {', '.join(others[:5])}{more}")
+        lines.append(f"  left out: {_count(len(others), 'other file')}, {', '.join(others[:5])}{more}")
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _pixel_size(facts: Facts) -> str:

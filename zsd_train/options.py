@@ -188,8 +188,10 @@ def train_each(
     if resume and not there:
         raise InputError(f"{out} cannot be resumed: it holds no run of a channel", "train into a new folder")
     runs, failures = [], []
-    for task in tasks:
-        with progress(f"training {task.channel.name}") as bar:
+    for number, task in enumerate(tasks, 1):
+        title = f"training {task.channel.name} ({number} of {len(tasks)})"
+        with progress(title) as bar:
+            bar(0, title, milestone=True)
             try:
                 runs.append(task.train(out / task.folder, bar, resume=begun[task.folder]))
             except InputError as error:
