@@ -211,14 +211,10 @@ def test_of_a_large_plane_only_the_middle_is_read(tmp_path, monkeypatch):
             Huge.read += 1
             return np.broadcast_to(np.uint16(7), lengths)
 
-    from unittest.mock import patch
-
     (tmp_path / "a.tif").touch()
-    with (
-        patch("zsd_runtime.facts.open_image", lambda *_: Image(Huge(), "TYX")),
-        patch("zsd_runtime.facts.LARGEST", 10_000),
-    ):
-        found = facts_of(tmp_path / "a.tif")
+    monkeypatch.setattr("zsd_runtime.facts.open_image", lambda *_: Image(Huge(), "TYX"))
+    monkeypatch.setattr("zsd_runtime.facts.LARGEST", 10_000)
+    found = facts_of(tmp_path / "a.tif")
     assert Huge.read == 16
     assert found["sampled"] == {"planes": 16, "of_planes": 100_000, "plane_shape": [100, 100]}
 

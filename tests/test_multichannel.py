@@ -279,10 +279,8 @@ def test_the_psf_of_each_channel(tmp_path):
     for emission in (0.0, 1e6, float("nan"), None):  # what files say that do not know it
         with pytest.raises(InputError, match="of channel GFP, and the file does not say it"):
             psf_sources_of([Chosen(0, Channel("GFP", emission_nm=emission))], na=1.2)
-    swapped = (Channel("RFP"), Channel("GFP"))
-    several = Image(
-        np.ones((2, 9, 9), np.float32), "CYX", Voxel(), True, Description(channels=(Channel("RFP"), Channel("GFP")))
-    )
+    swapped = Description(channels=(Channel("RFP"), Channel("GFP")))
+    several = Image(np.ones((2, 9, 9), np.float32), "CYX", Voxel(), True, swapped)
     write_image(tmp_path / "both.tif", several)
     write_image(tmp_path / "a=b.tif", Image(np.ones((9, 9), np.float32), "YX"))
     both, odd = tmp_path / "both.tif", tmp_path / "a=b.tif"
