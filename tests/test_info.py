@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from tests.command import zsd
+from zsd_runtime.errors import InputError
 from zsd_runtime.facts import LARGEST, facts_of
 from zsd_runtime.images import Image, Voxel, files, write_image
 from zsd_runtime.images.image import Channel, Description, Format
@@ -109,15 +110,36 @@ def test_pixels_that_are_no_numbers(share, tmp_path):
     assert ("25 % NaN or infinite" if share < 1 else "no pixel is a number") in page
 
 
+@pytest.mark.parametrize("sizes_in_names", [False, True])
+def test_several_images_of_which_one_must_be_chosen(sizes_in_names, monkeypatch, tmp_path):
+    """The page shows all of them, and the first one closely."""
+    names = ("A1 (YX 40x48)", "A2 (YX 40x48)") if sizes_in_names else ("A1", "A2")
+    opened = []
+
+    def wells(path, _, series):
+        opened.append(series)
+        if series is None:
+            raise InputError(f"{path} holds 2 images (zsd info {path} shows what is in it)", "choose with `series`")
+        return Image(counts(40, 48), "YX", description=Description(series=names))
+
+    known = Format("wells", (".wells",), lambda path: path.suffix == ".wells", wells)
+    monkeypatch.setattr(files, "FORMATS", (known, *files.FORMATS))
+    (tmp_path / "a.wells").touch()
+    found = facts(tmp_path / "a.wells")
+    assert [s["shown"] for s in found["series"]] == [True, False]
+    assert "holds 2 images" in found["notices"][0]
+    assert opened == ([None, 0] if sizes_in_names else [None, 0, 0, 1])  # opening takes time
+
+
 @pytest.mark.usefixtures("fake")
 def test_all_images_of_a_file_and_the_one_that_is_taken(tmp_path):
     (tmp_path / "a.three").touch()
     found = facts(tmp_path / "a.three")
     assert [s["shape"] for s in found["series"]] == [[40, 48], [6, 56, 64], [40, 48]]
-    assert [s["chosen"] for s in found["series"]] == [False, True, False]
-    assert facts(tmp_path / "a.three", "--series", 2)["series"][2]["chosen"]
+    assert [s["shown"] for s in found["series"]] == [False, True, False]
+    assert facts(tmp_path / "a.three", "--series", 2)["series"][2]["shown"]
     page = zsd("info", tmp_path / "a.three").stdout
-    assert "1: cells  TYX 6x56x64  <- this one; choose with --series" in page
+    assert "1: cells  TYX 6x56x64  <- shown here; choose with --series" in page
     assert "2: unnamed  YX 40x48" in page
 
 

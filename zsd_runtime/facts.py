@@ -1,6 +1,8 @@
 """What can be said of an image file, or of a folder of them, as plain values: for programs, and for a page to print."""
 
+import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.archive import RDF_NAMES
 from zsd_runtime.channels import channels_of
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, image_files, open_image, read_box
 from zsd_runtime.images.files import FORMATS
 from zsd_runtime.memory import release
@@ -20,6 +22,8 @@ PLANES = 16  # that stand for an image
 LARGEST = 1 << 26  # pixels of a plane that are read: of a larger one, its middle
 MOST_AT_AN_END = 10  # pixels, more than that and twice as many as of the next number are clipped
 MOST_SERIES = 64  # whose shapes are looked up
+LOOK_HERE = re.compile(r"; see zsd info .*$| \(zsd info .* shows what is in it\)")
+SIZE = re.compile(r"\b\d+x\d+\b")
 
 Facts = dict[str, Any]
 
@@ -48,7 +52,7 @@ def facts_of(path: Path, axes: str | None = None, series: int | None = None) -> 
     _check_kind(path)
     if path.exists() and image_files(path) != [path]:
         return _folder(path, axes, series)
-    image = open_image(path, axes, series)
+    image, series = _opened(path, axes, series)
     d = image.description
     facts: Facts = {
         "file": str(path),
@@ -63,6 +67,30 @@ def facts_of(path: Path, axes: str | None = None, series: int | None = None) -> 
     }
     planes, part = _sample(image)
     return facts | {"sampled": part, "intensities": _intensities(planes), "pixels": _pixels(planes)}
+
+
+def _opened(path: Path, axes: str | None, series: int | None) -> tuple[Image, int | None]:
+    """The image, and its number if that is known: the first of several when readers want one to be chosen."""
+    try:
+        return open_image(path, axes, series), series
+    except InputError as error:
+        refused = without_info(error)
+    if series is None:
+        try:
+            first = open_image(path, axes, 0)
+        except InputError:  # there are not several
+            raise refused from None
+        if first.description.series:
+            notices = (*first.description.notices, str(refused))
+            return replace(first, description=replace(first.description, notices=notices)), 0
+    raise refused
+
+
+def without_info(error: InputError) -> InputError:
+    """The error without its last words, if they send a user to this page."""
+    return InputError(
+        re.sub(r"(; see zsd info .*| \(zsd info .* shows what is in it\))$", "", str(error)), option=error.options
+    )
 
 
 def _check_kind(path: Path) -> None:
@@ -92,7 +120,7 @@ def _folder(path: Path, axes: str | None, series: int | None) -> Facts:
                 | {"notices": [with_flags(text) for text in image.description.notices]}
             )
         except InputError as error:
-            facts = {"file": str(file), "error": error.message(flag)}
+            facts = {"file": str(file), "error": without_info(error).message(flag)}
         images.append(facts)
     others = {p for p in path.iterdir() if not p.name.startswith(".")} - set(used)
     return {"folder": str(path), "images": images, "other_files": sorted(p.name for p in others)}
@@ -102,7 +130,7 @@ def _outline(path: Path, image: Image) -> Facts:
     """Format, axes and sizes."""
     voxel = image.voxel
     return {
-        "format": next(known.name for known in FORMATS if known.recognises(path)) + " (OME)" * image.ome,
+        "format": next((known.name for known in FORMATS if known.recognises(path)), "") + " (OME)" * image.ome,
         "file_bytes": _bytes(path),
         "axes": image.axes,
         "shape": [int(n) for n in image.data.shape],
@@ -114,8 +142,9 @@ def _outline(path: Path, image: Image) -> Facts:
 
 
 def _bytes(path: Path) -> int:
-    """Of a file, or of all files in a folder."""
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+    """Of a file, of all files in a folder, or of those that a pattern such as ``img_z*.tif`` stands for."""
+    files = path.rglob("*") if path.is_dir() else [path] if path.exists() else path.parent.glob(path.name)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _channels(image: Image) -> list[Facts]:
@@ -132,25 +161,21 @@ def _channels(image: Image) -> list[Facts]:
 
 
 def _series(path: Path, image: Image, series: int | None) -> list[Facts]:
-    """All images of a file that holds several: name, shape, and whether it is the one that was opened."""
-    names = image.description.series
+    """All images of a file that holds several: name, shape, and whether it is the one that the rest describes."""
     found: list[Facts] = []
-    for number, name in enumerate(names):
+    for number, name in enumerate(image.description.series):
         facts: Facts = {"number": number, "name": name or None}
-        if number < MOST_SERIES:
+        if number < MOST_SERIES and not SIZE.search(name):  # a name with a shape says enough, and opening takes time
             try:
                 other = open_image(path, None, number)
                 facts |= {"axes": other.axes, "shape": [int(n) for n in other.data.shape]}
             except InputError as error:
-                facts["error"] = error.message(flag)
+                facts["error"] = without_info(error).message(flag)
         found.append(facts)
-    if found:
-        sizes = [int(np.prod(facts.get("shape", [0]), dtype=np.int64)) for facts in found]
-        chosen = (
-            series if series is not None else sizes.index(max(sizes))
-        )  # the first of the largest, as readers choose
-        for number, facts in enumerate(found):
-            facts["chosen"] = number == chosen
+    text = f"{image.axes} {size_text(image.data.shape)}"
+    alike = [f for f in found if f.get("shape") == list(image.data.shape) or text in (f["name"] or "")]
+    for facts in found:
+        facts["shown"] = facts["number"] == series if series is not None else alike == [facts]
     return found
 
 

@@ -102,8 +102,8 @@ def _series(series: list[Facts]) -> str:
     lines = []
     for one in series:
         what = one.get("error") or (f"{one['axes']} {size_text(one['shape'])}" if "axes" in one else "")
-        chosen = "  <- this one; choose with --series" if one["chosen"] else ""
-        lines.append(f"{one['number']}: {one['name'] or 'unnamed'}  {what}{chosen}")
+        shown = "  <- shown here; choose with --series" if one["shown"] else ""
+        lines.append(f"{one['number']}: {one['name'] or 'unnamed'}  {what}".rstrip() + shown)
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.facts import facts_of
+from zsd_runtime.facts import facts_of, without_info
 from zsd_runtime.facts_page import page
 from zsd_runtime.options import Axes, Series
 from zsd_runtime.terminal import command_line, flag, reporting
@@ -34,9 +34,10 @@ def info(
             try:
                 facts = facts_of(file, axes, series)
             except InputError as error:
+                plain = without_info(error)
                 if len(files) == 1:
-                    raise
-                failures.append(error.message(flag))
+                    raise plain from None
+                failures.append(plain.message(flag))
                 facts = {"file": str(file), "error": failures[-1]}
             found.append(facts)
             if not as_json:
