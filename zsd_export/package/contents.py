@@ -10,7 +10,7 @@ from onnx import ValueInfoProto, helper
 from zsd_export.measure.halo import Halo
 from zsd_export.package.credits import Credited
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
-from zsd_runtime.package import InputSpec, OutputSpec, TensorSpec
+from zsd_runtime.tensors import InputSpec, OutputSpec, TensorSpec
 from zsd_runtime.tiling import round_up
 
 P = TypeVar("P", bound=Normalisation)

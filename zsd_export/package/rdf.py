@@ -7,7 +7,8 @@ from typing import Any
 from zsd_export.graph.to_onnx import OPSET
 from zsd_export.package.contents import Contents
 from zsd_export.package.credits import CITATIONS
-from zsd_runtime.package import SCHEMA, OutputSpec
+from zsd_runtime.package import SCHEMA
+from zsd_runtime.tensors import OutputSpec
 
 INPUT_TEXT = "camera counts, offset included"
 TASKS = {"denoising": "denoised", "deconvolution": "deconvolved"}  # by the output that shows it

@@ -1,0 +1,231 @@
+"""Whether an image is of the kind that a model was trained on.
+
+A model learns one camera setting: results for images of another are wrong and look plausible. Images of the same camera
+lie on its noise line, whatever they show; a field of view without background, a shorter exposure or a bleached frame
+is no mismatch.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from zsd_runtime.camera import Camera
+from zsd_runtime.image_statistics import Statistics
+from zsd_runtime.images.image import Voxel
+from zsd_runtime.package import ModelDescription
+
+# Of the brightness in the training (docs/decisions/mismatch.md): results are worse than those of a Gaussian filter
+# beyond the upper one, and lose a third of the light at the lower one.
+BRIGHTEST, DIMMEST = 5.0, 1 / 8
+NOISE = (0.6, 1.67)  # variance, relative to the training's: two averaged frames have 0.5
+NEGLIGIBLE = 0.1  # of the scale: levels are equal
+CERTAIN = 4  # standard errors
+SIZES = 1.05  # ratio of pixel sizes that a PSF does not notice
+NOISE_NEGLIGIBLE = 0.03  # of the scale: light of which the noise would explain the difference
+DARK_GROUPS, BRIGHT_GROUPS = slice(1, 4), slice(-2, -1)  # without the darkest and the brightest percent
+REMEDY = "use the raw counts of the camera, or train a model on this image"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One reason why results may be wrong.
+
+    Attributes
+    ----------
+    kind : str
+        "dark level", "noise", "brightness", "saturation", "pixel size", "z step" or "channel".
+    text : str
+        A sentence with the values, what was expected, and the remedy.
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def mismatches(
+    model: ModelDescription, image: Statistics, voxel: Voxel | None = None, channel: str = ""
+) -> list[Mismatch]:
+    """Compare an image with what a model was trained on.
+
+    Parameters
+    ----------
+    model : ModelDescription
+    image : Statistics
+        Of `zsd_runtime.statistics`.
+    voxel : Voxel, optional
+        Of the image, as far as it is known.
+    channel : str
+        Name of the image's channel, if it is known.
+
+    Returns
+    -------
+    list of Mismatch
+        Empty if nothing speaks against the model. What a package or an image does not say is not compared.
+    """
+    found = _sizes(model, voxel or Voxel())
+    if channel and model.channel and channel.strip().casefold() != model.channel.strip().casefold():
+        text = f"this is channel {channel!r}, and the model was trained on {model.channel!r}: train one for each channel"
+        found.append(Mismatch("channel", text))
+    if image.saturated > 2 * (model.camera.saturated if model.camera else 0):
+        found.append(Mismatch("saturation", _saturation(image)))
+    if model.camera is not None:
+        found += _counts(model.camera, image)
+    return found
+
+
+def noise_ratios(camera: Camera, image: Statistics) -> tuple[float, float]:
+    """How many times the noise of the camera's line an image shows, in its dark and bright parts; 1 if unknown."""
+    ends = (_noise(camera, image, groups) for groups in (DARK_GROUPS, BRIGHT_GROUPS))
+    dark, bright = (1.0 if end is None else end.variance / end.expected for end in ends)
+    return dark, bright
+
+
+def _sizes(model: ModelDescription, voxel: Voxel) -> list[Mismatch]:
+    found = []
+    sizes = [("pixel size", model.pixel_size_um, max(voxel.y_um or 0, voxel.x_um or 0))]
+    if len(model.axes) == 3:
+        sizes.append(("z step", model.z_step_um, voxel.z_um or 0))
+    for kind, trained, size in sizes:
+        if trained and size and not 1 / SIZES < size / trained < SIZES:
+            text = (
+                f"its {kind} is {size:.4g} µm, and the model was trained at {trained:.4g} µm: correct it if the file is "
+                "wrong, otherwise train a model on images of this size"
+            )
+            found.append(Mismatch(kind, text))
+    return found
+
+
+def _saturation(image: Statistics) -> str:
+    return (
+        f"{100 * image.saturated:.2g} % of the pixels are saturated at {image.highest:.6g} counts: what was brighter is "
+        "lost, and results are too dim there: expose shorter"
+    )
+
+
+def _counts(camera: Camera, image: Statistics) -> list[Mismatch]:
+    """What levels and noise say. One cause has one sentence: after a wrong dark level the rest follows from it."""
+    dark = image.dark if math.isfinite(image.dark) else image.highest  # too small, or constant
+    tolerance = max(NEGLIGIBLE * camera.scale, math.sqrt(camera.variance(camera.offset)))
+    least = max(camera.least_level, camera.offset - camera.scale)
+    if dark < least - tolerance:
+        return [Mismatch("dark level", _too_dark(camera, image, dark, least))]
+    offset = _other_offset(camera, image)
+    if offset is not None:
+        text = (
+            f"the darkest parts are at {dark:.4g} counts, and their noise says that the camera's offset is about "
+            f"{offset:.4g}, where the model's is {camera.offset:.4g}: the image comes from another camera or was "
+            f"rescaled: {REMEDY}"
+        )
+        return [Mismatch("dark level", text)]
+    return [*_noise_mismatch(camera, image), *_brightness(camera, image)]
+
+
+def _too_dark(camera: Camera, image: Statistics, dark: float, least: float) -> str:
+    dtype = camera.dtype or ""
+    read, spread = math.sqrt(camera.variance(camera.offset)), image.highest - image.lowest
+    noise = math.sqrt(image.variances[0]) if image.variances else math.nan
+    if spread <= 2 and camera.scale > 2:
+        cause = f"the image was rescaled to {_short(image.lowest)}..{_short(image.highest)}"
+    elif image.dtype in ("uint8", "int8") and dtype not in ("uint8", "int8"):
+        cause = "the image was converted to 8 bit"
+    elif image.highest - camera.offset > 10 * BRIGHTEST * camera.scale:
+        cause = "the image was stretched, or the background was subtracted without room for negative numbers"
+    elif NOISE[0] < (noise / read) ** 2 < NOISE[1] * 2:
+        cause = "the background was subtracted"
+    else:
+        cause = "the background was subtracted, the image was rescaled, or it comes from another camera"
+    return (
+        f"the darkest parts are at {_short(dark)} counts; the model's offset is {camera.offset:.4g}, and the camera that "
+        f"it was trained with gives no less than {least:.4g}: {cause}: {REMEDY}"
+    )
+
+
+@dataclass(frozen=True)
+class _End:
+    """The noise at one end of the brightness."""
+
+    level: float
+    variance: float
+    error: float
+    expected: float
+
+    def differs(self, camera: Camera, usual: float) -> bool:
+        """Whether it is another noise than `usual` (relative to the line): certainly, and by more than light explains."""
+        expected = self.expected * usual
+        difference = abs(self.variance - expected)
+        return (
+            not NOISE[0] < self.variance / expected < NOISE[1]
+            and difference > NOISE_NEGLIGIBLE * camera.gain * camera.scale
+            and difference > CERTAIN * self.error
+        )
+
+
+def _noise(camera: Camera, image: Statistics, groups: slice) -> _End | None:
+    levels, variances = image.levels[groups], image.variances[groups]
+    if not levels:
+        return None
+    expected = [camera.variance(level) for level in levels]
+    ratios = [found / wanted for found, wanted in zip(variances, expected, strict=True)]
+    middle = int(np.argsort(ratios)[len(ratios) // 2])
+    return _End(levels[middle], variances[middle], image.errors[groups][middle], expected[middle])
+
+
+def _other_offset(camera: Camera, image: Statistics) -> float | None:
+    """The offset of an image whose noise lies on the camera's line, but higher up; None if it does not."""
+    dark, bright = (_noise(camera, image, groups) for groups in (DARK_GROUPS, BRIGHT_GROUPS))
+    usual_dark, usual_bright = camera.noise_ratios
+    if not camera.gain or dark is None or bright is None or not dark.differs(camera, usual_dark):
+        return None
+    # What the line gives at the dark parts' noise is as far from their level as the offsets are from each other.
+    shift = dark.level - (dark.variance / usual_dark - camera.constant) / camera.gain
+    shifted = camera.variance(bright.level - shift) * usual_bright
+    if shift < NEGLIGIBLE * camera.scale or bright.level - dark.level < NEGLIGIBLE * camera.scale:
+        return None
+    return camera.offset + shift if NOISE[0] < bright.variance / shifted < NOISE[1] else None
+
+
+def _noise_mismatch(camera: Camera, image: Statistics) -> list[Mismatch]:
+    ends = [DARK_GROUPS, BRIGHT_GROUPS] if camera.gain else [DARK_GROUPS]  # else it is unknown how noise grows with light
+    found = [
+        (end, end.expected * usual)
+        for groups, usual in zip(ends, camera.noise_ratios, strict=False)
+        if (end := _noise(camera, image, groups)) is not None and end.differs(camera, usual)
+    ]
+    if not found:
+        return []
+    end, expected = max(found, key=lambda pair: abs(math.log(max(pair[0].variance, 1e-12) / pair[1])))
+    if end.variance < expected:
+        cause = "frames were averaged, the image was filtered, resampled or compressed, or the camera's gain is another"
+    else:
+        cause = "the camera's gain is another, frames were summed, or the image was rescaled or sharpened"
+    text = (
+        f"its noise at {end.level:.4g} counts is {math.sqrt(end.variance):.3g} counts, and the model was trained on "
+        f"{math.sqrt(expected):.3g}: {cause}: {REMEDY}"
+    )
+    return [Mismatch("noise", text)]
+
+
+def _brightness(camera: Camera, image: Statistics) -> list[Mismatch]:
+    bright, brightest = ((level - camera.offset) / camera.scale for level in (image.bright, image.brightest))
+    if bright > BRIGHTEST:
+        text = (
+            f"its bright parts, {image.bright - camera.offset:.4g} counts above the model's offset, are {bright:.3g} times "
+            f"as bright as in the model's training ({camera.scale:.4g}): train a model on images of this brightness"
+        )
+        return [Mismatch("brightness", text)]
+    if brightest < DIMMEST:
+        share = f"1/{1 / brightest:.0f} of" if brightest > 1e-3 else "nothing beside"
+        text = (
+            f"its brightest part, {image.brightest - camera.offset:.3g} counts above the model's offset, has {share} the "
+            f"brightness of the model's training ({camera.scale:.4g}): train a model on images of this brightness"
+        )
+        return [Mismatch("brightness", text)]
+    return []
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.4g}"
