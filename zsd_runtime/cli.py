@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
@@ -14,7 +15,10 @@ import typer
 
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import create_image, image_files, open_image, stem
+from zsd_runtime.mismatch import image_mismatches
 from zsd_runtime.model import Model, load_model
+from zsd_runtime.summary import Restored, warning_lines
+from zsd_runtime.summary import as_json as summary
 from zsd_runtime.terminal import Bar, Quiet, command_line, flag, numbers, progress_bar, reporting
 
 FORMATS = ("auto", "tiff", "zarr")
@@ -53,15 +57,18 @@ def predict(
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
     ] = "float32",
     format: Annotated[str, typer.Option(help="Of the results: auto (as the image), tiff or zarr.")] = "auto",  # noqa: A002
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Denoise and deconvolve images.
 
     Results are camera counts above the offset; the deconvolved image has half the pixel size. A 2D model restores a
     stack plane by plane. Failures are reported; the remaining images are still processed. Results of an earlier run
-    are replaced.
+    are replaced. The last lines warn of images that are of another kind than those that the model was trained on.
     """
-    with reporting(quiet):
+    with reporting(quiet and not as_json):  # JSON stands alone in the output
         for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
             if value not in known:
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
@@ -72,8 +79,19 @@ def predict(
         with load_model(package, device, engine=engine, precision=precision) as model:
             check_names(images, [output.name for output in model.description.outputs], out)
             used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
-            predict_files(model, images, how, lambda title: progress_bar(title, quiet))
-        print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
+            batch: list[Restored] = []
+            started = time.monotonic()
+            try:
+                predict_files(model, images, how, lambda title: progress_bar(title, quiet), batch.append)
+            finally:
+                warned = warning_lines(batch)
+                if not quiet:
+                    print("".join(f"warning: {line}\n" for line in warned), end="", file=sys.stderr)
+                if as_json:
+                    print(json.dumps(summary(batch, model, time.monotonic() - started), ensure_ascii=False))
+        if not as_json:
+            told = f"; {len(warned)} warning{'s' * (len(warned) > 1)}" + ": run without --quiet" * quiet
+            print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used}){told * bool(warned)}")
 
 
 @app.command()
@@ -159,9 +177,15 @@ def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
 
 
 def predict_files(
-    model: Model, images: list[Path], how: How, progress: Callable[[str], AbstractContextManager[Bar]]
+    model: Model,
+    images: list[Path],
+    how: How,
+    progress: Callable[[str], AbstractContextManager[Bar]],
+    done: Callable[[Restored], None] = lambda restored: None,
 ) -> None:
     """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
+
+    `done` gets what became of each image.
 
     Raises
     ------
@@ -173,9 +197,10 @@ def predict_files(
         title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
         with progress(title) as bar:
             try:
-                _predict_file(model, path, how, bar)
+                done(_predict_file(model, path, how, bar))
             except (InputError, RuntimeError, MemoryError) as error:
                 failures.append(error)
+                done(Restored(path, error=_text(error)))
                 if len(images) > 1:
                     bar(0, f"error: {_text(error)}", milestone=True)
     if len(images) == 1 and failures:
@@ -185,7 +210,7 @@ def predict_files(
         raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
 
 
-def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
+def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> Restored:
     image = open_image(path, how.axes)
     d, axes = model.description, model.input_axes
     # A single plane is let through: for a volume model, the model's own error says more.
@@ -195,9 +220,10 @@ def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
             f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another model",
         )
     leading = image.axes.removesuffix(axes)
+    warnings = image_mismatches(d, image)
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
     with ExitStack() as files:
-        targets = []
+        targets, results = [], []
         for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
             name = how.out / f"{stem(path)}_{output.name}{suffix}"
             if output.channels > 1 and "C" in leading:
@@ -206,7 +232,9 @@ def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
                 )
             result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
             targets.append(files.enter_context(create_image(name, result, output.scale)))
+            results.append(name)
         model.predict_into(
             image.data, targets, tile=how.tile, memory=how.memory,
             report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),
         )  # fmt: skip
+    return Restored(path, tuple(results), tuple(warnings))

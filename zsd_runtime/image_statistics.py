@@ -197,7 +197,7 @@ def _dark(samples: _Samples) -> float:
 
 
 def _variance(residual: Array) -> tuple[float, float]:
-    """The mean square, and its standard error. It is right for pixels that are not equally bright, as a median is not."""
+    """The mean square and its standard error. Unlike a median, it is right for pixels that are not equally bright."""
     squares = residual**2
     squares = squares[squares <= 20 * squares.mean()]
     # Neighbouring residuals are correlated: about 1 in 4 is independent, as in `zsd_optics.noise`.

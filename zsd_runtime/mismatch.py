@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zsd_runtime.camera import Camera
-from zsd_runtime.image_statistics import Statistics
-from zsd_runtime.images.image import Voxel
+from zsd_runtime.image_statistics import Statistics, statistics
+from zsd_runtime.images.image import Image, Voxel
 from zsd_runtime.package import ModelDescription
 
 # Of the brightness in the training (docs/decisions/mismatch.md): results are worse than those of a Gaussian filter
@@ -46,6 +46,32 @@ class Mismatch:
         return self.text
 
 
+def image_mismatches(model: ModelDescription, image: Image) -> list[Mismatch]:
+    """Compare an image file, each of its channels by itself, with what a model was trained on.
+
+    Raises
+    ------
+    InputError
+        When its pixels cannot be read.
+    """
+    leading = image.axes[:-2]
+    names = [channel.name for channel in image.description.channels]
+    if "C" not in leading or model.input.channels > 1:
+        found = statistics(image.data) if model.camera else Statistics(str(image.data.dtype))
+        return mismatches(model, found, image.voxel, names[0] if len(names) == 1 else "")
+    result: dict[Mismatch, None] = {}  # what is the same for all channels is said once
+    axis = leading.index("C")
+    for channel in range(count := image.data.shape[axis]):
+        indices = (index for index in np.ndindex(image.data.shape[:-2]) if index[axis] == channel)
+        found = statistics(image.data, indices) if model.camera else Statistics(str(image.data.dtype))
+        name = names[channel] if len(names) == count else ""
+        for item in mismatches(model, found, image.voxel, name):
+            per_channel = count > 1 and item.kind not in ("pixel size", "z step", "channel")
+            text = f"channel {name or channel}: {item.text}" if per_channel else item.text
+            result[Mismatch(item.kind, text)] = None
+    return list(result)
+
+
 def mismatches(
     model: ModelDescription, image: Statistics, voxel: Voxel | None = None, channel: str = ""
 ) -> list[Mismatch]:
@@ -55,7 +81,7 @@ def mismatches(
     ----------
     model : ModelDescription
     image : Statistics
-        Of `zsd_runtime.statistics`.
+        From `statistics`.
     voxel : Voxel, optional
         Of the image, as far as it is known.
     channel : str
@@ -68,11 +94,11 @@ def mismatches(
     """
     found = _sizes(model, voxel or Voxel())
     if channel and model.channel and channel.strip().casefold() != model.channel.strip().casefold():
-        text = f"this is channel {channel!r}, and the model was trained on {model.channel!r}: train one for each channel"
+        text = f"channel {channel!r} is not the model's, which was trained on {model.channel!r}: train one for each"
         found.append(Mismatch("channel", text))
-    if image.saturated > 2 * (model.camera.saturated if model.camera else 0):
-        found.append(Mismatch("saturation", _saturation(image)))
     if model.camera is not None:
+        if image.saturated > 2 * model.camera.saturated:
+            found.append(Mismatch("saturation", _saturation(image)))
         found += _counts(model.camera, image)
     return found
 
@@ -80,20 +106,21 @@ def mismatches(
 def noise_ratios(camera: Camera, image: Statistics) -> tuple[float, float]:
     """How many times the noise of the camera's line an image shows, in its dark and bright parts; 1 if unknown."""
     ends = (_noise(camera, image, groups) for groups in (DARK_GROUPS, BRIGHT_GROUPS))
-    dark, bright = (1.0 if end is None else end.variance / end.expected for end in ends)
+    dark, bright = (end.variance / end.expected if end and end.variance else 1.0 for end in ends)
     return dark, bright
 
 
 def _sizes(model: ModelDescription, voxel: Voxel) -> list[Mismatch]:
-    found = []
-    sizes = [("pixel size", model.pixel_size_um, max(voxel.y_um or 0, voxel.x_um or 0))]
+    found: list[Mismatch] = []
+    sizes = [("pixel size", model.pixel_size_um, um) for um in (voxel.y_um, voxel.x_um)]
     if len(model.axes) == 3:
-        sizes.append(("z step", model.z_step_um, voxel.z_um or 0))
+        sizes.append(("z step", model.z_step_um, voxel.z_um))
     for kind, trained, size in sizes:
-        if trained and size and not 1 / SIZES < size / trained < SIZES:
+        known = trained is not None and trained > 0 and size is not None and size > 0
+        if known and not 1 / SIZES < size / trained < SIZES and kind not in [item.kind for item in found]:  # type: ignore[operator]
             text = (
-                f"its {kind} is {size:.4g} µm, and the model was trained at {trained:.4g} µm: correct it if the file is "
-                "wrong, otherwise train a model on images of this size"
+                f"its {kind} is {size:.4g} µm, and the model was trained at {trained:.4g} µm: correct it if the file "
+                "is wrong, otherwise train a model on images of this size"
             )
             found.append(Mismatch(kind, text))
     return found
@@ -101,8 +128,8 @@ def _sizes(model: ModelDescription, voxel: Voxel) -> list[Mismatch]:
 
 def _saturation(image: Statistics) -> str:
     return (
-        f"{100 * image.saturated:.2g} % of the pixels are saturated at {image.highest:.6g} counts: what was brighter is "
-        "lost, and results are too dim there: expose shorter"
+        f"{100 * image.saturated:.2g} % of the pixels are saturated at {image.highest:.6g} counts: what was brighter "
+        "is lost, and results are too dim there: expose shorter"
     )
 
 
@@ -139,8 +166,8 @@ def _too_dark(camera: Camera, image: Statistics, dark: float, least: float) -> s
     else:
         cause = "the background was subtracted, the image was rescaled, or it comes from another camera"
     return (
-        f"the darkest parts are at {_short(dark)} counts; the model's offset is {camera.offset:.4g}, and the camera that "
-        f"it was trained with gives no less than {least:.4g}: {cause}: {REMEDY}"
+        f"the darkest parts are at {_short(dark)} counts; the model's offset is {camera.offset:.4g}, and the camera "
+        f"that it was trained with gives no less than {least:.4g}: {cause}: {REMEDY}"
     )
 
 
@@ -154,7 +181,7 @@ class _End:
     expected: float
 
     def differs(self, camera: Camera, usual: float) -> bool:
-        """Whether it is another noise than `usual` (relative to the line): certainly, and by more than light explains."""
+        """Whether it is certainly another noise than is `usual`, and not for a little light."""
         expected = self.expected * usual
         difference = abs(self.variance - expected)
         return (
@@ -189,7 +216,9 @@ def _other_offset(camera: Camera, image: Statistics) -> float | None:
 
 
 def _noise_mismatch(camera: Camera, image: Statistics) -> list[Mismatch]:
-    ends = [DARK_GROUPS, BRIGHT_GROUPS] if camera.gain else [DARK_GROUPS]  # else it is unknown how noise grows with light
+    ends = [DARK_GROUPS]
+    if camera.gain and not image.saturated:  # otherwise it is unknown how noise grows with light, or does not
+        ends.append(BRIGHT_GROUPS)
     found = [
         (end, end.expected * usual)
         for groups, usual in zip(ends, camera.noise_ratios, strict=False)
@@ -211,20 +240,16 @@ def _noise_mismatch(camera: Camera, image: Statistics) -> list[Mismatch]:
 
 def _brightness(camera: Camera, image: Statistics) -> list[Mismatch]:
     bright, brightest = ((level - camera.offset) / camera.scale for level in (image.bright, image.brightest))
+    usual = f"the {camera.scale:.4g} counts above the offset {camera.offset:.4g} that the model was trained on"
     if bright > BRIGHTEST:
-        text = (
-            f"its bright parts, {image.bright - camera.offset:.4g} counts above the model's offset, are {bright:.3g} times "
-            f"as bright as in the model's training ({camera.scale:.4g}): train a model on images of this brightness"
-        )
-        return [Mismatch("brightness", text)]
-    if brightest < DIMMEST:
-        share = f"1/{1 / brightest:.0f} of" if brightest > 1e-3 else "nothing beside"
-        text = (
-            f"its brightest part, {image.brightest - camera.offset:.3g} counts above the model's offset, has {share} the "
-            f"brightness of the model's training ({camera.scale:.4g}): train a model on images of this brightness"
-        )
-        return [Mismatch("brightness", text)]
-    return []
+        text = f"its bright parts, at {_short(image.bright)} counts, have {bright:.3g} times {usual}"
+    elif brightest < DIMMEST:
+        share = f"only 1/{1 / brightest:.0f} of" if brightest > 1e-3 else "nothing of"
+        text = f"its brightest parts, at {_short(image.brightest)} counts, have {share} {usual}"
+    else:
+        return []
+    remedy = REMEDY if image.highest - image.lowest <= 2 else "train a model on images of this brightness"
+    return [Mismatch("brightness", f"{text}: {remedy}")]
 
 
 def _short(value: float) -> str:

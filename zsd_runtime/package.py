@@ -164,5 +164,3 @@ def _zero_margin(pixels: Any, axes: str) -> tuple[int, ...] | None:
 
 def _is_04(rdf: Rdf) -> bool:
     return str(rdf["format_version"]).startswith("0.4")
-
-

@@ -65,6 +65,7 @@ def input_05(tensor: Rdf) -> tuple[str, tuple[int, ...], InputSpec]:
 
 
 def input_04(tensor: Rdf) -> tuple[str, tuple[int, ...], InputSpec]:
+    """Spatial axes, size multiple and tensor."""
     letters, shape = text_of(tensor["axes"]), tensor["shape"]
     axes = letters[2:]
     _check_axes(axes, list(letters[:2]), ["b", "c"])
@@ -93,6 +94,7 @@ def output_05(tensor: Rdf, source: InputSpec, axes: str) -> tuple[OutputSpec, tu
 
 
 def output_04(tensor: Rdf, source: InputSpec, axes: str) -> tuple[OutputSpec, tuple[int, ...]]:
+    """The output, and its halo in input pixels."""
     name, shape, letters = text_of(tensor["name"]), tensor["shape"], "bc" + axes
     follows = isinstance(shape, dict) and shape["reference_tensor"] == source.name
     if tensor["axes"] != letters or not follows or shape["offset"][0] or any(shape["offset"][2:]):

@@ -55,6 +55,8 @@ def facts(c: Contents) -> Rdf:
         "intensities": c.intensities,
         "pixel_size_um": c.pixel_size_um,
         "z_step_um": c.z_step_um,
+        "camera": c.camera.facts if c.camera else None,
+        "channel": c.channel,
         "halo": list(c.halo.pixels),
         "halo_error": c.halo.error,
         "zero_margin": list(c.zero_margin) if c.zero_margin is not None else None,
