@@ -18,7 +18,7 @@ from zsd_runtime.package import ModelDescription
 # Of the brightness in the training (docs/decisions/mismatch.md): results are worse than those of a Gaussian filter
 # beyond the upper one, and lose a third of the light at the lower one.
 BRIGHTEST, DIMMEST = 5.0, 1 / 8
-NOISE = (0.6, 1.67)  # variance, relative to the training's: two averaged frames have 0.5
+NOISE = (1 / 1.5, 1.5)  # variance, relative to the training: two averaged frames have 0.5
 NEGLIGIBLE = 0.1  # of the scale: levels are equal
 CERTAIN = 4  # standard errors
 SIZES = 1.05  # ratio of pixel sizes that a PSF does not notice
