@@ -79,13 +79,13 @@ def camera_of(facts: Any) -> Camera | None:
     if facts is None:
         return None
     required = {name: _number(facts[name]) for name in ("offset", "scale", "gain", "constant", "floor")}
-    if required["scale"] <= 0 or required["gain"] < 0 or required["floor"] <= 0:
-        raise InputError("its camera needs a scale and a floor above 0, and no negative gain", "export the model again")
+    dark, bright = map(_number, facts.get("noise_ratios", (1.0, 1.0)))
+    if required["gain"] < 0 or min(required["scale"], required["floor"], dark, bright) <= 0:
+        raise InputError("its camera has a negative gain, scale, floor or noise ratio", "export the model again")
     dtype = facts.get("dtype")
     if not isinstance(dtype, str | None):
         raise TypeError(f"a {type(dtype).__name__} in place of a dtype")
     lowest, highest = (None if facts.get(name) is None else _number(facts[name]) for name in ("lowest", "highest"))
-    dark, bright = map(_number, facts.get("noise_ratios", (1.0, 1.0)))
     saturated = _number(facts.get("saturated", 0.0))
     return Camera(
         **required, dtype=dtype, lowest=lowest, highest=highest, saturated=saturated, noise_ratios=(dark, bright)

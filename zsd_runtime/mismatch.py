@@ -15,8 +15,8 @@ from zsd_runtime.image_statistics import Statistics, statistics
 from zsd_runtime.images.image import Image, Voxel
 from zsd_runtime.package import ModelDescription
 
-# Of the brightness in the training (docs/decisions/mismatch.md): results are worse than those of a Gaussian filter
-# beyond the upper one, and lose a third of the light at the lower one.
+# Of the brightness in the training (docs/decisions/other-images.md). Beyond the upper one, results are worse than the
+# noisy image; below the lower one, they lose light.
 BRIGHTEST, DIMMEST = 5.0, 1 / 8
 NOISE = (1 / 1.5, 1.5)  # variance, relative to the training: two averaged frames have 0.5
 NEGLIGIBLE = 0.1  # of the scale: levels are equal
@@ -140,12 +140,12 @@ def _counts(camera: Camera, image: Statistics) -> list[Mismatch]:
     least = max(camera.least_level, camera.offset - camera.scale)
     if dark < least - tolerance:
         return [Mismatch("dark level", _too_dark(camera, image, dark, least))]
-    offset = _other_offset(camera, image)
-    if offset is not None:
+    shift = _offset_shift(camera, image)
+    if shift is not None:
         text = (
             f"the darkest parts are at {dark:.4g} counts, and their noise says that the camera's offset is about "
-            f"{offset:.4g}, where the model's is {camera.offset:.4g}: the image comes from another camera or was "
-            f"rescaled: {REMEDY}"
+            f"{shift:.3g} counts above that of the model's camera (the model's offset is {camera.offset:.4g}): the "
+            f"image comes from another camera or was rescaled: {REMEDY}"
         )
         return [Mismatch("dark level", text)]
     return [*_noise_mismatch(camera, image), *_brightness(camera, image)]
@@ -154,7 +154,7 @@ def _counts(camera: Camera, image: Statistics) -> list[Mismatch]:
 def _too_dark(camera: Camera, image: Statistics, dark: float, least: float) -> str:
     dtype = camera.dtype or ""
     read, spread = math.sqrt(camera.variance(camera.offset)), image.highest - image.lowest
-    noise = math.sqrt(image.variances[0]) if image.variances else math.nan
+    noise = math.sqrt(image.variances[0]) if image.variances else math.nan  # of the darkest parts
     if spread <= 2 and camera.scale > 2:
         cause = f"the image was rescaled to {_short(image.lowest)}..{_short(image.highest)}"
     elif image.dtype in ("uint8", "int8") and dtype not in ("uint8", "int8"):
@@ -201,8 +201,8 @@ def _noise(camera: Camera, image: Statistics, groups: slice) -> _End | None:
     return _End(levels[middle], variances[middle], image.errors[groups][middle], expected[middle])
 
 
-def _other_offset(camera: Camera, image: Statistics) -> float | None:
-    """The offset of an image whose noise lies on the camera's line, but higher up; None if it does not."""
+def _offset_shift(camera: Camera, image: Statistics) -> float | None:
+    """How far above the camera's line the noise of an image lies on the same line; None if it does not."""
     dark, bright = (_noise(camera, image, groups) for groups in (DARK_GROUPS, BRIGHT_GROUPS))
     usual_dark, usual_bright = camera.noise_ratios
     if not camera.gain or dark is None or bright is None or not dark.differs(camera, usual_dark):
@@ -212,7 +212,7 @@ def _other_offset(camera: Camera, image: Statistics) -> float | None:
     shifted = camera.variance(bright.level - shift) * usual_bright
     if shift < NEGLIGIBLE * camera.scale or bright.level - dark.level < NEGLIGIBLE * camera.scale:
         return None
-    return camera.offset + shift if NOISE[0] < bright.variance / shifted < NOISE[1] else None
+    return shift if NOISE[0] < bright.variance / shifted < NOISE[1] else None
 
 
 def _noise_mismatch(camera: Camera, image: Statistics) -> list[Mismatch]:
