@@ -10,8 +10,8 @@ import typer
 
 from zsd_optics import options as optics
 from zsd_optics.inputs import files_of
+from zsd_runtime.batch import How, check_names, predict_files
 from zsd_runtime.channel_models import load_models
-from zsd_runtime.cli import How, check_names, predict_files
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel

@@ -60,10 +60,8 @@ def _check_alike(models: Sequence[ModelDescription], folder: Path) -> None:
 
 def channel_of(model: ModelDescription) -> str | None:
     """The channel that a model was trained on, by name, or "channel0" by its number; None if it is not known."""
-    name, number = model.facts.get("channel"), _number(model)
-    if isinstance(name, str) and name:
-        return name
-    return None if number is None else Chosen(number).name
+    number = _number(model)
+    return model.channel or (None if number is None else Chosen(number).name)
 
 
 def _number(model: ModelDescription) -> int | None:
@@ -121,8 +119,6 @@ def assigned(
             f"{path} has channels {named(every)}, and the model was trained on {trained_on}: it restores each; choose "
             "with `channel`"
         )
-    elif every[0].channel.name and every[0].name.casefold() != trained_on.casefold():
-        notice(f"{path} is of channel {every[0].name}, and the model was trained on {trained_on}")
     return [chosen]
 
 

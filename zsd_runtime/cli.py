@@ -3,27 +3,22 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from itertools import product
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zsd_runtime.channel_models import assigned, load_models, packages_in
-from zsd_runtime.channels import channel_view, only
-from zsd_runtime.errors import InputError, see_info, size_text
-from zsd_runtime.images import Image, Voxel, create_image, image_files, open_image, stem
-from zsd_runtime.model import Model
-from zsd_runtime.notices import Notice, file_notices, no_notice, notices
+from zsd_runtime.batch import FORMATS, How, check_names, predict_files
+from zsd_runtime.channel_models import load_models, packages_in
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import image_files
+from zsd_runtime.notices import notices
 from zsd_runtime.options import Axes, Series
-from zsd_runtime.terminal import Bar, Quiet, command_line, flag, numbers, progress_bar, reporting
-
-FORMATS = ("auto", "tiff", "zarr")
-AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
-
+from zsd_runtime.summary import Restored, warning_lines
+from zsd_runtime.summary import as_json as summary
+from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
 
 app = command_line()
 
@@ -68,15 +63,18 @@ def predict(
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
     ] = "float32",
     format: Annotated[str, typer.Option(help="Of the results: auto (as the image), tiff or zarr.")] = "auto",  # noqa: A002
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Denoise and deconvolve images.
 
     Results are camera counts above the offset; the deconvolved image has half the pixel size. A 2D model restores a
     stack plane by plane. Failures are reported; the remaining images are still processed. Results of an earlier run
-    are replaced.
+    are replaced. The last lines warn of images that are of another kind than those that the model was trained on.
     """
-    with reporting(quiet):
+    with reporting(quiet and not as_json):  # JSON stands alone in the output
         for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
             if value not in known:
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
@@ -91,8 +89,19 @@ def predict(
             model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
             used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
-            predict_files(models, images, how, lambda title: progress_bar(title, quiet))
-        print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
+            batch: list[Restored] = []
+            started = time.monotonic()
+            try:
+                predict_files(models, images, how, lambda title: progress_bar(title, quiet), batch.append)
+            finally:
+                warned = warning_lines(batch)
+                if not quiet:
+                    print("".join(f"warning: {line}\n" for line in warned), end="", file=sys.stderr)
+                if as_json:
+                    print(json.dumps(summary(batch, model, time.monotonic() - started), ensure_ascii=False))
+        if not as_json:
+            told = f"; {len(warned)} warning{'s' * (len(warned) > 1)}" + ": run without --quiet" * quiet
+            print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used}){told * bool(warned)}")
 
 
 @app.command()
@@ -142,129 +151,3 @@ def bench(
             print(json.dumps([asdict(row) for row in rows], indent=1))
         if not rows:
             raise InputError(f"no engine that was asked for runs {package} here", "zsd inspect says why")
-
-
-def _text(error: Exception) -> str:
-    return error.message(flag) if isinstance(error, InputError) else str(error)
-
-
-@dataclass(frozen=True)
-class How:
-    """The options of `predict` for every image."""
-
-    out: Path
-    axes: str | None = None
-    tile: tuple[int, ...] | None = None
-    memory: int | None = None
-    dtype: str = "float32"
-    format: str = "auto"
-    series: int | None = None
-    channel: str | None = None
-    voxel: Voxel = field(default_factory=Voxel)  # typed; replaces what the files say
-    notice: Notice = no_notice
-
-
-def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
-    """Refuse results that would overwrite each other or an image: they carry the stem of their image's name."""
-    given = {path.resolve() for path in images}
-    for path, label, suffix in product(images, outputs, (".tif", ".zarr")):
-        result = out / f"{stem(path)}_{label}{suffix}"
-        if result.resolve() in given:
-            raise InputError(f"the result of {path} would replace {result}, one of the images: give another --out")
-    seen: dict[str, Path] = {}
-    for path in images:
-        other = seen.setdefault(stem(path).casefold(), path)
-        if other is not path:
-            raise InputError(
-                f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
-                "predict them into different folders",
-            )
-
-
-def predict_files(
-    models: Sequence[Model], images: list[Path], how: How, progress: Callable[[str], AbstractContextManager[Bar]]
-) -> None:
-    """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
-
-    Parameters
-    ----------
-    models : sequence of Model
-        One for all channels, or one for each.
-    images : list of path
-    how : How
-    progress : callable
-        Makes a progress bar from a title.
-
-    Raises
-    ------
-    InputError, RuntimeError, MemoryError
-        When an image failed: its error, or one for all; an `InputError` only if all were the input's fault.
-    """
-    failures: list[Exception] = []
-    found: list[tuple[Path, tuple[str, ...]]] = []
-    for number, path in enumerate(images, 1):
-        title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
-        with progress(title) as bar:
-            try:
-                image = open_image(path, how.axes, how.series)
-                found.append((path, image.description.notices))
-                _predict_file(models, path, image, how, bar)
-            except (InputError, RuntimeError, MemoryError) as error:
-                failures.append(error)
-                if len(images) > 1:
-                    bar(0, f"error: {_text(error)}", milestone=True)
-    file_notices(found, how.notice)
-    if len(images) == 1 and failures:
-        raise failures[0]
-    if failures:
-        serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
-        raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
-
-
-def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> None:
-    model = models[0]
-    d, axes = model.description, model.input_axes
-    # A single plane is let through: for a volume model, the model's own error says more.
-    if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
-        raise InputError(
-            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
-            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another "
-            f"model; {see_info(path)}",
-        )
-    each = assigned([m.description for m in models], image, path, how.channel, how.notice)
-    kept = sorted({c.number: c for channels in each for c in channels}.values(), key=lambda c: c.number)
-    image = only(_sized(image, how.voxel), kept)
-    leading = image.axes.removesuffix(axes)
-    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
-    with ExitStack() as files:
-        targets = []
-        for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
-            name = how.out / f"{stem(path)}_{output.name}{suffix}"
-            if output.channels > 1 and "C" in leading:
-                raise InputError(
-                    f"{path} has several channels, and the model makes {output.channels} of each", "split them"
-                )
-            result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
-            targets.append(files.enter_context(create_image(name, result, output.scale)))
-        numbers_kept = [c.number for c in kept]
-        jobs = [(m, [numbers_kept.index(c.number) for c in channels]) for m, channels in zip(models, each, strict=True)]
-        jobs = [(m, places) for m, places in jobs if places]
-        for first, (restoring, places) in enumerate(jobs):
-            source, sinks = image.data, targets
-            if len(jobs) > 1:
-                source, *sinks = (channel_view(array, leading.index("C"), places) for array in (source, *sinks))
-
-            def report(done: int, total: int, first: int = first) -> None:
-                bar((first + done / total) / len(jobs))
-
-            restoring.predict_into(
-                source, sinks, tile=how.tile, memory=how.memory, report=report,
-                notice=lambda text: bar(0, text, milestone=True),
-            )  # fmt: skip
-
-
-def _sized(image: Image, typed: Voxel) -> Image:
-    """The image, with the sizes that are typed in place of its own."""
-    own = image.voxel
-    lateral = (typed.y_um, typed.x_um) if typed.x_um else (own.y_um, own.x_um)
-    return replace(image, voxel=Voxel(typed.z_um or own.z_um, *lateral))

@@ -54,6 +54,10 @@ class Measured(BaseModel):
         Pixels around a patch, axis by axis.
     images : list of list of int
         Shapes of the images.
+    dtype : str or None
+        Of the images.
+    lowest, highest : float or None
+        Counts of the darkest and the brightest pixel of the planes that the noise was measured on.
     psf_shape : list of int
     psf : dict or None
         How the PSF was made (`zsd_optics.psf_source`).
@@ -88,6 +92,9 @@ class Measured(BaseModel):
     teacher_sha256: str | None = None
     margin: list[int]
     images: list[list[int]]
+    dtype: str | None = None
+    lowest: float | None = None
+    highest: float | None = None
     psf_shape: list[int]
     psf: dict[str, Any] | None = None
     versions: dict[str, str]

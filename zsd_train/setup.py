@@ -143,6 +143,8 @@ def set_up(
     noise_rng = torch.Generator(fabric.device).manual_seed(config.seed + 1)
     measured = Measured(
         offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
+        dtype=images[0].dtype.name, lowest=float(min(plane.min() for plane in looked_at)),
+        highest=float(max(plane.max() for plane in looked_at)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
