@@ -9,9 +9,9 @@ import tifffile
 from tests.command import zsd
 from zsd_optics.inputs import open_images, read_sized
 from zsd_optics.psf_options import psf_sources_of
-from zsd_optics.sizes import agreed
 from zsd_runtime import InputError
 from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.sizes import agreed
 from zsd_train.run import load_run
 
 QUICK = "steps = 1\npatch = 32\nbatch = 1\ndevice = 'cpu'\n[network]\nwidth = 2\ndepth = 1\nhead = 4\n"
@@ -217,6 +217,16 @@ def test_a_filter_writes_the_size_that_was_typed(folder, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "says 1000 µm; --pixel-size 0.2 µm is used" in result.stderr
     assert read_image(tmp_path / "wrong_gaussian.tif").voxel.x_um == pytest.approx(0.2)
+
+
+def test_a_prediction_is_of_the_size_that_was_typed(folder, tmp_path):
+    package = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
+    result = zsd("predict", package, folder / "wrong.tif", "--pixel-size", 0.2, "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "says 1000 µm; --pixel-size 0.2 µm is used" in result.stderr
+    assert read_image(tmp_path / "wrong_deconvolved.tif").voxel.x_um == pytest.approx(0.1)
+    refused = zsd("predict", package, folder / "wrong.tif", "--pixel-size", -1, "--out", tmp_path)
+    assert (refused.returncode, "--pixel-size -1 must be above 0" in refused.stderr) == (2, True)
 
 
 def test_a_folder_stands_for_its_images_and_a_file_given_twice_counts_once(folder, tmp_path):

@@ -1,7 +1,6 @@
 """`zsd filter` and `zsd damp`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +10,12 @@ import typer
 
 from zsd_optics import options
 from zsd_optics.damping import DIRECTIONS, LENGTH, WIDTH, check_bar, damped_in, find_stripes, spectrum_picture
-from zsd_optics.sizes import agreed, lengths, required
 from zsd_runtime.channels import channels_of
 from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 from zsd_runtime.notices import Notice, file_notices, notices
+from zsd_runtime.sizes import lengths, required, sized
 from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 if TYPE_CHECKING:
@@ -191,10 +190,7 @@ def _opened(path: Path, axes: str | None, series: int | None, typed: Voxel, noti
     """The image, with the voxel size that is `typed` in place of the file's; its notices are said."""
     image = open_image(path, axes, series)
     file_notices([(path, image.description.notices)], notice)
-    voxel = image.voxel
-    if (um := agreed(typed.x_um, {path: voxel.x_um}, "pixel_size", notice)) != voxel.x_um:
-        voxel = replace(voxel, y_um=um, x_um=um)
-    return replace(image, voxel=replace(voxel, z_um=agreed(typed.z_um, {path: voxel.z_um}, "z_step", notice)))
+    return sized(image, path, typed, notice)
 
 
 def _check_options(kind: str, dtype: str, given: dict[str, Any]) -> None:

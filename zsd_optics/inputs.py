@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_optics.sizes import agreed, names_text, required
 from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
 from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.images import Image, Voxel, check_array, image_files, open_image, read_image
 from zsd_runtime.notices import Notice, file_notices, no_notice
+from zsd_runtime.sizes import agreed, names_text, required
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from zsd_runtime.options import Axes as Axes
+from zsd_runtime.options import PixelSize as PixelSize
 from zsd_runtime.options import Series as Series
+from zsd_runtime.options import ZStep as ZStep
 
 Channels = Annotated[
     str | None,
     typer.Option(help="Of an image with several channels: all, or names or numbers with commas between, e.g. GFP,2."),
 ]
-PixelSize = Annotated[float | None, typer.Option(help="Pixel size of the image, µm; default: from the file.")]
-ZStep = Annotated[float | None, typer.Option(help="Distance between slices, µm; default: from the file.")]
 
 Psf = Annotated[Path | None, typer.Option(help="PSF as a TIFF. Volumes need a 3D PSF; planes use its focal plane.")]
 Psfs = Annotated[

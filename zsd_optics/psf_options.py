@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zsd_optics.psf_source import PsfFile, PsfGaussian, PsfOptics, PsfSource
-from zsd_optics.sizes import lengths
 from zsd_runtime.channels import Chosen, channels_of, matched, named
 from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.images import open_image
 from zsd_runtime.notices import Notice, no_notice
+from zsd_runtime.sizes import lengths
 
 REFRACTIVE_INDEX = 1.515
 EMISSION_NM = (200, 2000)  # anything else in a file is no wavelength of light

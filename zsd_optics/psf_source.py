@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_optics.inputs import read_sized
-from zsd_optics.sizes import required
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, open_image
 from zsd_runtime.notices import Notice, no_notice
+from zsd_runtime.sizes import required
 
 REACH_UM = 2.0  # of a generated PSF, along Z, to either side: light from further away is too spread out to matter
 SIDE_PX = 65  # of a generated PSF, in Y and X

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 from zsd_runtime.mismatch import Mismatch, image_mismatches
 from zsd_runtime.model import Model
 from zsd_runtime.notices import Notice, file_notices, no_notice
+from zsd_runtime.sizes import sized
 from zsd_runtime.summary import Restored
 from zsd_runtime.terminal import Bar, flag
 
@@ -130,7 +131,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
     each = assigned([m.description for m in models], image, path, how.channel, how.notice)
     jobs = [(m, channels) for m, channels in zip(models, each, strict=True) if channels]
     kept = sorted((c for _, channels in jobs for c in channels), key=lambda c: c.number)
-    image = _sized(image, how.voxel)
+    image = sized(image, path, how.voxel, how.notice)
     warnings: dict[Mismatch, None] = {}
     for m, channels in jobs:
         warnings |= dict.fromkeys(image_mismatches(m.description, only(image, channels)))
@@ -167,10 +168,3 @@ def _parts(arrays: list[Any], leading: str, kept: list[Chosen], channels: list[C
         return arrays
     numbers = [c.number for c in kept]
     return [channel_view(array, leading.index("C"), [numbers.index(c.number) for c in channels]) for array in arrays]
-
-
-def _sized(image: Image, typed: Voxel) -> Image:
-    """The image, with the sizes that are typed in place of its own."""
-    own = image.voxel
-    lateral = (typed.y_um, typed.x_um) if typed.x_um else (own.y_um, own.x_um)
-    return replace(image, voxel=Voxel(typed.z_um or own.z_um, *lateral))

@@ -13,9 +13,9 @@ import typer
 from zsd_runtime.batch import FORMATS, How, check_names, predict_files
 from zsd_runtime.channel_models import load_models, packages_in
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import image_files
+from zsd_runtime.images import Voxel, image_files
 from zsd_runtime.notices import notices
-from zsd_runtime.options import Axes, Series
+from zsd_runtime.options import Axes, PixelSize, Series, ZStep
 from zsd_runtime.summary import Restored, warning_lines
 from zsd_runtime.summary import as_json as summary
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
@@ -59,6 +59,8 @@ def predict(
             "package was trained on, or all."
         ),
     ] = None,
+    pixel_size: PixelSize = None,
+    z_step: ZStep = None,
     dtype: Annotated[
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
     ] = "float32",
@@ -82,7 +84,7 @@ def predict(
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
-            channel, notice=notices(quiet),
+            channel, Voxel.square(pixel_size, z_step), notices(quiet),
         )  # fmt: skip
         images = [file for path in images for file in image_files(path)]
         with load_models(packages_in(package), device, engine=engine, precision=precision) as models:

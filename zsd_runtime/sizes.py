@@ -1,10 +1,12 @@
 """Lengths in µm: what is typed, what files say, and what to do when they differ."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
 from zsd_runtime.errors import InputError
+from zsd_runtime.images import Image, Voxel
 from zsd_runtime.notices import Notice, no_notice
 
 TOLERANCE = 0.01  # two programs round the same size differently
@@ -52,6 +54,14 @@ def agreed(
     if unknown:
         notice(f"{names_text(unknown)} does not say its {_size_name(option)}; that of {first}, {um:g} µm, is used")
     return um
+
+
+def sized(image: Image, path: Path, typed: Voxel, notice: Notice = no_notice) -> Image:
+    """The image, with the sizes that are `typed` in place of its own; see `agreed`."""
+    voxel = image.voxel
+    if (um := agreed(typed.x_um, {path: voxel.x_um}, "pixel_size", notice)) != voxel.x_um:
+        voxel = replace(voxel, y_um=um, x_um=um)
+    return replace(image, voxel=replace(voxel, z_um=agreed(typed.z_um, {path: voxel.z_um}, "z_step", notice)))
 
 
 def required(um: float | None, option: str, name: str, otherwise: str = "") -> float:
