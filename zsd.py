@@ -6,6 +6,7 @@ from importlib import import_module
 
 GROUPS = {
     "from image to result": {
+        "info": ("zsd_runtime.info", "what zsd sees in an image file: axes, sizes, channels, bad pixels"),
         "restore": ("zsd_export.restore", "train, export and predict in one: noisy images and a PSF to results"),
         "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
     },

@@ -29,7 +29,8 @@ from zsd_runtime.engines import EngineMissing
 from zsd_runtime.fitting import fitting_tile
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
-from zsd_runtime.package import ModelDescription, TensorSpec
+from zsd_runtime.package import ModelDescription
+from zsd_runtime.tensors import TensorSpec
 from zsd_runtime.tiling import plan
 from zsd_train.config import PRESETS
 from zsd_train.networks.dual_stage import DualStage, DualStageRCAN, DualStageUNet

@@ -27,7 +27,8 @@ from zsd_runtime.images import Image, Voxel, create_image, open_image
 from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
-from zsd_runtime.package import ModelDescription, TensorSpec
+from zsd_runtime.package import ModelDescription
+from zsd_runtime.tensors import TensorSpec
 
 PLANE = (2048, 2048)
 TILE = (34, 258, 258)  # the same for all runs

@@ -275,7 +275,8 @@ def test_global_pooling_leaves_no_seams():
 
     from zsd_runtime.engines.onnxruntime import OnnxRuntime
     from zsd_runtime.model import Model
-    from zsd_runtime.package import ModelDescription, TensorSpec
+    from zsd_runtime.package import ModelDescription
+    from zsd_runtime.tensors import TensorSpec
 
     buffer = io.BytesIO()
     names = ["noisy", "denoised", "deconvolved"]

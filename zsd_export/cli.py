@@ -21,8 +21,13 @@ app = command_line()
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(help="Folder that `zsd train` wrote; or a package, for another format.")],
-    package: Annotated[Path, typer.Argument(help="New folder, or new file ending in .zip.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder that `zsd train` wrote, also of several channels; or a package."),
+    ],
+    package: Annotated[
+        Path, typer.Argument(help="New folder, or new file ending in .zip; of several channels, a folder for them.")
+    ],
     format: Format = "zoo",  # noqa: A002
     name: Name = None,
     author: Authors = None,
@@ -54,10 +59,12 @@ def export(
         graph = {option: value for option, value in graph.items() if value is not None}
         how = writing(format, name, author, licence, tag, overwrite, quiet)
         if (source / "config.toml").exists() or not (source.is_file() or (source / "rdf.yaml").exists()):
+            from zsd_export.channels import packages_of
             from zsd_export.export import export as write
 
-            write(source, package, **graph, **how)
-            print(f"OK {package} written; its network agrees with the trained one")
+            for run, to in packages_of(source, package, overwrite=overwrite).items():
+                write(run, to, **graph, **how)
+                print(f"OK {to} written; its network agrees with the trained one")
             return
         if graph:
             options = ", ".join(f"--{option}" for option in graph)
@@ -101,7 +108,7 @@ def compress(
     """
     with reporting(quiet):
         from zsd_export.compress import compress as make
-        from zsd_optics.inputs import open_images
+        from zsd_optics.inputs import files_of, open_images
         from zsd_runtime.images import read_image
         from zsd_train.config import read_config
 
@@ -112,7 +119,8 @@ def compress(
         truths = {n: read_image(p, axes).data for n, p in (("denoised", clean), ("deconvolved", truth)) if p}
         with progress_bar("distilling", quiet) as bar:
             rows = make(
-                run, out, width=width, choices=choices, images=open_images(image, axes)[0] if image else [],
+                run, out, width=width, choices=choices,
+                images=open_images(files_of(image), axes).arrays() if image else [],
                 truths=truths, resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
             )  # fmt: skip
         if as_json:

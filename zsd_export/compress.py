@@ -78,7 +78,8 @@ def compress(
     _check_truths(truths or {}, images[0], teacher)
     student = train(
         images, teacher.psf, config, out, pixel_size_um=teacher.pixel_size_um, z_step_um=teacher.z_step_um,
-        teacher=teacher, resume=resume, report=report,
+        channel=teacher.measured.channel, channel_number=teacher.measured.channel_number, teacher=teacher,
+        resume=resume, report=report,
     )  # fmt: skip
     names = [teacher.folder.resolve().name, student.folder.resolve().name]
     rows, restored = compare(dict(zip(names, (teacher, student), strict=True)), images[0], truths or {})

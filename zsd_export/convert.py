@@ -95,7 +95,10 @@ def _contents(
             precision=model.precision,
             precision_loss_db=facts.get("precision_loss_db", {}),
             pixel_size_um=model.pixel_size_um,
-            z_step_um=facts.get("z_step_um"),
+            z_step_um=model.z_step_um,
+            camera=model.camera,
+            channel=model.channel,
+            channel_number=facts.get("channel_number"),
             zero_margin=model.zero_margin,
             provenance=facts["provenance"],
         )

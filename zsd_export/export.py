@@ -18,7 +18,7 @@ from zsd_export.measure.memory import bytes_per_voxel
 from zsd_export.measure.parity import parity
 from zsd_export.package.contents import Contents, linear, tensors_of
 from zsd_export.package.credits import ANONYMOUS, Credits, name_after
-from zsd_export.package.provenance import scores, trained_on
+from zsd_export.package.provenance import camera, channel, scores, trained_on
 from zsd_export.package.write import Destination, write
 from zsd_optics.pictures import middle
 from zsd_runtime.errors import InputError
@@ -116,6 +116,9 @@ def export(
         precision_loss_db=losses,
         pixel_size_um=trained.pixel_size_um,
         z_step_um=trained.z_step_um,
+        camera=camera(trained),
+        channel=channel(trained),
+        channel_number=trained.measured.channel_number,
         provenance={
             "training": trained.config.model_dump(mode="json", exclude_none=True),
             "measured": trained.measured.model_dump(mode="json", exclude_none=True),

@@ -9,16 +9,17 @@ from typing import Annotated
 import typer
 
 from zsd_optics import options as optics
-from zsd_optics.psf_source import psf_source_of
-from zsd_runtime.cli import How, check_names, predict_files
+from zsd_optics.inputs import files_of
+from zsd_runtime.batch import How, check_names, predict_files
+from zsd_runtime.channel_models import load_models
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
-from zsd_runtime.images import image_files
-from zsd_runtime.model import load_model
+from zsd_runtime.images import Voxel
+from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
-MODEL, RUN = "model.zip", "run"
+MODEL, MODELS, RUN = "model.zip", "models", "run"
 
 app = command_line()
 
@@ -27,14 +28,14 @@ app = command_line()
 def _restore(
     images: options.Images,
     out: Annotated[Path, typer.Option(help="Folder for the results, the model and the run.")],
-    psf: optics.Psf = None,
+    psf: optics.Psfs = None,
     psf_pixel_size: optics.PsfPixelSize = None,
     psf_z_step: optics.PsfZStep = None,
     centre_psf: optics.CentrePsf = False,
     psf_sigma: optics.PsfSigma = None,
     na: optics.Na = None,
     wavelength: optics.Wavelength = None,
-    refractive_index: optics.RefractiveIndex = 1.515,
+    refractive_index: optics.RefractiveIndex = None,
     pixel_size: optics.PixelSize = None,
     z_step: optics.ZStep = None,
     minutes: options.Minutes = None,
@@ -45,6 +46,8 @@ def _restore(
     seed: options.Seed = None,
     device: options.Device = None,
     axes: optics.Axes = None,
+    series: optics.Series = None,
+    channels: options.Channels = None,
     resume: options.Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier restoration in --out.")] = False,
     quiet: Quiet = False,
@@ -52,31 +55,35 @@ def _restore(
     """Denoise and deconvolve noisy images: train on them, export the model, and restore each image with it.
 
     OUT then holds <image>_denoised and <image>_deconvolved for every image, model.zip for further images, and the
-    training run. Ctrl-C saves the run; --resume continues it.
+    training run. Ctrl-C saves the run; --resume continues it. Several channels (--channels) are trained one after the
+    other, each for --minutes; a result holds all of them, and the folder models has a model of each.
     """
     with reporting(quiet):
-        source = psf_source_of(
-            psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf, psf_sigma=psf_sigma,
-            na=na, wavelength=wavelength, refractive_index=refractive_index,
-        )  # fmt: skip
-        files = [file for path in images for file in image_files(path)]
-        task = options.task_of(
-            files, source, axes=axes, pixel_size=pixel_size, z_step=z_step, config=config, preset=preset,
-            scheme=scheme, minutes=minutes, steps=steps, seed=seed, device=device,
+        described = {
+            "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
+            "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
+        }  # fmt: skip
+        files = files_of(images)
+        tasks = options.tasks_of(
+            files, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
+            config=config, preset=preset, scheme=scheme, minutes=minutes, steps=steps, seed=seed, device=device,
+            notice=notices(quiet),
         )  # fmt: skip
         model = restore(
-            files, task, out, axes=axes, resume=resume, overwrite=overwrite,
-            progress=lambda title: progress_bar(title, quiet),
+            files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
+            overwrite=overwrite, progress=lambda title: progress_bar(title, quiet),
         )  # fmt: skip
         print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}")
 
 
 def restore(
     images: list[Path],
-    task: options.Task,
+    tasks: list[options.Task],
     out: Path,
     *,
     axes: str | None = None,
+    series: int | None = None,
+    typed: Voxel | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[str], AbstractContextManager[Bar]] = lambda title: progress_bar(title, quiet=True),
@@ -87,12 +94,16 @@ def restore(
     ----------
     images : list of path
         Image files.
-    task : Task
-        The training on these images.
+    tasks : list of Task
+        The training on these images, or one for each of their channels.
     out : path
         Folder for the results, <stem>_denoised and <stem>_deconvolved, for the model and the run.
     axes : str
         Letters of "TCZYX" that replace what the files say.
+    series : int
+        Which image of a file that holds several, from 0.
+    typed : Voxel
+        Sizes (µm) that replace what the files say.
     resume : bool
         Continue an interrupted restoration in `out`, from its beginning if nothing was saved.
     overwrite : bool
@@ -103,7 +114,7 @@ def restore(
     Returns
     -------
     path
-        The model package.
+        The model package; a folder with one for each channel if there are several.
 
     Raises
     ------
@@ -112,33 +123,69 @@ def restore(
     Interrupted
         After Ctrl-C in the training, once the run is saved.
     """
-    from zsd_export.export import export
-    from zsd_export.package.credits import Credits, name_after
-    from zsd_export.package.write import Destination
     from zsd_train.networks.build import build
 
-    run, model = out / RUN, out / MODEL
-    check_names(images, build(task.config.network, task.config.axes).outputs, out)
-    started = (run / "state.safetensors").exists()
+    run, model = out / RUN, out / (MODEL if len(tasks) == 1 else MODELS)
+    packages = {run / task.folder: model / f"{task.folder}.zip" if task.folder else model for task in tasks}
+    config = tasks[0].config
+    check_names(images, build(config.network, config.axes).outputs, out)
+    _check_place(images, out, list(packages.values()), resume=resume, overwrite=overwrite)
+    started = _begun(run)
+    with _set_aside(run, started and not resume):
+        options.train_each(tasks, run, progress, resume=resume and started)
+    _export(packages, out, progress)
+    if overwrite:
+        _remove_others(out, list(packages.values()))
+    how = How(out, axes, series=series, voxel=typed or Voxel())  # what the files say was said when they were opened
+    with load_models(list(packages.values()), config.device) as opened:
+        predict_files(opened, images, how, progress)
+    return model
+
+
+def _remove_others(out: Path, packages: list[Path]) -> None:
+    """Remove the models of an earlier restoration, of channels that are no more."""
+    for old in (out / MODEL, *(out / MODELS).glob("*.zip")):
+        if old not in packages:
+            old.unlink(missing_ok=True)
+    if (out / MODELS).is_dir() and not any((out / MODELS).iterdir()):
+        (out / MODELS).rmdir()
+
+
+def _begun(run: Path) -> bool:
+    """Whether a training has saved something there, or in a folder for a channel."""
+    return any((folder / "state.safetensors").exists() for folder in (run, *(run.iterdir() if run.is_dir() else ())))
+
+
+def _check_place(images: list[Path], out: Path, packages: list[Path], *, resume: bool, overwrite: bool) -> None:
+    """Raise `InputError` when something in `out` would be lost, before minutes of training."""
+    from zsd_export.package.write import Destination
+
+    run = out / RUN
     inside = [image for image in images if run.resolve() in image.resolve().parents]
     if inside:
         raise InputError(f"{inside[0]} belongs to the run in {run}", "restore the image that it was made from")
-    if (started or model.exists()) and not (overwrite or (resume and started)):
+    there = (out / MODEL).exists() or (out / MODELS).exists()
+    if (_begun(run) or there) and not (overwrite or (resume and _begun(run))):
         raise InputError(
             f"{out} already holds a restoration",
             "choose another `out`, continue it with `resume`, or replace it with `overwrite`",
             option=("out", "resume", "overwrite"),
         )
-    Destination(model, overwrite=True).check()  # before minutes of training
-    with _set_aside(run, started and not resume), progress("training") as bar:
-        task.train(run, bar, resume=resume and started)
+    for package in packages:
+        Destination(package, overwrite=True).check()
+
+
+def _export(packages: dict[Path, Path], out: Path, progress: Callable[[str], AbstractContextManager[Bar]]) -> None:
+    """Write the package of each run."""
+    from zsd_export.export import export
+    from zsd_export.package.credits import Credits, name_after
+
     with progress("exporting") as bar:
-        bar(0, "exporting: measuring the model", milestone=True)
-        export(run, model, credits=Credits(name_after(out.resolve().name)), overwrite=True)
+        for done, (run, package) in enumerate(packages.items()):
+            channel = f" {run.name}" if len(packages) > 1 else ""
+            bar(done / len(packages), f"exporting: measuring the model{channel}", milestone=True)
+            export(run, package, credits=Credits(name_after(out.resolve().name + channel)), overwrite=True)
         bar(1)
-    with load_model(model, task.config.device) as opened:
-        predict_files(opened, images, How(out, axes), progress)
-    return model
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from zsd_optics.inputs import open_images
-from zsd_optics.options import Axes
+from zsd_optics.inputs import files_of, open_images
+from zsd_optics.options import Axes, Channels, Series
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
@@ -68,9 +69,13 @@ def simulate(
 
 @app.command()
 def noise(
-    images: Annotated[list[Path], typer.Argument(help="Images taken with the same camera settings.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Images taken with the same camera settings, or folders of them.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     axes: Axes = None,
+    series: Series = None,
+    channels: Channels = None,
     quiet: Quiet = False,
 ) -> None:
     """Estimate camera offset, gain and read noise from images.
@@ -81,7 +86,10 @@ def noise(
     with reporting(quiet):
         from zsd_optics.noise import correlated_noise, estimate_noise, planes
 
-        model = estimate_noise(planes(open_images(images, axes)[0]))
+        opened = open_images(files_of(images), axes, series=series, channels=channels, notice=notices(quiet))
+        if len(opened.chosen) > 1:
+            raise InputError(f"`channels` {channels} are several", "estimate one at a time", option="channels")
+        model = estimate_noise(planes(opened.arrays()))
         if as_json:
             print(json.dumps(asdict(model) | {"read_noise": model.read_noise}, indent=1))
             return

@@ -10,17 +10,21 @@ import typer
 
 from zsd_optics import options
 from zsd_optics.damping import DIRECTIONS, LENGTH, WIDTH, check_bar, damped_in, find_stripes, spectrum_picture
-from zsd_optics.inputs import agreed, lengths, required
-from zsd_runtime.errors import InputError
+from zsd_runtime.channels import channels_of
+from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
+from zsd_runtime.notices import Notice, file_notices, notices
+from zsd_runtime.sizes import lengths, required, sized
 from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 if TYPE_CHECKING:
     from zsd_optics.filters import Filter
 
 # The options that not every kind takes.
-PSF = ("psf", "psf_sigma", "na", "offset")
+PSF = (
+    "psf", "psf_pixel_size", "psf_z_step", "centre_psf", "psf_sigma", "na", "wavelength", "refractive_index", "offset",
+)  # fmt: skip
 KINDS = {
     "gaussian": ("sigma", "sigma_um"),
     "median": ("size",),
@@ -62,11 +66,12 @@ def filter_image(
     psf_sigma: options.PsfSigma = None,
     na: options.Na = None,
     wavelength: options.Wavelength = None,
-    refractive_index: options.RefractiveIndex = 1.515,
+    refractive_index: options.RefractiveIndex = None,
     pixel_size: options.PixelSize = None,
     z_step: options.ZStep = None,
     dtype: Annotated[str, typer.Option(help="float32, or uint16 (rounded, clipped at 0 and 65535).")] = "float32",
     axes: options.Axes = None,
+    series: options.Series = None,
     quiet: Quiet = False,
 ) -> None:
     """Filter an image with a classical method, without training.
@@ -77,30 +82,33 @@ def filter_image(
     """
     with reporting(quiet):
         from zsd_optics import filters
+        from zsd_optics.dimensions import check_dimensions
         from zsd_optics.planewise import apply
-        from zsd_optics.psf_source import psf_source_of
+        from zsd_optics.psf_options import WHOLE, psf_sources_of
 
         chosen: dict[str, Any] = {
-            "sigma": sigma, "sigma_um": sigma_um, "size": size, "psf": psf, "psf_sigma": psf_sigma, "na": na,
-            "offset": offset, "iterations": iterations, "grid_factor": grid_factor, "noise_ratio": noise_ratio,
+            "sigma": sigma, "sigma_um": sigma_um, "size": size, "psf": psf, "psf_pixel_size": psf_pixel_size,
+            "psf_z_step": psf_z_step, "centre_psf": centre_psf or None, "psf_sigma": psf_sigma, "na": na,
+            "wavelength": wavelength, "refractive_index": refractive_index, "offset": offset,
+            "iterations": iterations, "grid_factor": grid_factor, "noise_ratio": noise_ratio,
         }  # fmt: skip
         given = {option: value for option, value in chosen.items() if value is not None}
         _check_options(kind, dtype, given)
-        source = open_image(image, axes)
-
-        def voxel() -> Voxel:
-            return Voxel.square(
-                agreed(pixel_size, source.voxel.pixel_size_um(str(image)), "pixel_size", str(image)),
-                agreed(z_step, source.voxel.z_um, "z_step", str(image)),
-            )
-
+        notice = notices(quiet)
+        source = _opened(image, axes, series, Voxel.square(pixel_size, z_step), notice)
         if "psf" in KINDS[kind]:
-            described = psf_source_of(
-                psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf,
-                psf_sigma=psf_sigma, na=na, wavelength=wavelength, refractive_index=refractive_index,
+            channels = channels_of(source)
+            (described,) = psf_sources_of(
+                channels if len(channels) == 1 else WHOLE,
+                psf=None if psf is None else [psf], psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step,
+                centre_psf=centre_psf, psf_sigma=psf_sigma, na=na, wavelength=wavelength,
+                refractive_index=refractive_index, notice=notice,
             )  # fmt: skip
             slices = source.data.shape[-3] if "Z" in source.axes else 1
-            kernel = described.kernel("zyx" if slices > 1 else "yx", voxel(), grid_factor or 1)
+            volume_options = {} if z_step is None else {"z_step": z_step}
+            check_dimensions(image, source, "ZYX" if slices > 1 else "YX", axes, described, volume_options, notice)
+            voxel = Voxel.square(source.voxel.pixel_size_um(str(image)), source.voxel.z_um)
+            kernel = described.kernel("zyx" if slices > 1 else "yx", voxel, grid_factor or 1, notice)
             dark = _offset(source) if offset is None else offset
             if not np.isfinite(dark):
                 raise InputError(f"--offset {dark:g} must be a number of counts")
@@ -108,9 +116,16 @@ def filter_image(
             method = make(kernel, dark, **{option: value for option, value in given.items() if option not in PSF})
             note = f"; {dark:.5g} counts of offset subtracted"
         else:
-            method, note = _local(kind, given, voxel), ""
+            if z_step is not None and "Z" not in source.axes:
+                raise InputError(
+                    f"`z_step` {z_step:g} is for volumes, and {image} has axes {source.axes}",
+                    "leave it out, or say with `axes` what they are", option=("z_step", "axes"),
+                )  # fmt: skip
+            method, note = _local(kind, given, source.voxel), ""
         if method.volumes and "Z" not in source.axes:
-            raise InputError(f"{image} has axes {source.axes} and no slices: give one number, for planes")
+            raise InputError(
+                f"{image} has axes {source.axes} and no slices: give one number, for planes; {see_info(image)}"
+            )
         shape = (*source.data.shape[:-2], *(method.grid_factor * n for n in source.data.shape[-2:]))
         path = out / f"{stem(image)}_{kind}{'.zarr' if image.is_dir() else '.tif'}"
         fine = (method.grid_factor,) * 2
@@ -136,6 +151,7 @@ def damp(
         Path | None, typer.Option(help="PNG of the spectrum, before | after: stripes are a line through its middle.")
     ] = None,
     axes: options.Axes = None,
+    series: options.Series = None,
     quiet: Quiet = False,
 ) -> None:
     """Remove light-sheet stripes from an image by Fourier damping.
@@ -152,7 +168,7 @@ def damp(
             raise InputError(f"the new image {out} must end in .tif or .zarr")
         if out.resolve() == image.resolve():
             raise InputError(f"the result would replace {image}: give another name")
-        source = open_image(image, axes)
+        source = _opened(image, axes, series, Voxel(), notices(quiet))
         check_bar(source.data.shape[-2:], width, length)
         found = find_stripes(sample_planes(source), length) if stripes == "auto" else (stripes,)
         without_stripes = partial(damped_in, directions=found, width=width, length=length)
@@ -170,6 +186,13 @@ def damp(
         print(f"OK {out} written: {outcome}")
 
 
+def _opened(path: Path, axes: str | None, series: int | None, typed: Voxel, notice: Notice) -> Image:
+    """The image, with the voxel size that is `typed` in place of the file's; its notices are said."""
+    image = open_image(path, axes, series)
+    file_notices([(path, image.description.notices)], notice)
+    return sized(image, path, typed, notice)
+
+
 def _check_options(kind: str, dtype: str, given: dict[str, Any]) -> None:
     """Raise `InputError` unless the kind exists and takes the options that are given."""
     for option, value, known in (("kind", kind, KINDS), ("dtype", dtype, DTYPES)):
@@ -181,7 +204,7 @@ def _check_options(kind: str, dtype: str, given: dict[str, Any]) -> None:
             raise InputError(f"`{option}` is not for {kind}", f"it takes {takes}", option=(option, *KINDS[kind]))
 
 
-def _local(kind: str, given: dict[str, Any], voxel: Callable[[], Voxel]) -> "Filter":
+def _local(kind: str, given: dict[str, Any], voxel: Voxel) -> "Filter":
     """A Gaussian, median or box filter."""
     from zsd_optics import filters
 
@@ -193,9 +216,8 @@ def _local(kind: str, given: dict[str, Any], voxel: Callable[[], Voxel]) -> "Fil
     if "sigma" in given:
         raise InputError("`sigma` and `sigma_um` are both given", "give one", option=("sigma", "sigma_um"))
     *z, lateral = lengths(given["sigma_um"], "sigma_um")
-    size_um = voxel()
-    axial = [sigma / required(size_um.z_um, "z_step", "the image") for sigma in z]
-    return filters.gaussian(*axial, lateral / required(size_um.x_um, "pixel_size", "the image"))
+    axial = [sigma / required(voxel.z_um, "z_step", "the image") for sigma in z]
+    return filters.gaussian(*axial, lateral / required(voxel.pixel_size_um("the image"), "pixel_size", "the image"))
 
 
 def _offset(source: Image) -> float:

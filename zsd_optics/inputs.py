@@ -1,16 +1,86 @@
 """Image files as the physics needs them: images of one kind with their voxel size, PSFs with theirs."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.errors import InputError
-from zsd_runtime.images import Image, Voxel, check_array, open_image, read_image
+from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
+from zsd_runtime.errors import InputError, see_info
+from zsd_runtime.images import Image, Voxel, check_array, image_files, open_image, read_image
+from zsd_runtime.notices import Notice, file_notices, no_notice
+from zsd_runtime.sizes import agreed, names_text, required
 
 
-def open_images(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.generic]], Voxel]:
+@dataclass(frozen=True)
+class Noisy:
+    """Noisy images of one kind.
+
+    Attributes
+    ----------
+    paths : list of path
+    images : list of Image
+        As opened, in the order of `paths`.
+    spatial : {"YX", "ZYX"}
+        Axes of what is trained on: planes, or volumes if the images have slices.
+    voxel : Voxel
+        What the files agree on, or what was typed.
+    channels : list of list of Chosen
+        Of each image, the ones that are used: as many of each, in the same order.
+    """
+
+    paths: list[Path]
+    images: list[Image]
+    spatial: str
+    voxel: Voxel
+    channels: list[list[Chosen]]
+
+    @property
+    def chosen(self) -> list[Chosen]:
+        """The channels, as the first image calls them."""
+        return self.channels[0]
+
+    @property
+    def frames(self) -> int:
+        """Planes, or volumes, in the image that has most of them, without its channels."""
+        return max(
+            prod(n for a, n in zip(image.axes, image.data.shape, strict=True) if a not in self.spatial + "C")
+            for image in self.images
+        )
+
+    def arrays(self, channel: int = 0) -> list[NDArray[np.generic]]:
+        """All planes (Y, X) or volumes (Z, Y, X) of the channel at this place in `chosen`; mapped where possible.
+
+        Raises
+        ------
+        InputError
+            When one holds what is no number, or cannot be read.
+        """
+        found = []
+        for path, image, channels in zip(self.paths, self.images, self.channels, strict=True):
+            arrays = _arrays(only(image, [channels[channel]]), self.spatial)
+            for array in arrays:
+                check_array(array, str(path))
+            found += arrays
+        return found
+
+
+def files_of(paths: list[Path]) -> list[Path]:
+    """The image files among paths and in folders, each once."""
+    return list(dict.fromkeys(file for path in paths for file in image_files(path)))
+
+
+def open_images(
+    paths: list[Path],
+    axes: str | None = None,
+    *,
+    series: int | None = None,
+    channels: str | None = None,
+    typed: Voxel | None = None,
+    notice: Notice = no_notice,
+) -> Noisy:
     """Open noisy images of one kind.
 
     Parameters
@@ -19,44 +89,78 @@ def open_images(paths: list[Path], axes: str | None) -> tuple[list[NDArray[np.ge
         Image files.
     axes : str
         Letters of "TCZYX" that replace what the files say, or None.
-
-    Returns
-    -------
-    list of ndarray
-        All planes (Y, X), or all volumes (Z, Y, X) if the images have slices; memory-mapped where possible.
-    Voxel
-        The voxel size that the files agree on.
+    series : int
+        Which image of a file that holds several, from 0.
+    channels : str
+        "all", or names or numbers with commas between; must be given when the images have several.
+    typed : Voxel
+        Sizes (µm) that replace what the files say.
+    notice : callable
+        Gets a sentence for everything that a user should know of the files.
 
     Raises
     ------
     InputError
-        When planes and volumes, or different voxel sizes, are mixed, or an image has several channels.
+        When planes and volumes, different voxel sizes or different channels are mixed, or channels are to be chosen.
     """
-    images = [open_image(path, axes) for path in paths]
+    images = [open_image(path, axes, series) for path in paths]
+    file_notices(((p, image.description.notices) for p, image in zip(paths, images, strict=True)), notice)
     depths = {image.data.shape[image.axes.index("Z")] if "Z" in image.axes else 1 for image in images}
     if 1 in depths and len(depths) > 1:
         raise InputError(
-            f"{_names(paths)} are planes and volumes", "train on one kind, or say with `axes` what they are",
+            f"{names_text(paths)} are planes and volumes",
+            f"train on one kind, or say with `axes` what they are; {see_info(*paths)}",
             option="axes",
-        )  # fmt: skip
+        )
     spatial = "YX" if depths == {1} else "ZYX"
-    for path, image in zip(paths, images, strict=True):
-        if "C" in image.axes and (channels := image.data.shape[image.axes.index("C")]) > 1:
-            raise InputError(f"{path} has {channels} channels: a model is for one channel", "split the channels")
-    voxels = {
-        Voxel.square(image.voxel.pixel_size_um(str(path)), image.voxel.z_um)
+    chosen = _channels(paths, images, channels, notice)
+    typed = typed or Voxel()
+    pixel_sizes = {
+        path: image.voxel.x_um if typed.x_um else image.voxel.pixel_size_um(str(path))
         for path, image in zip(paths, images, strict=True)
     }
-    if len(voxels) > 1:
-        raise InputError(f"the images have different voxel sizes ({voxels}, µm)", "train a model for each")
-    arrays = [array for image in images for array in _arrays(image, spatial)]
-    for array in arrays:
-        check_array(array, _names(paths))
-    return arrays, voxels.pop()
+    z_steps = {path: image.voxel.z_um for path, image in zip(paths, images, strict=True)}
+    voxel = Voxel.square(
+        agreed(typed.x_um, pixel_sizes, "pixel_size", notice),
+        agreed(typed.z_um, z_steps, "z_step", notice) if spatial == "ZYX" else None,
+    )
+    return Noisy(paths, images, spatial, voxel, chosen)
+
+
+def _channels(paths: list[Path], images: list[Image], text: str | None, notice: Notice) -> list[list[Chosen]]:
+    """The channels to use of each image: those that `text` lists, by their names in the first image."""
+    every = [channels_of(image) for image in images]
+    for path, found in zip(paths, every, strict=True):
+        if text is None and len(found) > 1:
+            raise InputError(
+                f"{path} has {len(found)} channels, {named(found)}, and a model is for one",
+                "choose with `channels` all, or names or numbers with commas between; or say with `axes` what they are",
+                option=("channels", "axes"),
+            )
+        if len(found) != len(every[0]):
+            raise InputError(
+                f"{paths[0]} has {len(every[0])} channels and {path} has {len(found)}",
+                f"give images with the same channels; {see_info(paths[0], path)}",
+            )
+    chosen = choose(text, every[0], "channels", str(paths[0])) if text else every[0]
+    used = [chosen]
+    for path, found in zip(paths[1:], every[1:], strict=True):
+        same = matched([c.name for c in chosen], found)
+        used.append(same or [found[c.number] for c in chosen])
+        if same is None and any(c.channel.name for c in found):
+            notice(f"{path} has channels {named(found)}: they are taken for {named(chosen)} by their order")
+    return used
 
 
 def read_sized(
-    path: Path, given: Voxel, prefix: str = "", *, needs_z_step: bool = True
+    path: Path,
+    given: Voxel,
+    prefix: str = "",
+    *,
+    needs_z_step: bool = True,
+    series: int | None = None,
+    channel: int | None = None,
+    notice: Notice = no_notice,
 ) -> tuple[NDArray[np.generic], tuple[float, ...]]:
     """Read one plane or one volume with its voxel size, for example a PSF.
 
@@ -65,11 +169,17 @@ def read_sized(
     path : path
         Image file.
     given : Voxel
-        Sizes (µm) for a file that does not say them.
+        Sizes (µm) that replace what the file says.
     prefix : str
         What the names of the options for these sizes begin with, for example "psf_".
     needs_z_step : bool
         Whether a volume must have a z step.
+    series : int
+        Which image of a file that holds several, from 0.
+    channel : int
+        Which channel of a file that holds several, from 0.
+    notice : callable
+        Gets a sentence where `given` replaces what the file says.
 
     Returns
     -------
@@ -81,51 +191,30 @@ def read_sized(
     Raises
     ------
     InputError
-        When the image has other axes, or a size is unknown or contradicts `given`.
+        When the image has other axes, or a size is unknown.
     """
-    image = read_image(path)
-    if image.axes not in ("YX", "ZYX", "TYX"):
-        raise InputError(f"{path} has axes {image.axes}", "give one plane (YX) or one volume (ZYX)")
-    data = image.data[0] if len(image.data) == 1 and image.data.ndim == 3 else image.data
+    image = read_image(path, series=series)
+    file_notices([(path, image.description.notices)], notice)
+    channels = channels_of(image)
+    if channel is not None and channel < len(channels):
+        channels = [channels[channel]]
+    if "C" in image.axes and len(channels) == 1:
+        image = only(image, channels)
+        image = replace(image, data=image.data[(slice(None),) * image.axes.index("C") + (0,)])
+        image = replace(image, axes=image.axes.replace("C", ""))
+    lengths_ = {axis: n for axis, n in zip(image.axes, image.data.shape, strict=True) if n > 1 or axis in "YX"}
+    if "".join(lengths_) not in ("YX", "ZYX", "TYX"):
+        raise InputError(f"{path} has axes {image.axes}", f"give one plane (YX) or one volume (ZYX); {see_info(path)}")
+    data = image.data.reshape(tuple(lengths_.values()))
+    known = image.voxel.x_um if given.x_um else image.voxel.pixel_size_um(str(path))
 
     def size(option: str, given_um: float | None, found_um: float | None) -> float:
-        return required(agreed(given_um, found_um, option, str(path)), option, str(path))
+        return required(agreed(given_um, {path: found_um}, option, notice), option, str(path))
 
-    pixel_size = size(f"{prefix}pixel_size", given.x_um, image.voxel.pixel_size_um(str(path)))
+    pixel_size = size(f"{prefix}pixel_size", given.x_um, known)
     if data.ndim == 2 or not needs_z_step:
         return data, (pixel_size,)
     return data, (size(f"{prefix}z_step", given.z_um, image.voxel.z_um), pixel_size)
-
-
-def agreed(given: float | None, found: float | None, option: str, name: str) -> float | None:
-    """The size (µm) that is given or found in the file `name`; an error if they differ by more than 1 %."""
-    if given is not None and given <= 0:
-        raise InputError(f"`{option}` {given:g} must be above 0 µm", option=option)
-    if given and found and abs(given / found - 1) > 0.01:
-        difference = f"{name} says {found:g} µm, `{option}` says {given:g}"
-        raise InputError(difference, "correct the wrong one", option=option)
-    return given or found
-
-
-def required(um: float | None, option: str, name: str, otherwise: str = "") -> float:
-    """A size (µm); an error if it is unknown, which says how to give it, or what to do `otherwise`."""
-    if um is None:
-        size = "z step" if option.endswith("z_step") else "pixel size"
-        remedy = f"give it with `{option}` (µm){otherwise}"
-        raise InputError(f"{name} does not say its {size}", remedy, option=(option, "psf_sigma"))
-    return um
-
-
-def lengths(text: str, option: str) -> tuple[float, ...]:
-    """From "1.2", for Y and X, to (1.2,); from "1.5x1.1", for Z and for Y and X, to (1.5, 1.1)."""
-    try:
-        values = tuple(float(part) for part in text.lower().split("x"))
-    except ValueError:
-        values = ()
-    if len(values) not in (1, 2):
-        expected = "a number, for instance 1.2, or two with an x between, ZxYX, for instance 1.5x1.1"
-        raise InputError(f"`{option}` {text} must be {expected}", option=option)
-    return values
 
 
 def _arrays(image: Image, spatial: str) -> list[NDArray[np.generic]]:
@@ -133,7 +222,3 @@ def _arrays(image: Image, spatial: str) -> list[NDArray[np.generic]]:
     if not isinstance(image.data, np.ndarray):  # chunks are decoded on reading, and training reads all of them often
         image = replace(image, data=image.data[tuple(slice(0, n) for n in image.data.shape)])
     return [array.reshape(array.shape[-len(spatial) :]) for array in image.planes(spatial)]
-
-
-def _names(paths: list[Path]) -> str:
-    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"

@@ -5,17 +5,39 @@ from typing import Annotated
 
 import typer
 
-Axes = Annotated[str | None, typer.Option(help="Axes of the images, letters of TCZYX; replaces what the files say.")]
-PixelSize = Annotated[float | None, typer.Option(help="Pixel size of the image, µm; default: from the file.")]
-ZStep = Annotated[float | None, typer.Option(help="Distance between slices, µm; default: from the file.")]
+from zsd_runtime.options import Axes as Axes
+from zsd_runtime.options import PixelSize as PixelSize
+from zsd_runtime.options import Series as Series
+from zsd_runtime.options import ZStep as ZStep
+
+Channels = Annotated[
+    str | None,
+    typer.Option(help="Of an image with several channels: all, or names or numbers with commas between, e.g. GFP,2."),
+]
 
 Psf = Annotated[Path | None, typer.Option(help="PSF as a TIFF. Volumes need a 3D PSF; planes use its focal plane.")]
+Psfs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--psf",
+        help="PSF as a TIFF. Volumes need a 3D PSF; planes use its focal plane. Channels may have one each: a file "
+        "with as many channels, or --psf GFP=a.tif --psf RFP=b.tif.",
+    ),
+]
 PsfPixelSize = Annotated[float | None, typer.Option(help="Pixel size of the PSF, µm; default: from the file.")]
 PsfZStep = Annotated[float | None, typer.Option(help="Z step of a 3D PSF, µm; default: from the file.")]
 CentrePsf = Annotated[bool, typer.Option("--centre-psf", help="Accept an even-sized or off-centre PSF.")]
 PsfSigma = Annotated[
-    str | None, typer.Option(help="Gaussian PSF instead: σ in raw pixels; for volumes ZxYX, e.g. 1.5x1.1.")
+    str | None,
+    typer.Option(
+        help="Gaussian PSF instead: σ in raw pixels; for volumes ZxYX, e.g. 1.5x1.1; for channels GFP=1.1,RFP=1.3."
+    ),
 ]
 Na = Annotated[float | None, typer.Option("--na", help="Generate the PSF instead: numerical aperture.")]
-Wavelength = Annotated[float | None, typer.Option(help="With --na: emission wavelength, nm.")]
-RefractiveIndex = Annotated[float, typer.Option(help="With --na: refractive index of immersion and sample.")]
+Wavelength = Annotated[
+    str | None,
+    typer.Option(help="With --na: emission wavelength, nm; for channels GFP=520,RFP=610; default: from the file."),
+]
+RefractiveIndex = Annotated[
+    float | None, typer.Option(help="With --na: refractive index of immersion and sample; default 1.515.")
+]

@@ -8,10 +8,11 @@ import typer
 from numpy.typing import NDArray
 
 from zsd_optics.inputs import read_sized
-from zsd_optics.options import PixelSize, ZStep
+from zsd_optics.options import PixelSize, Series, ZStep
 from zsd_runtime.errors import size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
+from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 
 app = command_line()
@@ -83,6 +84,7 @@ def from_beads(
     pixel_size: PixelSize = None,
     z_step: ZStep = None,
     size: Annotated[str | None, typer.Option(help="[Zx]YxX, odd: box with a single bead; default 4 FWHM.")] = None,
+    series: Series = None,
     quiet: Quiet = False,
 ) -> None:
     """A PSF measured from beads, which are found, aligned to a fraction of a pixel, and averaged."""
@@ -90,7 +92,7 @@ def from_beads(
         from zsd_optics.beads import average_beads, bead_note
         from zsd_optics.psf_picture import fwhm_nm
 
-        data, voxel = read_sized(stack, Voxel.square(pixel_size, z_step))
+        data, voxel = read_sized(stack, Voxel.square(pixel_size, z_step), series=series, notice=notices(quiet))
         beads = average_beads(data, voxel, numbers(size, "--size"), name=str(stack))
         note = bead_note(bead_size, min(fwhm_nm(beads.psf, voxel).values()))
         if not quiet:
@@ -112,7 +114,7 @@ def show(
 
         from zsd_optics.psf_picture import fwhm_text, psf_picture
 
-        data, voxel = read_sized(psf, Voxel.square(pixel_size, z_step))
+        data, voxel = read_sized(psf, Voxel.square(pixel_size, z_step), notice=notices(quiet))
         with written_whole(out) as temporary:
             iio.imwrite(temporary, psf_picture(data, voxel, psf.name), extension=".png")
         print(f"OK {fwhm_text(data, voxel)}; {out}")

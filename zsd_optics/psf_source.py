@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_optics.inputs import lengths, read_sized, required
+from zsd_optics.inputs import read_sized
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Voxel
+from zsd_runtime.images import Voxel, open_image
+from zsd_runtime.notices import Notice, no_notice
+from zsd_runtime.sizes import required
 
 REACH_UM = 2.0  # of a generated PSF, along Z, to either side: light from further away is too spread out to matter
 SIDE_PX = 65  # of a generated PSF, in Y and X
@@ -26,9 +28,11 @@ class PsfFile:
     path : path
         (Y, X) or (Z, Y, X); planes use the focal plane of a 3D PSF.
     pixel_size_um, z_step_um : float
-        For a file that does not say them.
+        Replace what the file says.
     centre : bool
         Accept an even size, and a peak far from the middle.
+    channel : int
+        Which channel of a file that holds several, from 0.
     sha256 : str
         Of the file when this was saved (`to_dict`).
     """
@@ -38,9 +42,15 @@ class PsfFile:
     pixel_size_um: float | None = None
     z_step_um: float | None = None
     centre: bool = False
+    channel: int | None = None
     sha256: str | None = None
 
-    def kernel(self, axes: str, voxel: Voxel, grid_factor: int) -> Kernel:
+    def slices(self) -> int:
+        """How many slices it has; frames count, too, for a PSF has none."""
+        image = open_image(self.path)
+        return max([1, *(n for a, n in zip(image.axes, image.data.shape, strict=True) if a in "TZ")])
+
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int, notice: Notice = no_notice) -> Kernel:
         """The PSF on the deconvolved grid; see `PsfSource`."""
         from zsd_optics.psf import prepare_psf
 
@@ -48,7 +58,7 @@ class PsfFile:
             raise InputError(f"{self.path} has changed since it was described", "give the file that it was")
         fine = _fine_voxel(axes, voxel, grid_factor)
         given = Voxel.square(self.pixel_size_um, self.z_step_um)
-        psf, own = read_sized(self.path, given, "psf_", needs_z_step=axes == "zyx")
+        psf, own = read_sized(self.path, given, "psf_", needs_z_step=axes == "zyx", channel=self.channel, notice=notice)
         return prepare_psf(psf, own, fine, centre=self.centre, name=str(self.path))
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +85,7 @@ class PsfOptics:
     wavelength_nm: float
     refractive_index: float = 1.515
 
-    def kernel(self, axes: str, voxel: Voxel, grid_factor: int) -> Kernel:
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int, notice: Notice = no_notice) -> Kernel:  # noqa: ARG002
         """The PSF on the deconvolved grid; see `PsfSource`."""
         from zsd_optics.optics import Optics
         from zsd_optics.psf import prepare_psf
@@ -104,7 +114,7 @@ class PsfGaussian:
     kind: ClassVar[str] = "gaussian"
     sigma_px: tuple[float, ...]
 
-    def kernel(self, axes: str, voxel: Voxel, grid_factor: int) -> Kernel:  # noqa: ARG002
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int, notice: Notice = no_notice) -> Kernel:  # noqa: ARG002
         """The PSF on the deconvolved grid; see `PsfSource`. A Gaussian needs no voxel size."""
         from zsd_optics.psf import gaussian_psf
 
@@ -112,7 +122,11 @@ class PsfGaussian:
             given = "x".join(f"{sigma:g}" for sigma in self.sigma_px)
             two = "two with an x between, ZxYX, for instance 1.5x1.1"
             expected = two if axes == "zyx" else "one number, for instance 1.2"
-            raise InputError(f"`psf_sigma` {given} must be {expected} (raw pixels)", option="psf_sigma")
+            kind = "volumes" if axes == "zyx" else "planes"
+            raise InputError(
+                f"`psf_sigma` {given} must be {expected} (raw pixels), for the images are {kind}",
+                "or say with `axes` what they are", option=("psf_sigma", "axes"),
+            )  # fmt: skip
         *z, lateral = self.sigma_px
         return gaussian_psf(*z, lateral * grid_factor)
 
@@ -121,8 +135,9 @@ class PsfGaussian:
         return _to_dict(self) | {"sigma_px": list(self.sigma_px)}
 
 
-# What they have in common: `kernel(axes, voxel, grid_factor)` makes the PSF ([Z,] Y, X) for images with `axes` ("yx"
-# or "zyx") and raw `voxel`, on a grid `grid_factor` times as fine in Y and X: odd-sized, centred, sums to 1.
+# What they have in common: `kernel(axes, voxel, grid_factor, notice)` makes the PSF ([Z,] Y, X) for images with `axes`
+# ("yx" or "zyx") and raw `voxel`, on a grid `grid_factor` times as fine in Y and X: odd-sized, centred, sums to 1.
+# `notice` gets a sentence for everything that a user should know of it.
 PsfSource = PsfFile | PsfOptics | PsfGaussian
 
 
@@ -137,43 +152,6 @@ def psf_source_from_dict(values: dict[str, Any]) -> PsfSource:
         case PsfGaussian.kind:
             return PsfGaussian(tuple(fields["sigma_px"]))
     raise InputError(f"a PSF of kind {values.get('kind')!r} is unknown", "it must be file, optics or gaussian")
-
-
-def psf_source_of(
-    *,
-    psf: Path | None = None,
-    psf_pixel_size: float | None = None,
-    psf_z_step: float | None = None,
-    centre_psf: bool = False,
-    psf_sigma: str | None = None,
-    na: float | None = None,
-    wavelength: float | None = None,
-    refractive_index: float = 1.515,
-) -> PsfSource:
-    """The PSF that a person describes, in the words of the command line (`zsd_optics.options`).
-
-    Raises
-    ------
-    InputError
-        Unless exactly one of `psf`, `psf_sigma` and `na` is given, with what it needs.
-    """
-    ways = {"psf": psf, "psf_sigma": psf_sigma, "na": na}
-    chosen = [f"`{option}`" for option, value in ways.items() if value is not None]
-    if len(chosen) != 1:
-        raise InputError(
-            f"the PSF is given {'by ' + ' and '.join(chosen) if chosen else 'by nothing'}",
-            "give one of `psf` FILE, `psf_sigma` PIXELS, or `na` with `wavelength`", option=(*ways, "wavelength"),
-        )  # fmt: skip
-    if psf is not None:
-        return PsfFile(psf, psf_pixel_size, psf_z_step, centre_psf)
-    if psf_sigma is not None:
-        return PsfGaussian(lengths(psf_sigma, "psf_sigma"))
-    assert na is not None
-    if wavelength is None:
-        raise InputError(
-            "`na` needs the emission wavelength", "add `wavelength` (nm)", option=("na", "wavelength")
-        )  # fmt: skip
-    return PsfOptics(na, wavelength, refractive_index)
 
 
 def _fine_voxel(axes: str, voxel: Voxel, grid_factor: int) -> tuple[float, ...]:

@@ -3,30 +3,34 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
-from itertools import product
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import create_image, image_files, open_image, stem
-from zsd_runtime.model import Model, load_model
-from zsd_runtime.terminal import Bar, Quiet, command_line, flag, numbers, progress_bar, reporting
-
-FORMATS = ("auto", "tiff", "zarr")
-AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
-
+from zsd_runtime.batch import FORMATS, How, check_names, predict_files
+from zsd_runtime.channel_models import load_models, packages_in
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import Voxel, image_files
+from zsd_runtime.notices import notices
+from zsd_runtime.options import Axes, PixelSize, Series, ZStep
+from zsd_runtime.summary import Restored, warning_lines
+from zsd_runtime.summary import as_json as summary
+from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
 
 app = command_line()
 
 
 @app.command()
 def predict(
-    package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
+    package: Annotated[
+        Path,
+        typer.Argument(
+            help="Model package made by `zsd export`: a folder or a zip; or a folder of packages, one a channel."
+        ),
+    ],
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -46,34 +50,60 @@ def predict(
         typer.Option(help="Shape of the tiles, [Zx]YxX, input pixels; by default as large as --memory allows."),
     ] = None,
     memory: Annotated[float | None, typer.Option(help="Memory to use, GB; by default half of the free memory.")] = None,
-    axes: Annotated[
-        str | None, typer.Option(help="Axes of the images, letters of TCZYX; by default as the file says.")
+    axes: Axes = None,
+    series: Series = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="Channels to restore: all, or names or numbers with commas between; by default the one that the "
+            "package was trained on, or all."
+        ),
     ] = None,
+    pixel_size: PixelSize = None,
+    z_step: ZStep = None,
     dtype: Annotated[
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
     ] = "float32",
     format: Annotated[str, typer.Option(help="Of the results: auto (as the image), tiff or zarr.")] = "auto",  # noqa: A002
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Denoise and deconvolve images.
 
     Results are camera counts above the offset; the deconvolved image has half the pixel size. A 2D model restores a
     stack plane by plane. Failures are reported; the remaining images are still processed. Results of an earlier run
-    are replaced.
+    are replaced. The last lines warn of images that are of another kind than those that the model was trained on.
     """
-    with reporting(quiet):
+    with reporting(quiet and not as_json):  # JSON stands alone in the output
         for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, FORMATS)):
             if value not in known:
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
-        how = How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
+        how = How(
+            out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
+            channel, Voxel.square(pixel_size, z_step), notices(quiet),
+        )  # fmt: skip
         images = [file for path in images for file in image_files(path)]
-        with load_model(package, device, engine=engine, precision=precision) as model:
+        with load_models(packages_in(package), device, engine=engine, precision=precision) as models:
+            model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
             used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
-            predict_files(model, images, how, lambda title: progress_bar(title, quiet))
-        print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used})")
+            batch: list[Restored] = []
+            started = time.monotonic()
+            try:
+                predict_files(models, images, how, lambda title: progress_bar(title, quiet), batch.append)
+            finally:
+                warned = warning_lines(batch)
+                if not quiet:
+                    print("".join(f"warning: {line}\n" for line in warned), end="", file=sys.stderr)
+                if as_json:
+                    print(json.dumps(summary(batch, model, time.monotonic() - started), ensure_ascii=False))
+        if not as_json:
+            told = f"; {len(warned)} warning{'s' * (len(warned) > 1)}" + ": run without --quiet" * quiet
+            print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used}){told * bool(warned)}")
 
 
 @app.command()
@@ -123,90 +153,3 @@ def bench(
             print(json.dumps([asdict(row) for row in rows], indent=1))
         if not rows:
             raise InputError(f"no engine that was asked for runs {package} here", "zsd inspect says why")
-
-
-def _text(error: Exception) -> str:
-    return error.message(flag) if isinstance(error, InputError) else str(error)
-
-
-@dataclass(frozen=True)
-class How:
-    """The options of `predict` for every image."""
-
-    out: Path
-    axes: str | None = None
-    tile: tuple[int, ...] | None = None
-    memory: int | None = None
-    dtype: str = "float32"
-    format: str = "auto"
-
-
-def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
-    """Refuse results that would overwrite each other or an image: they carry the stem of their image's name."""
-    given = {path.resolve() for path in images}
-    for path, label, suffix in product(images, outputs, (".tif", ".zarr")):
-        result = out / f"{stem(path)}_{label}{suffix}"
-        if result.resolve() in given:
-            raise InputError(f"the result of {path} would replace {result}, one of the images: give another --out")
-    seen: dict[str, Path] = {}
-    for path in images:
-        other = seen.setdefault(stem(path).casefold(), path)
-        if other is not path:
-            raise InputError(
-                f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
-                "predict them into different folders",
-            )
-
-
-def predict_files(
-    model: Model, images: list[Path], how: How, progress: Callable[[str], AbstractContextManager[Bar]]
-) -> None:
-    """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
-
-    Raises
-    ------
-    InputError, RuntimeError, MemoryError
-        When an image failed: its error, or one for all; an `InputError` only if all were the input's fault.
-    """
-    failures: list[Exception] = []
-    for number, path in enumerate(images, 1):
-        title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
-        with progress(title) as bar:
-            try:
-                _predict_file(model, path, how, bar)
-            except (InputError, RuntimeError, MemoryError) as error:
-                failures.append(error)
-                if len(images) > 1:
-                    bar(0, f"error: {_text(error)}", milestone=True)
-    if len(images) == 1 and failures:
-        raise failures[0]
-    if failures:
-        serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
-        raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
-
-
-def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
-    image = open_image(path, how.axes)
-    d, axes = model.description, model.input_axes
-    # A single plane is let through: for a volume model, the model's own error says more.
-    if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
-        raise InputError(
-            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
-            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another model",
-        )
-    leading = image.axes.removesuffix(axes)
-    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
-    with ExitStack() as files:
-        targets = []
-        for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
-            name = how.out / f"{stem(path)}_{output.name}{suffix}"
-            if output.channels > 1 and "C" in leading:
-                raise InputError(
-                    f"{path} has several channels, and the model makes {output.channels} of each", "split them"
-                )
-            result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
-            targets.append(files.enter_context(create_image(name, result, output.scale)))
-        model.predict_into(
-            image.data, targets, tile=how.tile, memory=how.memory,
-            report=lambda done, total: bar(done / total), notice=lambda text: bar(0, text, milestone=True),
-        )  # fmt: skip

@@ -1,6 +1,8 @@
 """What a person can mend or has stopped, as exceptions that know no front end; how messages write sizes."""
 
+import shlex
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -36,3 +38,8 @@ class Interrupted(Exception):
 def size_text(shape: Iterable[int]) -> str:
     """(512, 256) as "512x256", as people give it."""
     return "x".join(map(str, shape))
+
+
+def see_info(*paths: Path) -> str:
+    """Where to look, for remedies of what is wrong with a file's content."""
+    return f"see zsd info {shlex.join(map(str, dict.fromkeys(paths[:2])))}"

@@ -4,60 +4,19 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import yaml
 
 from zsd_runtime.archive import Read, reader
+from zsd_runtime.camera import Camera, camera_of, length_of
 from zsd_runtime.errors import InputError
-from zsd_runtime.normalize import Linear, Normalisation, from_description
+from zsd_runtime.tensors import InputSpec, OutputSpec, Rdf, input_04, input_05, output_04, output_05, text_of
 
 SCHEMA = 2  # of `config: zsd` in a description; a package without a number has schema 1
 LARGEST_MARGIN = 64  # pixels of zeros around an image; published models use 16
-MOST_CHANNELS = 1024
 OPSETS = range(7, 24)
 FILE_NAME = re.compile(r"\w[\w .-]*")  # outputs become files, <stem>_<name>
-
-Rdf = dict[str, Any]
-Processing = TypeVar("Processing", bound=Normalisation, covariant=True)
-
-
-@dataclass(frozen=True)
-class TensorSpec(Generic[Processing]):
-    """The input of a model, or one of its outputs.
-
-    Attributes
-    ----------
-    name : str
-        As the graph names it.
-    channels : int
-        Length of the channel axis.
-    scale : tuple of int
-        How many times finer than the input its grid is, for each spatial axis.
-    dtype : str
-        Of the graph's tensor.
-    processing : Normalisation or Linear
-        From camera counts to the network's numbers, for the input; back to counts, for an output.
-    """
-
-    name: str
-    channels: int
-    scale: tuple[int, ...]
-    dtype: str
-    processing: Processing
-
-    def shape(self, leading: tuple[int, ...], spatial: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the images for an input of `spatial` pixels; a single channel has no axis of its own."""
-        channel = (self.channels,) if self.channels > 1 else ()
-        return (*leading, *channel, *(n * k for n, k in zip(spatial, self.scale, strict=True)))
-
-    def batch_shape(self, count: int, spatial: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape (N, C, [Z,] Y, X) of the tensor for `count` inputs of `spatial` pixels."""
-        return (count, self.channels, *(n * k for n, k in zip(spatial, self.scale, strict=True)))
-
-
-InputSpec = TensorSpec[Normalisation]
-OutputSpec = TensorSpec[Linear]
 
 
 @dataclass(frozen=True)
@@ -79,8 +38,12 @@ class ModelDescription:
         The ONNX file.
     precision : str
         Of the arithmetic.
-    pixel_size_um : float or None
+    pixel_size_um, z_step_um : float or None
         Of the training images, if known.
+    camera : Camera or None
+        What the training images say of their camera; None in packages of other programs, and of older versions of zsd.
+    channel : str or None
+        Name of the channel that it was trained on, if known.
     bytes_per_voxel : float or None
         Memory that a prediction takes for each voxel of a tile, measured at export.
     zero_margin : tuple of int or None
@@ -98,6 +61,9 @@ class ModelDescription:
     weights: bytes
     precision: str = "fp32"
     pixel_size_um: float | None = None
+    z_step_um: float | None = None
+    camera: Camera | None = None
+    channel: str | None = None
     bytes_per_voxel: float | None = None
     zero_margin: tuple[int, ...] | None = None
     rdf: Rdf = field(default_factory=dict)
@@ -137,7 +103,7 @@ def read_package(path: str | Path) -> ModelDescription:
 
 
 def _describe(rdf: Rdf, read: Read) -> ModelDescription:
-    kind, version = _text(rdf["type"]), _text(rdf["format_version"])
+    kind, version = text_of(rdf["type"]), text_of(rdf["format_version"])
     if kind != "model" or not version.startswith(("0.4", "0.5")):
         raise InputError(f"it is a {kind} of format {version}; zsd runs BioImage.IO models 0.4 and 0.5")
     facts = _facts(rdf)
@@ -150,22 +116,25 @@ def _describe(rdf: Rdf, read: Read) -> ModelDescription:
         raise InputError(f"it has {sorted(rdf['weights'])} weights but no onnx", "ask its author for ONNX weights")
     if onnx["opset_version"] not in OPSETS:
         raise InputError(f"its ONNX opset is {short(onnx['opset_version'])}; zsd runs {OPSETS.start} to {OPSETS[-1]}")
-    read_input, read_output = (_input_04, _output_04) if _is_04(rdf) else (_input_05, _output_05)
+    read_input, read_output = (input_04, output_04) if _is_04(rdf) else (input_05, output_05)
     axes, size_multiple, source = read_input(rdf["inputs"][0])
     if not rdf["outputs"]:
         raise InputError("the model has no outputs")
     outputs, halos = zip(*(read_output(tensor, source, axes) for tensor in rdf["outputs"]), strict=True)
     _check_names([output.name for output in outputs])
     return ModelDescription(
-        name=_text(rdf["name"]),
+        name=text_of(rdf["name"]),
         axes=axes,
         size_multiple=size_multiple,
         halo=tuple(map(max, zip(*halos, strict=True))),
         input=source,
         outputs=outputs,
-        weights=read(_text(onnx["source"])),
-        precision=_text(facts.get("precision", "fp32")),
-        pixel_size_um=facts.get("pixel_size_um"),
+        weights=read(text_of(onnx["source"])),
+        precision=text_of(facts.get("precision", "fp32")),
+        pixel_size_um=length_of(facts.get("pixel_size_um")),
+        z_step_um=length_of(facts.get("z_step_um")),
+        camera=camera_of(facts.get("camera")),
+        channel=text_of(facts["channel"]) if facts.get("channel") is not None else None,
         bytes_per_voxel=facts.get("bytes_per_voxel"),
         zero_margin=_zero_margin(facts.get("zero_margin"), axes),
         rdf=rdf,
@@ -195,103 +164,3 @@ def _zero_margin(pixels: Any, axes: str) -> tuple[int, ...] | None:
 
 def _is_04(rdf: Rdf) -> bool:
     return str(rdf["format_version"]).startswith("0.4")
-
-
-def _input_05(tensor: Rdf) -> tuple[str, tuple[int, ...], InputSpec]:
-    """Spatial axes, size multiple and tensor."""
-    spatial = [axis for axis in tensor["axes"] if axis["type"] == "space"]
-    axes = "".join(_text(axis["id"]) for axis in spatial)
-    _check_axes(axes, [axis["type"] for axis in tensor["axes"]][: -len(spatial)], ["batch", "channel"])
-    sizes = [axis["size"] for axis in spatial]
-    size_multiple = tuple(int(size["step"]) if isinstance(size, dict) else 1 for size in sizes)
-    dtype = _text((tensor.get("data") or {}).get("type", "float32"))
-    processing = from_description(tensor.get("preprocessing") or [], "the input")
-    channels = _channels_05(tensor)
-    return axes, size_multiple, TensorSpec(_text(tensor["id"]), channels, (1,) * len(axes), dtype, processing)
-
-
-def _input_04(tensor: Rdf) -> tuple[str, tuple[int, ...], InputSpec]:
-    letters, shape = _text(tensor["axes"]), tensor["shape"]
-    axes = letters[2:]
-    _check_axes(axes, list(letters[:2]), ["b", "c"])
-    smallest, step = (shape["min"], shape["step"]) if isinstance(shape, dict) else (shape, [1] * len(letters))
-    size_multiple = tuple(max(1, int(n)) for n in _lengths(step, letters))
-    _lengths(smallest, letters)
-    dtype = _text(tensor.get("data_type", "float32"))
-    processing = from_description(tensor.get("preprocessing") or [], "the input")
-    channels = _channels(smallest[1])
-    return axes, size_multiple, TensorSpec(_text(tensor["name"]), channels, (1,) * len(axes), dtype, processing)
-
-
-def _output_05(tensor: Rdf, source: InputSpec, axes: str) -> tuple[OutputSpec, tuple[int, ...]]:
-    """The output, and its halo in input pixels."""
-    name = _text(tensor["id"])
-    by_id = {axis["id"]: axis for axis in tensor["axes"] if axis["type"] == "space"}
-    for axis in axes:
-        size = by_id[axis]["size"]
-        if size.get("tensor_id") != source.name or size.get("axis_id") != axis:
-            raise InputError(f"output {name!r}, axis {axis}: its size must follow the input's")
-    # BioImage.IO 0.5 divides: reference size = input size · input scale / output scale.
-    scale = tuple(_whole(1 / float(by_id[axis].get("scale", 1)), name) for axis in axes)
-    halo = tuple(by_id[axis].get("halo", 0) // k for axis, k in zip(axes, scale, strict=True))
-    dtype = _text((tensor.get("data") or {}).get("type", "float32"))
-    return TensorSpec(name, _channels_05(tensor), scale, dtype, _line(tensor, name)), halo
-
-
-def _output_04(tensor: Rdf, source: InputSpec, axes: str) -> tuple[OutputSpec, tuple[int, ...]]:
-    name, shape, letters = _text(tensor["name"]), tensor["shape"], "bc" + axes
-    follows = isinstance(shape, dict) and shape["reference_tensor"] == source.name
-    if tensor["axes"] != letters or not follows or shape["offset"][0] or any(shape["offset"][2:]):
-        raise InputError(f"output {name!r}: its axes and sizes must follow the input's, without an offset")
-    # BioImage.IO 0.4 multiplies: size = reference size · scale + 2 · offset; its halo is in pixels of the output.
-    scale = tuple(_whole(float(k), name) for k in _lengths(shape["scale"], letters))
-    pixels = _lengths(tensor.get("halo") or [0] * len(letters), letters)
-    halo = tuple(int(n) // k for n, k in zip(pixels, scale, strict=True))
-    channels = _channels(source.channels * shape["scale"][1] + 2 * shape["offset"][1])
-    return TensorSpec(name, channels, scale, _text(tensor.get("data_type", "float32")), _line(tensor, name)), halo
-
-
-def _channels_05(tensor: Rdf) -> int:
-    names = next((axis.get("channel_names") for axis in tensor["axes"] if axis["type"] == "channel"), None)
-    return _channels(1 if names is None else len(names))
-
-
-def _channels(count: Any) -> int:
-    if count != int(count) or not 1 <= count <= MOST_CHANNELS:
-        raise InputError(f"a tensor has {short(count)} channels; zsd runs models with 1 to {MOST_CHANNELS}")
-    return int(count)
-
-
-def _check_axes(axes: str, leading: list[Any], expected: list[str]) -> None:
-    if axes not in ("yx", "zyx") or leading != expected:
-        raise InputError(
-            f"the input's spatial axes are {axes!r}, behind {short(leading)}; zsd runs 'yx' and 'zyx', behind a batch "
-            "and a channel"
-        )
-
-
-def _whole(factor: float, name: str) -> int:
-    if factor < 1 or abs(factor - round(factor)) > 1e-6:
-        raise InputError(f"output {name!r} is {factor:g} times as fine as the input; zsd runs whole factors")
-    return round(factor)
-
-
-def _line(tensor: Rdf, name: str) -> Linear:
-    line = from_description(tensor.get("postprocessing") or [], f"output {name!r}")
-    if not isinstance(line, Linear):
-        raise InputError(f"output {name!r} is normalised by its own values; zsd runs scale_linear there")
-    return line
-
-
-def _lengths(values: list[Any], letters: str) -> list[Any]:
-    """One number for each spatial axis, from one for each of `letters`."""
-    if len(values) != len(letters):
-        raise InputError(f"{short(values)} must have {len(letters)} numbers, for {letters}")
-    return values[2:]
-
-
-def _text(value: Any) -> str:
-    """A string: anything else is malformed, or made to be huge when it is printed."""
-    if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} in place of a text")
-    return value

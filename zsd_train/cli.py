@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from zsd_optics import options as optics
-from zsd_optics.psf_source import psf_source_of
+from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
@@ -16,15 +16,15 @@ app = command_line()
 @app.command()
 def train(
     images: options.Images,
-    out: Annotated[Path, typer.Option(help="Run folder.")],
-    psf: optics.Psf = None,
+    out: Annotated[Path, typer.Option(help="Run folder; of several channels, a run folder for each in it.")],
+    psf: optics.Psfs = None,
     psf_pixel_size: optics.PsfPixelSize = None,
     psf_z_step: optics.PsfZStep = None,
     centre_psf: optics.CentrePsf = False,
     psf_sigma: optics.PsfSigma = None,
     na: optics.Na = None,
     wavelength: optics.Wavelength = None,
-    refractive_index: optics.RefractiveIndex = 1.515,
+    refractive_index: optics.RefractiveIndex = None,
     pixel_size: optics.PixelSize = None,
     z_step: optics.ZStep = None,
     preset: options.Preset = None,
@@ -39,20 +39,27 @@ def train(
     seed: options.Seed = None,
     device: options.Device = None,
     axes: optics.Axes = None,
+    series: optics.Series = None,
+    channels: options.Channels = None,
     resume: options.Resume = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network on noisy images alone. Ctrl-C saves the run; --resume continues it."""
+    """Train a network on noisy images alone. Ctrl-C saves the run; --resume continues it.
+
+    Several channels (--channels) are trained one after the other, each for --minutes, into OUT/<channel>.
+    """
     with reporting(quiet):
-        source = psf_source_of(
-            psf=psf, psf_pixel_size=psf_pixel_size, psf_z_step=psf_z_step, centre_psf=centre_psf, psf_sigma=psf_sigma,
-            na=na, wavelength=wavelength, refractive_index=refractive_index,
+        described = {
+            "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
+            "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
+        }  # fmt: skip
+        tasks = options.tasks_of(
+            images, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
+            config=config, preset=preset, scheme=scheme, slices=slices, minutes=minutes, steps=steps, offset=offset,
+            gain=gain, read_noise=read_noise, seed=seed, device=device, notice=notices(quiet),
         )  # fmt: skip
-        task = options.task_of(
-            images, source, axes=axes, pixel_size=pixel_size, z_step=z_step, config=config, preset=preset,
-            scheme=scheme, slices=slices, minutes=minutes, steps=steps, offset=offset, gain=gain,
-            read_noise=read_noise, seed=seed, device=device,
-        )  # fmt: skip
-        with progress_bar("training", quiet) as bar:
-            run = task.train(out, bar, resume=resume)
-        print(f"OK {run.measured.stopped}; {out}")
+        runs = options.train_each(tasks, out, lambda title: progress_bar(title, quiet), resume=resume)
+        if len(runs) == 1:
+            print(f"OK {runs[0].measured.stopped}; {out}")
+        else:
+            print(f"OK {len(runs)} channels trained: {', '.join(str(run.folder) for run in runs)}")

@@ -1,6 +1,9 @@
 """Options of the verbs that train, `zsd train` and `zsd restore`, and the training that they describe."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,23 +11,38 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from zsd_optics.inputs import agreed, open_images
+from zsd_optics.dimensions import check_dimensions
+from zsd_optics.inputs import files_of, open_images
+from zsd_optics.psf_options import psf_sources_of
 from zsd_optics.psf_source import PsfSource
+from zsd_runtime.channels import Chosen, channels_of, file_names
+from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel
-from zsd_runtime.terminal import Bar
+from zsd_runtime.notices import Notice, no_notice
+from zsd_runtime.terminal import Bar, flag
 
 if TYPE_CHECKING:
     from zsd_train.config import TrainConfig
     from zsd_train.run import Run
 
 Images = Annotated[
-    list[Path], typer.Argument(help="Noisy images of one kind. Along T are further images; along Z, slices of volumes.")
+    list[Path],
+    typer.Argument(
+        help="Noisy images of one kind, or folders of them. Along T are further images; along Z, slices of volumes."
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        help="Of images with several channels: all, or names or numbers with commas between, e.g. GFP,2. Each gets a "
+        "model of its own."
+    ),
 ]
 Preset = Annotated[str | None, typer.Option(help="compact (default) or reference (published widths).")]
 ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with any key of TrainConfig.")]
 Scheme = Annotated[str | None, typer.Option(help="How pairs are made: auto, recorrupt, or odd-even (volumes).")]
 Slices = Annotated[int | None, typer.Option(help="Slices of a volume in a patch.")]
-Minutes = Annotated[float | None, typer.Option(help="Time to train; default: 4, for volumes 15.")]
+Minutes = Annotated[float | None, typer.Option(help="Time to train, for each channel; default: 4, for volumes 15.")]
 Steps = Annotated[int | None, typer.Option(help="Steps to train, in place of a time: repeatable.")]
 Offset = Annotated[float | None, typer.Option(help="Camera offset, counts; default: estimated.")]
 Gain = Annotated[float | None, typer.Option(help="Counts per photo-electron; default: estimated.")]
@@ -36,13 +54,20 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted 
 
 @dataclass(frozen=True)
 class Task:
-    """A training that can start: the images, their voxel size and PSF, and the configuration."""
+    """A training that can start: the images, their voxel size and PSF, and the configuration.
+
+    `channel` is what is known of the channel that the images are of; `folder`, the name for its run beside those of
+    other channels, is empty if there are none.
+    """
 
     images: list[NDArray[np.generic]]
     voxel: Voxel
     psf: PsfSource
     kernel: NDArray[np.float64]
     config: "TrainConfig"
+    channel: Chosen = field(default_factory=lambda: Chosen(0))
+    of_several: bool = False
+    folder: str = ""
 
     def train(self, out: Path, bar: Bar, *, resume: bool = False) -> "Run":
         """Train into the run folder `out`; `bar` shows the progress. See `zsd_train.train`."""
@@ -50,33 +75,45 @@ class Task:
 
         return train(
             self.images, self.kernel, self.config, out, pixel_size_um=self.voxel.x_um, z_step_um=self.voxel.z_um,
-            psf_source=self.psf.to_dict(), resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
+            psf_source=self.psf.to_dict(), channel=self.channel.channel.name or None,
+            channel_number=self.channel.number if self.of_several else None, resume=resume,
+            report=lambda p: bar(p.fraction, str(p), bool(p.message)),
         )  # fmt: skip
 
 
-def task_of(
+def tasks_of(
     paths: list[Path],
-    psf: PsfSource,
+    psf: dict[str, Any],
     *,
     axes: str | None = None,
+    series: int | None = None,
+    channels: str | None = None,
     pixel_size: float | None = None,
     z_step: float | None = None,
     config: Path | None = None,
+    notice: Notice = no_notice,
     **choices: Any,
-) -> Task:
-    """The training that options describe.
+) -> list[Task]:
+    """The trainings that options describe, one a channel.
 
     Parameters
     ----------
     paths : list of path
-        Image files.
-    psf : PsfSource
+        Image files, and folders of them.
+    psf : dict
+        How the PSF is given: arguments of `zsd_optics.psf_options.psf_sources_of`.
     axes : str
         Letters of "TCZYX" that replace what the files say.
+    series : int
+        Which image of a file that holds several, from 0.
+    channels : str
+        "all", or names or numbers with commas between.
     pixel_size, z_step : float
-        µm, for files that do not say them.
+        µm; replace what the files say.
     config : path
         TOML file with keys of `TrainConfig`.
+    notice : callable
+        Gets a sentence for everything that a user should know of the files.
     **choices
         Keys of `TrainConfig`, which replace those of the file; None is not given.
 
@@ -87,12 +124,79 @@ def task_of(
     """
     from zsd_train.config import make_config, read_config
 
-    given = {key: value for key, value in choices.items() if value is not None}
-    images, found = open_images(paths, axes)
-    image_axes = "zyx"[-images[0].ndim :]
-    chosen = make_config(**({"axes": image_axes} | (read_config(config) if config else {}) | given))
-    voxel = Voxel.square(
-        agreed(pixel_size, found.x_um, "pixel_size", str(paths[0])),
-        agreed(z_step, found.z_um, "z_step", str(paths[0])) if image_axes == "zyx" else None,
+    values = (read_config(config) if config else {}) | {k: v for k, v in choices.items() if v is not None}
+    noisy = open_images(
+        files_of(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )
-    return Task(images, voxel, psf, psf.kernel(image_axes, voxel, chosen.network.grid_factor), chosen)
+    every = channels_of(noisy.images[0])
+    sources = psf_sources_of(noisy.chosen, every, **psf, notice=notice)
+    image_axes = noisy.spatial.lower()
+    chosen = make_config(**({"axes": image_axes} | values))
+    volume_options = {
+        "z_step": z_step, "slices": values.get("slices"),
+        "scheme": chosen.scheme.kind if chosen.scheme.for_volumes_only else None,
+    }  # fmt: skip
+    given = {option: value for option, value in volume_options.items() if value is not None}
+    deepest = max(zip(noisy.images, noisy.paths, strict=True), key=lambda opened: prod(opened[0].data.shape[:-2]))
+    for source in sources:
+        check_dimensions(deepest[1], deepest[0], noisy.spatial, axes, source, given, notice)
+    folders = file_names(noisy.chosen) if len(noisy.chosen) > 1 else [""]
+    kernels = [source.kernel(image_axes, noisy.voxel, chosen.network.grid_factor, notice) for source in sources]
+    return [
+        Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, len(every) > 1, folders[n])
+        for n, channel in enumerate(noisy.chosen)
+    ]
+
+
+def train_each(
+    tasks: list[Task],
+    out: Path,
+    progress: Callable[[str], AbstractContextManager[Bar]],
+    *,
+    resume: bool = False,
+) -> list["Run"]:
+    """Train one task into `out`, or several, one after the other, into folders in it.
+
+    If one of several fails, the others are still trained.
+
+    Parameters
+    ----------
+    tasks : list of Task
+    out : path
+    progress : callable
+        Makes a progress bar from a title.
+    resume : bool
+        Continue interrupted runs; of several, those that have not begun begin.
+
+    Raises
+    ------
+    InputError
+        When a run is there already, or a task cannot be trained.
+    Interrupted
+        After Ctrl-C, once the run is saved.
+    """
+    if len(tasks) == 1:
+        with progress("training") as bar:
+            return [tasks[0].train(out, bar, resume=resume)]
+    begun = {task.folder: (out / task.folder / "state.safetensors").exists() for task in tasks}
+    there = [out / name for name, exists in begun.items() if exists]
+    if (out / "config.toml").exists() or (there and not resume):
+        raise InputError(
+            f"{there[0] if there else out} already holds a run", "choose another `out`, or go on with `resume`",
+            option=("out", "resume"),
+        )  # fmt: skip
+    if resume and not there:
+        raise InputError(f"{out} cannot be resumed: it holds no run of a channel", "train into a new folder")
+    runs, failures = [], []
+    for number, task in enumerate(tasks, 1):
+        title = f"training {task.channel.name} ({number} of {len(tasks)})"
+        with progress(title) as bar:
+            bar(0, title, milestone=True)
+            try:
+                runs.append(task.train(out / task.folder, bar, resume=begun[task.folder]))
+            except InputError as error:
+                failures.append(f"{task.channel.name}: {error.message(flag)}")
+                bar(0, f"error: {failures[-1]}", milestone=True)
+    if failures:
+        raise InputError(f"{len(failures)} of {len(tasks)} channels failed; {failures[0]}")
+    return runs

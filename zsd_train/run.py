@@ -61,6 +61,10 @@ class Measured(BaseModel):
         Numbers, from 0, of images that hold nothing.
     camera_maps_sha256 : str or None
         Of the calibration maps that the images were corrected by.
+    dtype : str or None
+        Of the images.
+    lowest, highest : float or None
+        Counts of the darkest and the brightest pixel of the planes that the noise was measured on.
     psf_shape : list of int
     psf : dict or None
         How the PSF was made (`zsd_optics.psf_source`).
@@ -68,6 +72,10 @@ class Measured(BaseModel):
         Of the libraries that matter.
     pixel_size_um, z_step_um : float or None
         Of the raw grid.
+    channel : str or None
+        Name of the channel that the images are of.
+    channel_number : int or None
+        Its place in the images' file, from 0, if that has several.
     steps, kept_step : int or None
         Made, and those of the kept weights; None until the training has ended.
     seconds : float or None
@@ -94,11 +102,16 @@ class Measured(BaseModel):
     bad_pixels: dict[str, int] = Field(default_factory=dict)
     blank_images: list[int] = Field(default_factory=list)
     camera_maps_sha256: str | None = None
+    dtype: str | None = None
+    lowest: float | None = None
+    highest: float | None = None
     psf_shape: list[int]
     psf: dict[str, Any] | None = None
     versions: dict[str, str]
     pixel_size_um: float | None = None
     z_step_um: float | None = None
+    channel: str | None = None
+    channel_number: int | None = None
     steps: int | None = None
     kept_step: int | None = None
     seconds: float | None = None

@@ -145,6 +145,9 @@ def set_up(
     noise_rng = torch.Generator(fabric.device).manual_seed(config.seed + 1)
     measured = Measured(
         offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
+        dtype=getattr(images[0], "source", images[0]).dtype.name,
+        lowest=float(min(_data(plane).min() for plane in looked_at)),
+        highest=float(max(_data(plane).max() for plane in looked_at)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
@@ -187,6 +190,12 @@ def _looked_at(images: Images, most: int = 16) -> list[Looked]:
     return looked_at
 
 
+def _data(plane: Looked) -> NDArray[np.float64]:
+    """The pixels of a plane that are data, in any shape."""
+    counts, measured = plane
+    return counts if measured is None else counts[measured]
+
+
 def _noise(looked_at: list[Looked], config: TrainConfig) -> NoiseModel:
     if config.gain is not None and config.offset is not None and config.read_noise is not None:
         return known_noise(config.offset, config.gain, config.read_noise)
@@ -200,7 +209,7 @@ def _noise(looked_at: list[Looked], config: TrainConfig) -> NoiseModel:
 def _scale(looked_at: list[Looked], offset: float) -> float:
     """Counts above the offset that become 1: a bright but not the brightest part of the images."""
     smooth = ((ndi.uniform_filter(frame, 5), measured) for frame, measured in looked_at)
-    bright = max(float(np.percentile(s if measured is None else s[measured], 99.5)) for s, measured in smooth)
+    bright = max(float(np.percentile(_data(plane), 99.5)) for plane in smooth)
     if bright <= offset:
         raise InputError(
             f"the offset {offset:g} is above the image's brightest parts ({bright:g})", "give a lower `offset`",

@@ -31,6 +31,8 @@ def train(
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
     psf_source: dict[str, Any] | None = None,
+    channel: str | None = None,
+    channel_number: int | None = None,
     teacher: Run | None = None,
     camera_maps: CameraMaps | None = None,
     resume: bool = False,
@@ -53,6 +55,8 @@ def train(
         Of the raw grid, kept with the run.
     psf_source : dict
         How the PSF was made (`zsd_optics.psf_source`), kept with the run.
+    channel, channel_number : str, int
+        Which channel of their file the images are, by name and from 0, kept with the run.
     teacher : Run
         Learn what its network gives in place of recorrupted targets (`zsd_train.schemes.distill`). The camera and the
         normalisation are the teacher's.
@@ -100,8 +104,8 @@ def train(
     check_teacher(teacher, config)
     voxel = Voxel.square(pixel_size_um, z_step_um)
     found = {
-        "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, **hashes,
-        "bad_pixels": bad.counts, "blank_images": bad.blank,
+        "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, "channel": channel,
+        "channel_number": channel_number, **hashes, "bad_pixels": bad.counts, "blank_images": bad.blank,
     }  # fmt: skip
     setup = set_up(channels, psf, config, found, teacher, resumed)
     with _writing(out):

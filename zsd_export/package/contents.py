@@ -9,8 +9,9 @@ from onnx import ValueInfoProto, helper
 
 from zsd_export.measure.halo import Halo
 from zsd_export.package.credits import Credited
+from zsd_runtime.camera import Camera
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
-from zsd_runtime.package import InputSpec, OutputSpec, TensorSpec
+from zsd_runtime.tensors import InputSpec, OutputSpec, TensorSpec
 from zsd_runtime.tiling import round_up
 
 P = TypeVar("P", bound=Normalisation)
@@ -99,6 +100,12 @@ class Contents:
         PSNR that each output loses to the precision; empty for fp32.
     pixel_size_um, z_step_um : float or None
         Of the input.
+    camera : Camera or None
+        What the training images say of it, for programs; None if they are not known.
+    channel : str or None
+        Name of the channel that it was trained on.
+    channel_number : int or None
+        Its place in the file, from 0, if that had several.
     zero_margin : tuple of int or None
         Pixels of zeros that the network expects around an image. None: the image is continued.
     provenance : dict
@@ -122,6 +129,9 @@ class Contents:
     precision_loss_db: dict[str, float] = field(default_factory=dict)
     pixel_size_um: float | None = None
     z_step_um: float | None = None
+    camera: Camera | None = None
+    channel: str | None = None
+    channel_number: int | None = None
     zero_margin: tuple[int, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 

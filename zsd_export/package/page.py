@@ -3,7 +3,7 @@
 from zsd_export.package.contents import Contents
 from zsd_export.package.credits import CITATIONS
 from zsd_runtime.errors import size_text
-from zsd_runtime.package import OutputSpec
+from zsd_runtime.tensors import OutputSpec
 
 USE = {
     "zoo": "Run `zsd predict PACKAGE IMAGE --out DIR`, or use any program that reads BioImage.IO 0.5. The package's "

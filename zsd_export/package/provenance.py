@@ -1,11 +1,15 @@
-"""What a run says of itself, for people: what it was trained on, and what was measured of it."""
+"""What a run says of itself: what it was trained on, and what was measured of it."""
 
+from dataclasses import replace
 from importlib.metadata import version
 from math import isfinite
 
 from zsd_export.measure.halo import Halo
 from zsd_export.measure.parity import LARGEST_DIFFERENCE
+from zsd_runtime.camera import Camera
 from zsd_runtime.errors import size_text
+from zsd_runtime.image_statistics import statistics
+from zsd_runtime.mismatch import noise_ratios
 from zsd_train.run import Run
 
 
@@ -18,6 +22,7 @@ def trained_on(run: Run) -> dict[str, str]:
     rows = {
         "Images": f"{', '.join(f'{n} of {size}' for size, n in each.items())} pixels, noisy alone; "
         f"sha256 {measured.data_sha256}",
+        "Counts": _counts(run),
         "Pixel size": (f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known")
         + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
         "PSF": f"{size_text(measured.psf_shape)} pixels of the deconvolved grid; sha256 {measured.psf_sha256}",
@@ -26,9 +31,35 @@ def trained_on(run: Run) -> dict[str, str]:
         "Training": f"preset {config.preset}, {config.scheme.kind} pairs, seed {config.seed}",
         "Versions": ", ".join(f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured.versions}.items()),
     }
+    if name := channel(run):
+        rows["Channel"] = name
     if measured.steps is not None:  # the training has ended
         rows["Training"] += f", {measured.steps} steps in {measured.seconds:g} s; step {measured.kept_step} kept"
     return rows
+
+
+def camera(run: Run) -> Camera:
+    """What the training images say of their camera."""
+    measured, noise = run.measured, run.measured.noise
+    known = Camera(
+        offset=run.offset, scale=run.scale, gain=noise.gain, constant=noise.constant, floor=noise.floor,
+        dtype=measured.dtype, lowest=measured.lowest, highest=measured.highest,
+    )  # fmt: skip
+    found = statistics(run.sample)
+    return replace(known, saturated=found.saturated, noise_ratios=noise_ratios(known, found))
+
+
+def channel(run: Run) -> str | None:
+    """Name of the channel that it was trained on, if a run knows it."""
+    return getattr(run.measured, "channel", None) or None
+
+
+def _counts(run: Run) -> str:
+    measured = run.measured
+    values = ""
+    if measured.dtype and measured.lowest is not None and measured.highest is not None:
+        values = f"{measured.dtype}, {measured.lowest:.6g} to {measured.highest:.6g}; "
+    return f"{values}dark parts at {run.offset:.4g}, bright parts {run.scale:.4g} above them"
 
 
 def scores(run: Run, halo: Halo, losses_db: dict[str, float]) -> dict[str, str]:

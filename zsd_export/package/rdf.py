@@ -7,7 +7,8 @@ from typing import Any
 from zsd_export.graph.to_onnx import OPSET
 from zsd_export.package.contents import Contents
 from zsd_export.package.credits import CITATIONS
-from zsd_runtime.package import SCHEMA, OutputSpec
+from zsd_runtime.package import SCHEMA
+from zsd_runtime.tensors import OutputSpec
 
 INPUT_TEXT = "camera counts, offset included"
 TASKS = {"denoising": "denoised", "deconvolution": "deconvolved"}  # by the output that shows it
@@ -54,6 +55,9 @@ def facts(c: Contents) -> Rdf:
         "intensities": c.intensities,
         "pixel_size_um": c.pixel_size_um,
         "z_step_um": c.z_step_um,
+        "camera": c.camera.facts if c.camera else None,
+        "channel": c.channel,
+        "channel_number": c.channel_number,
         "halo": list(c.halo.pixels),
         "halo_error": c.halo.error,
         "zero_margin": list(c.zero_margin) if c.zero_margin is not None else None,

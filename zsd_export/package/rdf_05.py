@@ -3,7 +3,7 @@
 from zsd_export.package.contents import Contents
 from zsd_export.package.rdf import INPUT_TEXT, WEIGHTS, Rdf, facts, head, output_text, tags
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
-from zsd_runtime.package import InputSpec, OutputSpec
+from zsd_runtime.tensors import InputSpec, OutputSpec
 
 
 def zoo(c: Contents, tolerance: dict[str, float]) -> Rdf:

@@ -1,0 +1,170 @@
+"""Restore image files one after the other: every image finds its models, and its results their files."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from zsd_runtime.channel_models import assigned
+from zsd_runtime.channels import Chosen, channel_view, only
+from zsd_runtime.errors import InputError, see_info, size_text
+from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
+from zsd_runtime.mismatch import Mismatch, image_mismatches
+from zsd_runtime.model import Model
+from zsd_runtime.notices import Notice, file_notices, no_notice
+from zsd_runtime.sizes import sized
+from zsd_runtime.summary import Restored
+from zsd_runtime.terminal import Bar, flag
+
+FORMATS = ("auto", "tiff", "zarr")
+AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
+
+
+@dataclass(frozen=True)
+class How:
+    """The options of `predict` for every image.
+
+    Attributes
+    ----------
+    out : Path
+        Folder for the results.
+    axes, tile, memory, dtype, format, series, channel
+        As the command line takes them; `memory` in bytes.
+    voxel : Voxel
+        Sizes that are typed; they replace what the files say.
+    notice : callable
+        Gets a sentence for everything that a user should know of the files.
+    """
+
+    out: Path
+    axes: str | None = None
+    tile: tuple[int, ...] | None = None
+    memory: int | None = None
+    dtype: str = "float32"
+    format: str = "auto"
+    series: int | None = None
+    channel: str | None = None
+    voxel: Voxel = field(default_factory=Voxel)
+    notice: Notice = no_notice
+
+
+def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
+    """Refuse results that would overwrite each other or an image: they carry the stem of their image's name."""
+    given = {path.resolve() for path in images}
+    for path, label, suffix in product(images, outputs, (".tif", ".zarr")):
+        result = out / f"{stem(path)}_{label}{suffix}"
+        if result.resolve() in given:
+            raise InputError(f"the result of {path} would replace {result}, one of the images: give another --out")
+    seen: dict[str, Path] = {}
+    for path in images:
+        other = seen.setdefault(stem(path).casefold(), path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
+                "predict them into different folders",
+            )
+
+
+def predict_files(
+    models: Sequence[Model],
+    images: list[Path],
+    how: How,
+    progress: Callable[[str], AbstractContextManager[Bar]],
+    done: Callable[[Restored], None] = lambda restored: None,
+) -> None:
+    """Restore image files. Failures are shown by the bars that `progress` makes; the remaining images still follow.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        One for all channels, or one for each.
+    images : list of path
+    how : How
+    progress : callable
+        Makes a progress bar from a title.
+    done : callable
+        Gets what became of each image.
+
+    Raises
+    ------
+    InputError, RuntimeError, MemoryError
+        When an image failed: its error, or one for all; an `InputError` only if all were the input's fault.
+    """
+    failures: list[Exception] = []
+    found: list[tuple[Path, tuple[str, ...]]] = []
+    for number, path in enumerate(images, 1):
+        title = path.name if len(images) == 1 else f"{path.name} ({number} of {len(images)})"
+        with progress(title) as bar:
+            try:
+                image = open_image(path, how.axes, how.series)
+                found.append((path, image.description.notices))
+                done(_predict_file(models, path, image, how, bar))
+            except (InputError, RuntimeError, MemoryError) as error:
+                failures.append(error)
+                done(Restored(path, error=_text(error)))
+                if len(images) > 1:
+                    bar(0, f"error: {_text(error)}", milestone=True)
+    file_notices(found, how.notice)
+    if len(images) == 1 and failures:
+        raise failures[0]
+    if failures:
+        serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
+        raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
+
+
+def _text(error: Exception) -> str:
+    return error.message(flag) if isinstance(error, InputError) else str(error)
+
+
+def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> Restored:
+    model = models[0]  # several are alike in what this needs
+    d, axes = model.description, model.input_axes
+    # A single plane is let through: for a volume model, the model's own error says more.
+    if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
+        raise InputError(
+            f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
+            f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another "
+            f"model; {see_info(path)}",
+        )
+    each = assigned([m.description for m in models], image, path, how.channel, how.notice)
+    jobs = [(m, channels) for m, channels in zip(models, each, strict=True) if channels]
+    kept = sorted((c for _, channels in jobs for c in channels), key=lambda c: c.number)
+    image = sized(image, path, how.voxel, how.notice)
+    warnings: dict[Mismatch, None] = {}
+    for m, channels in jobs:
+        warnings |= dict.fromkeys(image_mismatches(m.description, only(image, channels)))
+    image = only(image, kept)
+    leading = image.axes.removesuffix(axes)
+    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
+    with ExitStack() as files:
+        targets, results = [], []
+        for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
+            name = how.out / f"{stem(path)}_{output.name}{suffix}"
+            if output.channels > 1 and "C" in leading:
+                raise InputError(
+                    f"{path} has several channels, and the model makes {output.channels} of each", "split them"
+                )
+            result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
+            targets.append(files.enter_context(create_image(name, result, output.scale)))
+            results.append(name)
+        for number, (m, channels) in enumerate(jobs):
+            source, *sinks = _parts([image.data, *targets], leading, kept, channels)
+
+            def report(done: int, total: int, number: int = number) -> None:
+                bar((number + done / total) / len(jobs))
+
+            m.predict_into(
+                source, sinks, tile=how.tile, memory=how.memory, report=report,
+                notice=lambda text: bar(0, text, milestone=True),
+            )  # fmt: skip
+    return Restored(path, tuple(results), tuple(warnings))
+
+
+def _parts(arrays: list[Any], leading: str, kept: list[Chosen], channels: list[Chosen]) -> list[Any]:
+    """Of each array, the `channels` among those that are `kept` in it."""
+    if len(channels) == len(kept):
+        return arrays
+    numbers = [c.number for c in kept]
+    return [channel_view(array, leading.index("C"), [numbers.index(c.number) for c in channels]) for array in arrays]
