@@ -12,6 +12,7 @@ from zsd_optics import options as optics
 from zsd_optics.inputs import files_of
 from zsd_runtime.batch import How, check_names, predict_files
 from zsd_runtime.channel_models import load_models
+from zsd_runtime.corrections.corrected import LINES, Corrections
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
@@ -48,6 +49,10 @@ def _restore(
     axes: optics.Axes = None,
     series: optics.Series = None,
     channels: options.Channels = None,
+    keep_hot_pixels: optics.KeepHotPixels = False,
+    remove_lines: optics.RemoveLines = None,
+    dark: optics.Dark = None,
+    gain_map: optics.GainMap = None,
     resume: options.Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier restoration in --out.")] = False,
     quiet: Quiet = False,
@@ -67,7 +72,8 @@ def _restore(
         tasks = options.tasks_of(
             files, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
             config=config, preset=preset, scheme=scheme, minutes=minutes, steps=steps, seed=seed, device=device,
-            notice=notices(quiet),
+            notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark,
+            gain_map=gain_map,
         )  # fmt: skip
         model = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
@@ -136,7 +142,9 @@ def restore(
     _export(packages, out, progress)
     if overwrite:
         _remove_others(out, list(packages.values()))
-    how = How(out, axes, series=series, voxel=typed or Voxel())  # what the files say was said when they were opened
+    corrections = Corrections(config.hot_pixels == "replace", tasks[0].camera_maps, LINES[config.remove_lines])
+    # What the files say was said when they were opened.
+    how = How(out, axes, series=series, voxel=typed or Voxel(), corrections=corrections)
     with load_models(list(packages.values()), config.device) as opened:
         predict_files(opened, images, how, progress)
     return model

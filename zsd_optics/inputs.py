@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
 from zsd_runtime.errors import InputError, see_info
-from zsd_runtime.images import Image, Voxel, check_array, image_files, open_image, read_image
+from zsd_runtime.images import Image, Voxel, image_files, open_image, read_image
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import agreed, names_text, required
 
@@ -51,19 +51,10 @@ class Noisy:
         )
 
     def arrays(self, channel: int = 0) -> list[NDArray[np.generic]]:
-        """All planes (Y, X) or volumes (Z, Y, X) of the channel at this place in `chosen`; mapped where possible.
-
-        Raises
-        ------
-        InputError
-            When one holds what is no number, or cannot be read.
-        """
+        """All planes (Y, X) or volumes (Z, Y, X) of the channel at this place in `chosen`; mapped where possible."""
         found = []
-        for path, image, channels in zip(self.paths, self.images, self.channels, strict=True):
-            arrays = _arrays(only(image, [channels[channel]]), self.spatial)
-            for array in arrays:
-                check_array(array, str(path))
-            found += arrays
+        for image, channels in zip(self.images, self.channels, strict=True):
+            found += _arrays(only(image, [channels[channel]]), self.spatial)
         return found
 
 

@@ -6,7 +6,11 @@ from typing import Annotated
 import typer
 
 from zsd_runtime.options import Axes as Axes
+from zsd_runtime.options import Dark as Dark
+from zsd_runtime.options import GainMap as GainMap
+from zsd_runtime.options import KeepHotPixels as KeepHotPixels
 from zsd_runtime.options import PixelSize as PixelSize
+from zsd_runtime.options import RemoveLines as RemoveLines
 from zsd_runtime.options import Series as Series
 from zsd_runtime.options import ZStep as ZStep
 

@@ -1,5 +1,6 @@
 """Restore image files one after the other: every image finds its models, and its results their files."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from typing import Any
 
 from zsd_runtime.channel_models import assigned
 from zsd_runtime.channels import Chosen, channel_view, only
+from zsd_runtime.corrections.corrected import Corrected, Corrections
 from zsd_runtime.errors import InputError, see_info, size_text
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 from zsd_runtime.mismatch import Mismatch, image_mismatches
-from zsd_runtime.model import Model
+from zsd_runtime.model import CORRECTIONS, Model
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import sized
 from zsd_runtime.summary import Restored
@@ -36,6 +38,8 @@ class How:
         Sizes that are typed; they replace what the files say.
     notice : callable
         Gets a sentence for everything that a user should know of the files.
+    corrections : Corrections
+        What images are freed of before the network.
     """
 
     out: Path
@@ -48,6 +52,7 @@ class How:
     channel: str | None = None
     voxel: Voxel = field(default_factory=Voxel)
     notice: Notice = no_notice
+    corrections: Corrections = CORRECTIONS
 
 
 def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
@@ -133,6 +138,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
     kept = sorted((c for _, channels in jobs for c in channels), key=lambda c: c.number)
     image = sized(image, path, how.voxel, how.notice)
     warnings: dict[Mismatch, None] = {}
+    bad_pixels: Counter[str] = Counter()
     for m, channels in jobs:
         warnings |= dict.fromkeys(image_mismatches(m.description, only(image, channels)))
     image = only(image, kept)
@@ -155,11 +161,15 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
             def report(done: int, total: int, number: int = number) -> None:
                 bar((number + done / total) / len(jobs))
 
+            corrected = Corrected(source, how.corrections, volumes=len(d.axes) == 3, name=str(path))
+            if found := corrected.notice():
+                bar(number / len(jobs), f"{path.name}: {found}", milestone=True)
+            bad_pixels += Counter({kind: count for kind, count in corrected.counts.items() if count})
             m.predict_into(
-                source, sinks, tile=how.tile, memory=how.memory, report=report,
+                corrected, sinks, tile=how.tile, memory=how.memory, report=report,
                 notice=lambda text: bar(0, text, milestone=True),
             )  # fmt: skip
-    return Restored(path, tuple(results), tuple(warnings))
+    return Restored(path, tuple(results), tuple(warnings), dict(bad_pixels))
 
 
 def _parts(arrays: list[Any], leading: str, kept: list[Chosen], channels: list[Chosen]) -> list[Any]:

@@ -12,10 +12,11 @@ import typer
 
 from zsd_runtime.batch import FORMATS, How, check_names, predict_files
 from zsd_runtime.channel_models import load_models, packages_in
+from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, image_files
 from zsd_runtime.notices import notices
-from zsd_runtime.options import Axes, PixelSize, Series, ZStep
+from zsd_runtime.options import Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
 from zsd_runtime.summary import Restored, warning_lines
 from zsd_runtime.summary import as_json as summary
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
@@ -65,6 +66,10 @@ def predict(
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
     ] = "float32",
     format: Annotated[str, typer.Option(help="Of the results: auto (as the image), tiff or zarr.")] = "auto",  # noqa: A002
+    keep_hot_pixels: KeepHotPixels = False,
+    remove_lines: RemoveLines = None,
+    dark: Dark = None,
+    gain_map: GainMap = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
     ] = False,
@@ -85,6 +90,9 @@ def predict(
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
             channel, Voxel.square(pixel_size, z_step), notices(quiet),
+            corrections_of(
+                keep_hot_pixels=keep_hot_pixels, remove_lines=remove_lines, dark=dark, gain_map=gain_map
+            ),
         )  # fmt: skip
         images = [file for path in images for file in image_files(path)]
         with load_models(packages_in(package), device, engine=engine, precision=precision) as models:

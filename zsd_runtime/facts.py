@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.archive import RDF_NAMES
 from zsd_runtime.channels import channels_of
+from zsd_runtime.corrections.bad_pixels import find_bad_pixels, measure_spread
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, image_files, open_image, read_box
 from zsd_runtime.images.files import FORMATS
@@ -20,7 +22,6 @@ from zsd_runtime.terminal import flag
 
 PLANES = 16  # that stand for an image
 LARGEST = 1 << 26  # pixels of a plane that are read: of a larger one, its middle
-MOST_AT_AN_END = 10  # pixels, more than that and twice as many as of the next number are clipped
 MOST_SERIES = 64  # whose shapes are looked up
 LOOK_HERE = re.compile(r"; see zsd info .*$| \(zsd info .* shows what is in it\)")
 SIZE = re.compile(r"\b\d+x\d+\b")
@@ -209,10 +210,7 @@ def _intensities(planes: list[NDArray[Any]]) -> Facts:
 
 
 def _pixels(planes: list[NDArray[Any]]) -> dict[str, int]:
-    """How many of the sampled pixels are no data, by kind: those piled up at one end of the range are clipped."""
-    values = np.stack(planes).ravel()
-    numbers, counts = np.unique(values[np.isfinite(values)], return_counts=True)
-    if numbers.size < 3:
-        return {}
-    ends = {f"piled up at {numbers[0]:g}": counts[:2], f"piled up at {numbers[-1]:g}": counts[:-3:-1]}
-    return {kind: int(end) for kind, (end, beside) in ends.items() if end >= MOST_AT_AN_END and end > 2 * beside}
+    """How many of the sampled pixels are no data, by kind."""
+    spread = measure_spread(planes)
+    counts = sum((Counter(find_bad_pixels(plane, spread).counts()) for plane in planes), Counter[str]())
+    return {kind: count for kind, count in counts.items() if count}

@@ -1,5 +1,6 @@
 """Options that verbs of several packages share: how images are read, and which part of a file is meant."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,3 +12,16 @@ Series = Annotated[
     int | None,
     typer.Option(min=0, help="Which image of a file that holds several, from 0; default: the largest. See zsd info."),
 ]
+KeepHotPixels = Annotated[
+    bool, typer.Option("--keep-hot-pixels", help="Leave hot and dead pixels; by default their neighbours replace them.")
+]
+RemoveLines = Annotated[
+    str | None, typer.Option(help="Take out noise that all pixels of a line share: of rows, columns or both.")
+]
+Dark = Annotated[
+    Path | None,
+    typer.Option(
+        help="Offset of each pixel of the camera, counts: a map as an image, or dark frames, whose mean counts."
+    ),
+]
+GainMap = Annotated[Path | None, typer.Option(help="With --dark: gain of each pixel, in any unit, as an image.")]

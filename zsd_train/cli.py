@@ -41,6 +41,10 @@ def train(
     axes: optics.Axes = None,
     series: optics.Series = None,
     channels: options.Channels = None,
+    keep_hot_pixels: optics.KeepHotPixels = False,
+    remove_lines: optics.RemoveLines = None,
+    dark: optics.Dark = None,
+    gain_map: optics.GainMap = None,
     resume: options.Resume = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,6 +61,7 @@ def train(
             images, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
             config=config, preset=preset, scheme=scheme, slices=slices, minutes=minutes, steps=steps, offset=offset,
             gain=gain, read_noise=read_noise, seed=seed, device=device, notice=notices(quiet),
+            hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
         )  # fmt: skip
         runs = options.train_each(tasks, out, lambda title: progress_bar(title, quiet), resume=resume)
         if len(runs) == 1:

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_runtime.corrections.camera_maps import CameraMaps
-from zsd_runtime.corrections.corrected import Corrected, Corrections, notice
+from zsd_runtime.corrections.corrected import LINES, Corrected, Corrections, notice
 from zsd_runtime.corrections.hot_pixels import SHARE
 from zsd_runtime.errors import InputError
 from zsd_train.config import TrainConfig
 
 UNDERSAMPLED = 0.2  # a PSF leaves less of a point's height in its neighbours: points look like hot pixels
-LINES = {"none": "", "rows": "Y", "columns": "X", "both": "YX"}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from zsd_optics.inputs import files_of, open_images
 from zsd_optics.psf_options import psf_sources_of
 from zsd_optics.psf_source import PsfSource
 from zsd_runtime.channels import Chosen, channels_of, file_names
+from zsd_runtime.corrections.camera_maps import CameraMaps, maps_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel
 from zsd_runtime.notices import Notice, no_notice
@@ -66,6 +67,7 @@ class Task:
     kernel: NDArray[np.float64]
     config: "TrainConfig"
     channel: Chosen = field(default_factory=lambda: Chosen(0))
+    camera_maps: CameraMaps | None = None
     of_several: bool = False
     folder: str = ""
 
@@ -76,7 +78,8 @@ class Task:
         return train(
             self.images, self.kernel, self.config, out, pixel_size_um=self.voxel.x_um, z_step_um=self.voxel.z_um,
             psf_source=self.psf.to_dict(), channel=self.channel.channel.name or None,
-            channel_number=self.channel.number if self.of_several else None, resume=resume,
+            channel_number=self.channel.number if self.of_several else None, camera_maps=self.camera_maps,
+            resume=resume,
             report=lambda p: bar(p.fraction, str(p), bool(p.message)),
         )  # fmt: skip
 
@@ -91,6 +94,8 @@ def tasks_of(
     pixel_size: float | None = None,
     z_step: float | None = None,
     config: Path | None = None,
+    dark: Path | None = None,
+    gain_map: Path | None = None,
     notice: Notice = no_notice,
     **choices: Any,
 ) -> list[Task]:
@@ -112,6 +117,8 @@ def tasks_of(
         µm; replace what the files say.
     config : path
         TOML file with keys of `TrainConfig`.
+    dark, gain_map : path
+        Calibration maps of the camera.
     notice : callable
         Gets a sentence for everything that a user should know of the files.
     **choices
@@ -140,10 +147,11 @@ def tasks_of(
     deepest = max(zip(noisy.images, noisy.paths, strict=True), key=lambda opened: prod(opened[0].data.shape[:-2]))
     for source in sources:
         check_dimensions(deepest[1], deepest[0], noisy.spatial, axes, source, given, notice)
+    maps = maps_of(dark, gain_map)
     folders = file_names(noisy.chosen) if len(noisy.chosen) > 1 else [""]
     kernels = [source.kernel(image_axes, noisy.voxel, chosen.network.grid_factor, notice) for source in sources]
     return [
-        Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, len(every) > 1, folders[n])
+        Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, maps, len(every) > 1, folders[n])
         for n, channel in enumerate(noisy.chosen)
     ]
 

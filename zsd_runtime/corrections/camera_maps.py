@@ -43,6 +43,13 @@ class CameraMaps:
             )
 
 
+def maps_of(dark: Path | None, gain_map: Path | None) -> CameraMaps | None:
+    """The maps in files, if they are given; see `read_camera_maps`."""
+    if dark is None and gain_map is not None:
+        raise InputError("`gain_map` needs the offset of each pixel, too", "give `dark`", option=("gain_map", "dark"))
+    return None if dark is None else read_camera_maps(dark, gain_map)
+
+
 def read_camera_maps(dark: Path, gain: Path | None = None) -> CameraMaps:
     """Read calibration maps.
 

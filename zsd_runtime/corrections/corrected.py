@@ -4,13 +4,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zsd_runtime.corrections.bad_pixels import BadPixels, find_bad_pixels, measure_spread
-from zsd_runtime.corrections.camera_maps import CameraMaps
+from zsd_runtime.corrections.camera_maps import CameraMaps, maps_of
 from zsd_runtime.corrections.hot_pixels import SHARE, Spread, replacements
 from zsd_runtime.corrections.lines import line_offsets
 from zsd_runtime.corrections.padding import mirrored_into, union
@@ -46,6 +47,29 @@ class Corrections:
     hot_pixels: bool = True
     maps: CameraMaps | None = None
     lines: str = ""
+
+
+LINES = {"none": "", "rows": "Y", "columns": "X", "both": "YX"}
+
+
+def corrections_of(
+    *,
+    keep_hot_pixels: bool = False,
+    remove_lines: str | None = None,
+    dark: Path | None = None,
+    gain_map: Path | None = None,
+) -> Corrections:
+    """The corrections that a person describes, in the words of the command line (`zsd_runtime.options`).
+
+    Raises
+    ------
+    InputError
+        When the lines are none of `LINES`, or maps cannot be used.
+    """
+    lines = remove_lines or "none"
+    if lines not in LINES:
+        raise InputError(f"`remove_lines` {lines} must be rows, columns or both", option="remove_lines")
+    return Corrections(not keep_hot_pixels, maps_of(dark, gain_map), LINES[lines])
 
 
 @dataclass(frozen=True)
