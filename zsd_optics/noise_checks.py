@@ -1,0 +1,199 @@
+"""Signs that an image is not what a camera gave, or that its noise is not what the estimate assumes."""
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from zsd_optics.noise_line import SMALLEST_BIN, groups
+from zsd_optics.noise_samples import HIGH_PASS, LINE, Frame
+from zsd_runtime.errors import InputError
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Correlation of neighbouring residuals if the noise is white, -0.8; interpolation changes it by 0.1 or more.
+_WHITE = float((LINE[1:] * LINE[:-1]).sum() / (LINE**2).sum())
+_WHITE_TOLERANCE = 0.05
+# The high-pass filter with other signs: independent noise keeps its variance exactly, structure does not.
+_AXES = tuple(np.outer(a, b) / (LINE**2).sum() for a, b in ((np.abs(LINE), LINE), (LINE, np.abs(LINE))))
+_SECOND = np.array([0.0, -1.0, 2.0, -1.0, 0.0])
+_LOWER = tuple(
+    np.outer(a, b) / np.sqrt((LINE**2).sum() * (_SECOND**2).sum())
+    for a, b in ((np.abs(LINE), _SECOND), (_SECOND, np.abs(LINE)))
+)
+_WORTH_SAYING = 1e-3  # of the pixels
+
+
+def check_wrapped(image: Array, name: str) -> None:
+    """Refuse integers that were subtracted below 0 and came out at the other end of their range.
+
+    The histogram then has both ends and no middle, as no picture has: optics blur every edge.
+    """
+    for bits in (8, 16, 32):
+        end = 2.0**bits
+        if not (end / 2 < image.max() < end and image.min() >= 0):
+            continue
+        high, low = image >= end * 0.98, image < end * 0.1
+        middle = ~high & (image >= end * 0.5)
+        share = float(high.mean())
+        several = len(np.unique(image[high])) > 2  # saturated pixels all have one value
+        if several and share > _WORTH_SAYING and low.mean() > 0.01 and middle.sum() < 0.1 * high.sum():
+            raise InputError(
+                f"{100 * share:.2g} % of the pixels of {name} are above {end * 0.98:.0f} beside pixels near 0: numbers "
+                f"below 0 have wrapped around to {end - 1:.0f}",
+                "use the raw counts, or convert to 32-bit float before you subtract",
+            )
+    below = image < 0
+    if image.min() < -(2.0**14) and below.mean() > _WORTH_SAYING and not ((image < 0) & (image > -(2.0**12))).any():
+        raise InputError(
+            f"{100 * float(below.mean()):.2g} % of the pixels of {name} are far below 0 (down to {image.min():.0f}): numbers "
+            "above 32767 have wrapped around",
+            "save the image as unsigned 16 bit",
+        )
+
+
+def blank(images: list[Array]) -> list[int]:
+    """Numbers (from 0) of the images that are constant."""
+    return [i for i, image in enumerate(images) if image.min() == image.max()]
+
+
+def blank_remark(numbers: list[int], images: list[Array]) -> str:
+    """What blank images mean for a user."""
+    names = ", ".join(str(i + 1) for i in numbers)
+    several = len(numbers) > 1
+    value = images[numbers[0]].flat[0]
+    return (
+        f"image{'s' * several} {names} of {len(images)} {'are' if several else 'is'} blank (all pixels {value:g}) and "
+        f"{'were' if several else 'was'} left out"
+    )
+
+
+def clipping_remarks(images: list[Array], frames: list[Frame]) -> list[str]:
+    """What clipped pixels mean for a user."""
+    pixels = sum(part.clipped.size for part in frames)
+    found = []
+    for sign, text in (
+        (-1, "clipped at {:g}: the background was subtracted, or the detector's offset is too low: use raw counts"),
+        (1, "saturated at {:g}: lower the exposure or the detector's gain"),
+    ):
+        number = sum(int((part.clipped == sign).sum()) for part in frames)
+        if number > _WORTH_SAYING * pixels:
+            values = np.concatenate([i[p.clipped == sign] for i, p in zip(images, frames, strict=True)])
+            found.append(f"{100 * number / pixels:.2g} % of the pixels are " + text.format(float(np.median(values))))
+    return found
+
+
+def quantised_remark(images: list[Array], noise: float) -> list[str]:
+    """What steps of grey values larger than the noise (counts, standard deviation) mean for a user."""
+    step = min(float(np.diff(np.unique(image)).min()) for image in images)
+    if noise >= 0.5 * step:
+        return []
+    return [
+        f"the noise of the darkest parts ({noise:.2g}) is smaller than the step of the grey values ({step:.2g}): save "
+        "images with more bits"
+    ]
+
+
+def correlated_axes(frames: list[Frame], *, dark: bool = False) -> str:
+    """Axes along which the high frequencies of all images together differ from those of white noise.
+
+    With `dark` only the darker half of each image is looked at, which contains less structure.
+    """
+    parts = [_whitened(part, dark) for part in frames]
+    power = np.concatenate([residual[usable] for residual, usable in parts])
+    found = ""
+    for axis, name in enumerate("YX"):
+        products = np.concatenate([(r * np.roll(r, 1, axis))[u & np.roll(u, 1, axis)] for r, u in parts])
+        if products.size and abs(products.mean() / np.square(power).mean() - _WHITE) > _WHITE_TOLERANCE:
+            found += name
+    return found
+
+
+def _whitened(part: Frame, dark: bool) -> tuple[Array, Mask]:
+    """High frequencies over their local strength, so that dark and bright parts count alike; and the usable pixels."""
+    residual = ndi.convolve(part.counts, HIGH_PASS, mode="reflect")
+    local = np.clip(ndi.uniform_filter(residual**2, 15), 0, None)
+    usable = part.usable
+    if dark and usable.any():
+        level = ndi.uniform_filter(part.counts, 9)
+        usable = usable & (level <= np.median(level[usable]))
+    return residual / (np.sqrt(local) + 1e-9), usable
+
+
+def undersampled(frames: list[Frame]) -> bool:
+    """Whether structure reaches the frequencies at which the noise is measured.
+
+    Filters with the weights of the high-pass filter and other signs see independent noise alike, whatever its
+    distribution, but more structure. From two bands of frequencies follows the width of the PSF as if it were Gaussian,
+    and from it the share of the structure in the estimate. What the darker half shows, too, is correlated noise.
+    """
+    powers = [_powers(part) for part in frames]
+    level, corner, axes, lower = (np.concatenate(parts) for parts in zip(*powers, strict=True))
+    usual = 0.0
+    for low, high in ((0.0, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 0.99), (0.99, 1.0)):
+        edges = np.quantile(level, [low, high])
+        part = (level >= edges[0]) & (level <= edges[1])
+        noise, difference = float(corner[part].mean()), (axes - corner)[part]
+        if low == 0:
+            usual = max(float(difference.mean()) / noise, 0)
+        excess = float(difference.mean()) - 2 * usual * noise
+        error = float(difference.std()) / np.sqrt(part.sum() / 9)
+        if part.sum() < SMALLEST_BIN or excess < max(4 * error, 0.5 * noise):
+            continue
+        if excess * _leak((float(lower[part].mean()) - noise) / float(difference.mean())) > _BIAS * noise:
+            return True
+    return False
+
+
+_BIAS = 0.12  # of the variance
+
+
+def _powers(part: Frame) -> tuple[Array, Array, Array, Array]:
+    """Local level and squares of the three filters' outputs, at usable pixels."""
+
+    def power(*kernels: Array) -> Array:
+        squares = [np.square(ndi.convolve(part.counts, k, mode="reflect")[part.usable]) for k in kernels]
+        return np.mean(squares, axis=0)
+
+    return ndi.uniform_filter(part.counts, 5)[part.usable], power(HIGH_PASS), power(*_AXES), power(*_LOWER)
+
+
+def _leak(slope: float) -> float:
+    """Share of what structure adds to `_AXES` that it adds to the high-pass filter, from that of `_LOWER` to `_AXES`."""
+    sigma = np.arange(0.3, 1.6, 0.02)[:, None, None]
+    frequency = np.fft.fftfreq(32)
+    passed = np.exp(-4 * (np.pi * sigma) ** 2 * (frequency[:, None] ** 2 + frequency**2))
+    corner, axis, lower = (
+        (np.abs(np.fft.fft2(kernel, (32, 32))) ** 2 * passed).mean((1, 2)) for kernel in (HIGH_PASS, _AXES[0], _LOWER[0])
+    )
+    slopes = (lower - corner) / (axis - corner)
+    if slope < slopes[0]:
+        return 0.0  # no PSF has this spectrum
+    return float((corner / (axis - corner))[np.argmin(np.abs(slopes - slope))])
+
+
+def fixed_pattern(frames: list[Frame], variance: tuple[float, float]) -> float:
+    """Standard deviation (counts) of what stays from repeat to repeat beside the smooth scene; 0 if not significant.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        Repeats of one scene.
+    variance : tuple of float
+        Gain and constant of a single frame's noise line.
+    """
+    usable = np.logical_and.reduce([part.usable for part in frames])
+    mean = np.mean([part.counts for part in frames], axis=0)
+    residual = ndi.convolve(mean, HIGH_PASS, mode="reflect")[usable]
+    level = ndi.convolve(mean, HIGH_PASS**2, mode="reflect")[usable]
+    if residual.size < 4 * SMALLEST_BIN:
+        return 0.0
+    excess, error = [], []
+    for inside in groups(ndi.uniform_filter(mean, 9)[usable]):
+        squares = np.square(residual[inside])
+        expected = max(variance[0] * float(level[inside].mean()) + variance[1], 0) / len(frames)
+        excess.append(float(squares.mean()) - expected)
+        error.append(float(squares.std()) / np.sqrt(squares.size / 4) + 0.1 * expected)
+    dark = slice(0, max(len(excess) // 2, 1))  # bright parts hold structure
+    found, doubt = float(np.median(excess[dark])), float(np.median(error[dark]))
+    return float(np.sqrt(found)) if found > 4 * doubt / np.sqrt(len(excess[dark])) else 0.0

@@ -1,0 +1,229 @@
+"""Samples of noise: for each usable pixel of an image its signal, a mean of its surroundings, and a residual.
+
+The spatial residual is what a high-pass filter leaves; the temporal one is the difference of two frames.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from zsd_optics.noise_line import SMALLEST_BIN, fit_line, groups
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Fourth difference in Y and in X: it passes only the corner of the spectrum, which lies outside a microscope's OTF.
+LINE = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
+HIGH_PASS = np.outer(LINE, LINE) / (LINE**2).sum()  # unit norm: white noise keeps its variance
+_SIGNAL = HIGH_PASS**2
+# A square ring around the high-pass filter's window, sharing no pixel with it.
+_RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
+_BORDER = 4  # pixels that the ring reaches
+_CLIPPED = 0.05  # of the pixels of a group: the others are truncated, too
+_MOST_OUTLIERS = 0.03  # of the pixels; more are the noise itself
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as the estimate uses it.
+
+    Parameters
+    ----------
+    counts : ndarray
+        (Y, X), without row and column noise; outliers are replaced by their surroundings.
+    usable : ndarray of bool
+        (Y, X), pixels whose windows contain nothing but data.
+    clipped : ndarray of int8
+        (Y, X), -1 at pixels clipped at the lowest, 1 at the highest count, otherwise 0.
+    """
+
+    counts: Array
+    usable: Mask
+    clipped: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """For each usable pixel: the local signal, another local mean to group by, the residual, and `clipped` as above."""
+
+    signal: Array
+    group: Array
+    residual: Array
+    clipped: NDArray[np.int8]
+    message: str
+
+    def part(self, chosen: Mask) -> "Samples":
+        """Some of them."""
+        return Samples(
+            self.signal[chosen], self.group[chosen], self.residual[chosen], self.clipped[chosen], self.message
+        )
+
+
+def frame(image: Array, data: Mask | None, lines: tuple[Array, Array] | None) -> Frame:
+    """Prepare an image (Y, X): `data` is True where a pixel is data, `lines` are offsets of rows and columns."""
+    valid = noisy(image)
+    clipped = clipped_pixels(image)
+    counts = image if lines is None else image - lines[0][:, None] - lines[1]
+    strange = outliers(counts, valid)
+    clipped[strange] = 0
+    missing = strange if data is None else strange | (~data & (clipped == 0))
+    usable = np.ones(image.shape, bool)
+    if missing.any():
+        counts = np.where(missing, _surroundings(counts, valid & ~missing), counts)
+        usable = ~ndi.binary_dilation(missing, np.ones((5, 5), bool))
+    usable &= ~ndi.binary_dilation(~valid, iterations=3)
+    usable[:_BORDER], usable[-_BORDER:], usable[:, :_BORDER], usable[:, -_BORDER:] = False, False, False, False
+    return Frame(counts, usable, clipped)
+
+
+def noisy(image: Array) -> Mask:
+    """False in padding and in constant squares of 5x5 pixels, which contain no noise."""
+    flat = ndi.maximum_filter(image, 5) == ndi.minimum_filter(image, 5)
+    return ~(ndi.binary_dilation(flat, iterations=2) | padding(image))
+
+
+def clipped_pixels(image: Array) -> NDArray[np.int8]:
+    """-1 at pixels clipped at the lowest count, 1 at the highest, otherwise 0; padding and zeros of a photon counter are 0."""
+    found = np.zeros(image.shape, np.int8)
+    inside = ~padding(image)
+    values, counts = np.unique(image[inside], return_counts=True)
+    for end, neighbour, sign in ((0, 1, -1), (-1, -2, 1)):
+        # Many pixels at the end of the range; without clipping they become fewer towards it.
+        if len(values) > 2 and counts[end] > max(10, 1e-4 * image.size, 2 * counts[neighbour]):
+            found[(image == values[end]) & inside] = sign
+    if (found < 0).any() and _counts_photons(image, values):
+        found[found < 0] = 0
+    return found
+
+
+def padding(image: Array) -> Mask:
+    """Solid areas of the lowest or the highest count at the border; noise that was clipped leaves them full of holes."""
+    found = np.zeros(image.shape, bool)
+    for value in (image.min(), image.max()):
+        labels, _ = ndi.label(image == value)
+        rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+        for label in rim[rim > 0]:
+            area = labels == label
+            if area.sum() > 3 and ndi.binary_fill_holes(area).sum() < 1.005 * area.sum():
+                found |= area
+    return found
+
+
+def _counts_photons(image: Array, values: Array) -> bool:
+    """Whether the variance of neighbouring pixels equals their mean, as of numbers of photons, also where it is dark.
+
+    A step of several counts is that of a photon: noise of electronics would fill it.
+    """
+    step = float(np.diff(values).min())
+    photons = (image - values[0]) / step
+    mean = ndi.uniform_filter(photons, 5)[:, 2:]
+    variance = np.square(photons[:, 2:] - photons[:, :-2]) / 2
+    most = 4.0 if step > 1 and step == round(step) else 1.4
+    seen = False
+    for low, high in ((0.1, 0.3), (0.3, 1.0), (1.0, 3.0)):
+        part = (mean > low) & (mean < high)
+        if part.sum() >= SMALLEST_BIN:
+            seen = True
+            if not 0.6 < variance[part].mean() / mean[part].mean() < most:
+                return False
+    return seen
+
+
+def _surroundings(counts: Array, data: Mask) -> Array:
+    """Mean of the data within 4 pixels; the median of all data where there is none."""
+    share = ndi.uniform_filter(data.astype(np.float64), 9)
+    total = ndi.uniform_filter(np.where(data, counts, 0), 9)
+    typical = float(np.median(counts[data])) if data.any() else 0.0
+    return np.where(share > 1e-3, total / np.maximum(share, 1e-3), typical)
+
+
+def outliers(counts: Array, valid: Mask) -> Mask:
+    """Pixels far outside the noise of their level: hot and dead pixels, cosmic rays.
+
+    The scatter around a local median, taken robustly for each level, gives the noise. Photons are rare events in dark
+    parts, so that ten times the gain is allowed beside six standard deviations.
+    """
+    middle = ndi.median_filter(counts, 5)
+    excess = np.abs(counts - middle)
+    level, scatter = middle[valid], excess[valid]
+    if level.size < 2 * SMALLEST_BIN:
+        return np.zeros(counts.shape, bool)
+    rows = [(level[inside].mean(), np.quantile(scatter[inside], 0.95) / 1.96) for inside in groups(level)]
+    x, sigma = np.array(rows).T
+    order = np.argsort(x)
+    x, sigma = x[order], sigma[order]
+    gain = max(fit_line(x, sigma**2, 0.1 * sigma**2 + 1e-3 * float(sigma.max()) ** 2)[0], 0.0) if sigma.any() else 0.0
+    smallest = scatter[scatter > 0]  # where most pixels count nothing, one photon
+    step = float(np.median(smallest)) if smallest.size else 0.0
+    allowed = np.maximum(6 * np.interp(middle, x, sigma) + 10 * gain, 6 * step)
+    found: Mask = valid & (excess > allowed)
+    return found if found.mean() < _MOST_OUTLIERS else np.zeros(counts.shape, bool)
+
+
+def spatial_samples(part: Frame) -> Samples:
+    """The high frequencies of an image."""
+    signal, group, residual = (
+        ndi.convolve(part.counts, k, mode="reflect")[part.usable] for k in (_SIGNAL, _RING, HIGH_PASS)
+    )
+    return Samples(signal, group, residual, part.clipped[part.usable], "from the high spatial frequencies")
+
+
+def temporal_samples(frames: list[Frame]) -> list[Samples]:
+    """Half-differences of neighbouring frames, if they are white: nothing moved and nothing bleached; or nothing.
+
+    The first are grouped by a ring of the other frames, around the pixel; the second by the same pixel of the other
+    frames. The second show more, but only if no pixel keeps an offset that its variance does not follow.
+    """
+    if len(frames) < 2 or len({part.counts.shape for part in frames}) > 1:
+        return []
+    total = np.sum([part.counts for part in frames], axis=0)
+    by_ring, by_pixel = [], []
+    for first, second in pairwise(frames):
+        difference = (first.counts - second.counts) / np.sqrt(2)
+        difference -= difference.mean()
+        smooth = ndi.uniform_filter(difference, 9)
+        if smooth.var() > 1.5 * difference.var() / 81:
+            return []
+        mean = (first.counts + second.counts) / 2
+        others = (total - first.counts - second.counts) / (len(frames) - 2) if len(frames) > 2 else None
+        usable = first.usable & second.usable
+        ring = ndi.convolve(mean if others is None else others, _RING, mode="reflect")[usable]
+        clipped = np.where(first.clipped, first.clipped, second.clipped)[usable]
+        rest = mean[usable], difference[usable], clipped
+        by_ring.append(Samples(rest[0], ring, *rest[1:], "from repeats of one scene"))
+        if others is not None:
+            by_pixel.append(Samples(rest[0], others[usable], *rest[1:], "from repeats of one scene"))
+    return [concatenated(parts) for parts in (by_ring, by_pixel) if parts]
+
+
+def concatenated(parts: list[Samples]) -> Samples:
+    """The samples of several images."""
+    return Samples(
+        np.concatenate([p.signal for p in parts]),
+        np.concatenate([p.group for p in parts]),
+        np.concatenate([p.residual for p in parts]),
+        np.concatenate([p.clipped for p in parts]),
+        parts[0].message,
+    )
+
+
+def unclipped(samples: Samples) -> Samples:
+    """Without the levels at which pixels are clipped.
+
+    Whole levels are left out, not pixels: those that are not clipped would be the weaker noise of their level.
+    """
+    if not samples.clipped.any():
+        return samples
+    inside = groups(samples.group)
+    low, high = -np.inf, np.inf
+    for part in inside:
+        if (samples.clipped[part] < 0).mean() > _CLIPPED:
+            low = float(samples.group[part].max())
+    for part in reversed(inside):
+        if (samples.clipped[part] > 0).mean() > _CLIPPED:
+            high = float(samples.group[part].min())
+    chosen = (samples.group > low) & (samples.group < high)
+    return samples.part(chosen) if chosen.sum() >= 4 * SMALLEST_BIN else samples
