@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_optics import noise_checks as checks
-from zsd_optics.noise_line import SMALLEST_BIN, dark_level, fit_line, noise_level_function
+from zsd_optics.noise_line import SMALLEST_BIN, dark_level, fit_doubtful_line, fit_line, noise_level_function
 from zsd_optics.noise_model import NoiseModel, correlated_noise, known_noise
 from zsd_optics.noise_samples import (
     Frame, Mask, Samples, concatenated, frame, noisy, spatial_samples, temporal_samples, unclipped,
@@ -30,8 +30,9 @@ __all__ = ["MOST_FRAMES", "NoiseModel", "correlated_noise", "estimate_noise", "k
 
 Array = NDArray[np.float64]
 
+_LINES_LEFT = 0.15  # of row and column noise, after its removal
 _RARE = 20  # times the mean square of a group
-_ALIKE = 0.05  # relative difference of gains
+_ALIKE = 0.04  # relative difference of gains
 _FEW_PIXELS = 5000
 MOST_FRAMES = 16  # used: more cost memory and add little
 
@@ -78,13 +79,14 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
     repeats = [prepared[i][0] for i in range(min(len(seen), MOST_FRAMES))]
     candidates = temporal_samples(repeats)
     temporal = bool(candidates)
-    model = _best([_model(samples) for samples in candidates or [concatenated([spatial_samples(f) for f in few])]])
-    remarks += checks.quantised_remark([seen[i] for i in used[:1]], model.read_noise)
-    undersampled = not temporal and checks.undersampled(few)
+    doubt = _LINES_LEFT * float(np.hypot(rows, columns))
+    model = _best([_model(s, doubt) for s in candidates or [concatenated([spatial_samples(f) for f in few])]])
+    remarks += checks.quantised_remark(seen[used[0]], model.read_noise, model.gain)
     return NoiseModel(
         model.gain, model.constant, model.floor, model.offset, model.gain_error, model.constant_error,
-        model.offset_error, model.message, correlated=checks.correlated_axes(few, dark=undersampled),
-        row_noise=rows, column_noise=columns, undersampled=undersampled, remarks=tuple(remarks),
+        model.offset_error, model.message, correlated=checks.correlated_axes(few),
+        row_noise=rows, column_noise=columns, remarks=tuple(remarks),
+        undersampled=not temporal and checks.undersampled(few, "Y" * (not rows) + "X" * (not columns)),
         fixed_pattern=checks.fixed_pattern(repeats, (model.gain, model.constant)) if temporal else 0.0,
     )  # fmt: skip
 
@@ -128,26 +130,26 @@ def _prepared(image: Array, data: Mask | None) -> tuple[Frame, float, float]:
 
 
 def _best(models: list[NoiseModel]) -> NoiseModel:
-    """The second, more precise one unless a fixed pattern has flattened its slope."""
-    if len(models) == 1:
-        return models[0]
-    careful, precise = models
-    doubt = float(np.hypot(careful.gain_error, precise.gain_error))
-    return careful if precise.gain < careful.gain - 2.5 * doubt else precise
+    """The first unless it says little; the second may be flattened by a fixed pattern."""
+    known = models[0].gain > 0 and models[0].gain_error < 0.06 * models[0].gain
+    return models[0] if known else models[-1]
 
 
-def _model(samples: Samples) -> NoiseModel:
-    """The noise line of samples."""
+def _model(samples: Samples, doubt: float) -> NoiseModel:
+    """The noise line of samples whose signal is known to within `doubt` counts."""
     if samples.residual.size < 2 * SMALLEST_BIN or not samples.residual.any():
         raise InputError("the image has no noise to measure (constant, or saturated almost everywhere)")
-    offset, offset_error = dark_level(samples.signal, samples.group)
+    offset, offset_error = dark_level(samples.signal, samples.group, doubt)
     clear = unclipped(samples)
     # Rare large residuals (a cosmic ray, a weak hot pixel) are left out, unless they are what the gain comes from: a
     # group that holds dark and bright pixels has them, too.
     functions = [noise_level_function(clear.signal, clear.group, clear.residual, k) for k in (_RARE, np.inf)]
     lines = [fit_line(*function) for function in functions]
-    chosen = 0 if abs(lines[0][0] - lines[1][0]) <= _ALIKE * abs(lines[1][0]) else 1
-    (x, variance, error), (gain, constant, covariance) = functions[chosen], lines[chosen]
+    if not doubt and abs(lines[0][0] - lines[1][0]) <= _ALIKE * abs(lines[1][0]):
+        (x, variance, error), (gain, constant, covariance) = functions[0], lines[0]
+    else:
+        x, variance, error = functions[1]
+        gain, constant, covariance = fit_doubtful_line(x, variance, error, doubt)
     floor = max(0.5 * float(variance.min()), 1e-6 * float(variance.max()))
     gain_error, constant_error = (float(np.sqrt(v)) for v in np.diag(covariance))
     if gain < 3 * gain_error:

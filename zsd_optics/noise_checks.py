@@ -21,6 +21,7 @@ _LOWER = tuple(
     np.outer(a, b) / np.sqrt((LINE**2).sum() * (_SECOND**2).sum())
     for a, b in ((np.abs(LINE), _SECOND), (_SECOND, np.abs(LINE)))
 )
+_BIAS = 0.18  # of the variance
 _WORTH_SAYING = 1e-3  # of the pixels
 
 
@@ -83,10 +84,10 @@ def clipping_remarks(images: list[Array], frames: list[Frame]) -> list[str]:
     return found
 
 
-def quantised_remark(images: list[Array], noise: float) -> list[str]:
-    """What steps of grey values larger than the noise (counts, standard deviation) mean for a user."""
-    step = min(float(np.diff(np.unique(image)).min()) for image in images)
-    if noise >= 0.5 * step:
+def quantised_remark(image: Array, noise: float, gain: float) -> list[str]:
+    """What steps of grey values larger than the noise (counts, standard deviation) and a photon mean for a user."""
+    step = float(np.diff(np.unique(image)).min())
+    if noise >= 0.5 * step or gain >= 0.7 * step:
         return []
     return [
         f"the noise of the darkest parts ({noise:.2g}) is smaller than the step of the grey values ({step:.2g}): save "
@@ -94,11 +95,16 @@ def quantised_remark(images: list[Array], noise: float) -> list[str]:
     ]
 
 
-def correlated_axes(frames: list[Frame], *, dark: bool = False) -> str:
+def correlated_axes(frames: list[Frame]) -> str:
     """Axes along which the high frequencies of all images together differ from those of white noise.
 
-    With `dark` only the darker half of each image is looked at, which contains less structure.
+    They do so in the darker half of each image, too; otherwise they are structure.
     """
+    found = _not_white(frames, dark=False)
+    return "".join(name for name in found if name in _not_white(frames, dark=True)) if found else ""
+
+
+def _not_white(frames: list[Frame], *, dark: bool) -> str:
     parts = [_whitened(part, dark) for part in frames]
     power = np.concatenate([residual[usable] for residual, usable in parts])
     found = ""
@@ -120,42 +126,49 @@ def _whitened(part: Frame, dark: bool) -> tuple[Array, Mask]:
     return residual / (np.sqrt(local) + 1e-9), usable
 
 
-def undersampled(frames: list[Frame]) -> bool:
+def undersampled(frames: list[Frame], axes: str) -> bool:
     """Whether structure reaches the frequencies at which the noise is measured.
+
+    `axes` are those along which the image has high frequencies of its own: without row ("Y") or column noise ("X").
 
     Filters with the weights of the high-pass filter and other signs see independent noise alike, whatever its
     distribution, but more structure. From two bands of frequencies follows the width of the PSF as if it were Gaussian,
     and from it the share of the structure in the estimate. What the darker half shows, too, is correlated noise.
     """
-    powers = [_powers(part) for part in frames]
-    level, corner, axes, lower = (np.concatenate(parts) for parts in zip(*powers, strict=True))
+    if not axes:
+        return False
+    powers = [_powers(part, ["XY".index(axis) for axis in axes]) for part in frames]
+    level, corner, axial, lower = (np.concatenate(parts) for parts in zip(*powers, strict=True))
     usual = 0.0
     for low, high in ((0.0, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 0.99), (0.99, 1.0)):
         edges = np.quantile(level, [low, high])
         part = (level >= edges[0]) & (level <= edges[1])
-        noise, difference = float(corner[part].mean()), (axes - corner)[part]
-        if low == 0:
-            usual = max(float(difference.mean()) / noise, 0)
+        if part.sum() < SMALLEST_BIN:
+            continue
+        noise, difference = float(corner[part].mean()), (axial - corner)[part]
+        if not low:
+            usual = max(float(difference.mean()) / max(noise, 1e-300), 0)
         excess = float(difference.mean()) - 2 * usual * noise
         error = float(difference.std()) / np.sqrt(part.sum() / 9)
-        if part.sum() < SMALLEST_BIN or excess < max(4 * error, 0.5 * noise):
+        if excess <= max(4 * error, 0.5 * noise):
             continue
         if excess * _leak((float(lower[part].mean()) - noise) / float(difference.mean())) > _BIAS * noise:
             return True
     return False
 
 
-_BIAS = 0.12  # of the variance
-
-
-def _powers(part: Frame) -> tuple[Array, Array, Array, Array]:
+def _powers(part: Frame, axes: list[int]) -> tuple[Array, Array, Array, Array]:
     """Local level and squares of the three filters' outputs, at usable pixels."""
 
     def power(*kernels: Array) -> Array:
         squares = [np.square(ndi.convolve(part.counts, k, mode="reflect")[part.usable]) for k in kernels]
         return np.mean(squares, axis=0)
 
-    return ndi.uniform_filter(part.counts, 5)[part.usable], power(HIGH_PASS), power(*_AXES), power(*_LOWER)
+    return (
+        ndi.uniform_filter(part.counts, 5)[part.usable],
+        power(HIGH_PASS),
+        *(power(*(kernels[k] for k in axes)) for kernels in (_AXES, _LOWER)),
+    )
 
 
 def _leak(slope: float) -> float:
@@ -164,7 +177,8 @@ def _leak(slope: float) -> float:
     frequency = np.fft.fftfreq(32)
     passed = np.exp(-4 * (np.pi * sigma) ** 2 * (frequency[:, None] ** 2 + frequency**2))
     corner, axis, lower = (
-        (np.abs(np.fft.fft2(kernel, (32, 32))) ** 2 * passed).mean((1, 2)) for kernel in (HIGH_PASS, _AXES[0], _LOWER[0])
+        (np.abs(np.fft.fft2(kernel, (32, 32))) ** 2 * passed).mean((1, 2))
+        for kernel in (HIGH_PASS, _AXES[0], _LOWER[0])
     )
     slopes = (lower - corner) / (axis - corner)
     if slope < slopes[0]:

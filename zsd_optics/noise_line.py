@@ -11,9 +11,12 @@ SMALLEST_BIN = 200
 _BINS = 40
 
 
-def dark_level(signal: Array, group: Array) -> tuple[float, float]:
-    """Mean signal of the pixels whose surroundings are the darkest 1 %, and its standard error."""
-    dark = signal[group <= np.quantile(group, 0.01)]
+def dark_level(signal: Array, group: Array, doubt: float = 0.0) -> tuple[float, float]:
+    """Mean signal of the pixels whose surroundings are the darkest 1 %, and its standard error.
+
+    With a `doubt` about the level of each pixel (counts), brighter ones count, too.
+    """
+    dark = signal[group <= np.quantile(group, 0.01) + 4 * doubt]
     return float(dark.mean()), float(dark.std() / np.sqrt(max(dark.size / 8, 1)))
 
 
@@ -48,6 +51,19 @@ def noise_level_function(
         rows.append((signal[inside].mean(), squares.mean(), squares.std() / np.sqrt(squares.size / 4)))
     x, variance, error = np.array(rows).T
     return x, variance, np.maximum(error, 1e-3 * variance.max() / np.sqrt(residual.size))
+
+
+def fit_doubtful_line(x: Array, variance: Array, error: Array, doubt: float) -> tuple[float, float, Array]:
+    """`fit_line` with errors as large as the line itself predicts, and for a signal known to within `doubt` counts.
+
+    The measured error of a group is small where its variance came out small, by chance: it would pull the line down.
+    """
+    relative, smallest = error / np.maximum(variance, 1e-300), error.min()
+    gain, constant, covariance = fit_line(x, variance, np.hypot(error, doubt * np.median(variance) / np.ptp(x)))
+    for _ in range(5):
+        predicted = np.maximum(relative * np.maximum(gain * x + constant, 0), smallest)
+        gain, constant, covariance = fit_line(x, variance, np.hypot(predicted, doubt * gain))
+    return gain, constant, covariance
 
 
 def fit_line(x: Array, variance: Array, error: Array) -> tuple[float, float, Array]:

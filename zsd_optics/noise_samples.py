@@ -23,6 +23,8 @@ _SIGNAL = HIGH_PASS**2
 _RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
 _BORDER = 4  # pixels that the ring reaches
 _CLIPPED = 0.05  # of the pixels of a group: the others are truncated, too
+_QUANTILE, _OF_SQUARES = 0.65, 0.873  # of the squares of normal numbers with a variance of 1
+_CONTINUED = 10  # a PSF as narrow as 0.5 pixels (sigma) gives a neighbour 1/7 of its peak
 _MOST_OUTLIERS = 0.03  # of the pixels; more are the noise itself
 
 
@@ -80,9 +82,13 @@ def frame(image: Array, data: Mask | None, lines: tuple[Array, Array] | None) ->
 
 
 def noisy(image: Array) -> Mask:
-    """False in padding and in constant squares of 5x5 pixels, which contain no noise."""
+    """False in padding and in constant squares of 5x5 pixels, which contain no noise unless they count photons."""
+    padded = padding(image)
     flat = ndi.maximum_filter(image, 5) == ndi.minimum_filter(image, 5)
-    return ~(ndi.binary_dilation(flat, iterations=2) | padding(image))
+    lowest = flat & (image == image.min()) & ~padded
+    if lowest.mean() > 0.01 and _counts_photons(image, np.unique(image)):
+        flat &= ~lowest
+    return ~(ndi.binary_dilation(flat, iterations=2) | padded)
 
 
 def clipped_pixels(image: Array) -> NDArray[np.int8]:
@@ -113,23 +119,22 @@ def padding(image: Array) -> Mask:
 
 
 def _counts_photons(image: Array, values: Array) -> bool:
-    """Whether the variance of neighbouring pixels equals their mean, as of numbers of photons, also where it is dark.
+    """Whether the variance of neighbouring pixels equals their mean where it is dark, as of numbers of photons.
 
     A step of several counts is that of a photon: noise of electronics would fill it.
     """
+    if len(values) < 3:
+        return len(values) == 2
     step = float(np.diff(values).min())
     photons = (image - values[0]) / step
-    mean = ndi.uniform_filter(photons, 5)[:, 2:]
-    variance = np.square(photons[:, 2:] - photons[:, :-2]) / 2
+    mean = ndi.uniform_filter(photons, 5)[1:]
+    variance = np.square(np.diff(photons, axis=0)) / 2  # along Y, as detectors of scanning microscopes smooth along X
     most = 4.0 if step > 1 and step == round(step) else 1.4
-    seen = False
-    for low, high in ((0.1, 0.3), (0.3, 1.0), (1.0, 3.0)):
+    for low, high in ((0.3, 1.0), (0.1, 0.3), (0.03, 0.1)):
         part = (mean > low) & (mean < high)
         if part.sum() >= SMALLEST_BIN:
-            seen = True
-            if not 0.6 < variance[part].mean() / mean[part].mean() < most:
-                return False
-    return seen
+            return 0.6 < float(variance[part].mean() / mean[part].mean()) < most
+    return False
 
 
 def _surroundings(counts: Array, data: Mask) -> Array:
@@ -141,26 +146,38 @@ def _surroundings(counts: Array, data: Mask) -> Array:
 
 
 def outliers(counts: Array, valid: Mask) -> Mask:
-    """Pixels far outside the noise of their level: hot and dead pixels, cosmic rays.
+    """Pixels far outside the noise of their level that do not continue in their neighbours: hot, dead, cosmic rays.
 
-    The scatter around a local median, taken robustly for each level, gives the noise. Photons are rare events in dark
+    The noise of a level comes from quantiles, so that few outliers do not matter. Photons are rare events in dark
     parts, so that ten times the gain is allowed beside six standard deviations.
     """
+    nothing = np.zeros(counts.shape, bool)
+    inside = valid.copy()
+    inside[:2], inside[-2:], inside[:, :2], inside[:, -2:] = False, False, False, False
+    if inside.sum() < 2 * SMALLEST_BIN:
+        return nothing
     middle = ndi.median_filter(counts, 5)
-    excess = np.abs(counts - middle)
-    level, scatter = middle[valid], excess[valid]
-    if level.size < 2 * SMALLEST_BIN:
-        return np.zeros(counts.shape, bool)
-    rows = [(level[inside].mean(), np.quantile(scatter[inside], 0.95) / 1.96) for inside in groups(level)]
-    x, sigma = np.array(rows).T
+    excess = counts - middle
+    level, residual = middle[inside], np.square(ndi.convolve(counts, HIGH_PASS, mode="reflect"))[inside]
+    x, variance = np.array(
+        [(level[part].mean(), np.quantile(residual[part], _QUANTILE) / _OF_SQUARES) for part in groups(level)]
+    ).T
     order = np.argsort(x)
-    x, sigma = x[order], sigma[order]
-    gain = max(fit_line(x, sigma**2, 0.1 * sigma**2 + 1e-3 * float(sigma.max()) ** 2)[0], 0.0) if sigma.any() else 0.0
-    smallest = scatter[scatter > 0]  # where most pixels count nothing, one photon
-    step = float(np.median(smallest)) if smallest.size else 0.0
-    allowed = np.maximum(6 * np.interp(middle, x, sigma) + 10 * gain, 6 * step)
-    found: Mask = valid & (excess > allowed)
-    return found if found.mean() < _MOST_OUTLIERS else np.zeros(counts.shape, bool)
+    x, variance = x[order], variance[order]
+    gain = 0.0
+    if variance.any():
+        gain = max(fit_line(x, variance, 0.1 * variance + 1e-3 * float(variance.max()))[0], 0.0)
+    rare = np.abs(excess[inside])
+    step = float(np.median(rare[rare > 0])) if rare.any() else 0.0  # where most pixels count nothing, one photon
+    sigma = np.sqrt(np.interp(middle, x, variance))
+    allowed = np.maximum(6 * sigma + 10 * gain, 6 * step)
+    candidates = valid & (np.abs(excess) > allowed)
+    if not candidates.any():
+        return nothing
+    around = np.stack([np.roll(excess, shift, axis) for axis in (0, 1) for shift in (-1, 1)]) * np.sign(excess)
+    continued = np.sort(around, axis=0)[1]  # a PSF reaches at least three of four neighbours
+    found: Mask = candidates & (np.abs(excess) > allowed + _CONTINUED * np.maximum(continued - sigma, 0))
+    return found if found.mean() < _MOST_OUTLIERS else nothing
 
 
 def spatial_samples(part: Frame) -> Samples:
