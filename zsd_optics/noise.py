@@ -18,10 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_optics import noise_checks as checks
-from zsd_optics.noise_line import SMALLEST_BIN, dark_level, fit_doubtful_line, fit_line, noise_level_function
+from zsd_optics.noise_line import SMALLEST_BIN, dark_level, fit_doubtful_line, fit_line, groups, noise_level_function
 from zsd_optics.noise_model import NoiseModel, correlated_noise, known_noise
 from zsd_optics.noise_samples import (
-    Frame, Mask, Samples, concatenated, frame, noisy, spatial_samples, temporal_samples, unclipped,
+    Frame,
+    Mask,
+    Samples,
+    concatenated,
+    frame,
+    noisy,
+    spatial_samples,
+    temporal_samples,
+    unclipped,
 )  # fmt: skip
 from zsd_runtime.corrections.lines import line_offsets
 from zsd_runtime.errors import InputError
@@ -74,17 +82,19 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
         checks.check_wrapped(seen[i], f"image {kept[i] + 1}" if len(images) > 1 else "the image")
     prepared = {i: _prepared(seen[i], data[i]) for i in {*used, *range(min(len(seen), MOST_FRAMES))}}
     few = [prepared[i][0] for i in used]
-    rows, columns = (float(np.sqrt(np.mean([prepared[i][k] ** 2 for i in used]))) for k in (1, 2))
+    rows, columns = np.sqrt(np.mean([prepared[i][1] for i in used], axis=0)).tolist()
     remarks += checks.clipping_remarks([seen[i] for i in used], few)
     repeats = [prepared[i][0] for i in range(min(len(seen), MOST_FRAMES))]
     candidates = temporal_samples(repeats)
     temporal = bool(candidates)
     doubt = _LINES_LEFT * float(np.hypot(rows, columns))
     model = _best([_model(s, doubt) for s in candidates or [concatenated([spatial_samples(f) for f in few])]])
-    remarks += checks.quantised_remark(seen[used[0]], model.read_noise, model.gain)
+    correlated = checks.correlated_axes(few)
+    if not correlated:
+        remarks += checks.quantised_remark(seen[used[0]], model.read_noise, model.gain)
     return NoiseModel(
         model.gain, model.constant, model.floor, model.offset, model.gain_error, model.constant_error,
-        model.offset_error, model.message, correlated=checks.correlated_axes(few),
+        model.offset_error, model.message, correlated=correlated,
         row_noise=rows, column_noise=columns, remarks=tuple(remarks),
         undersampled=not temporal and checks.undersampled(few, "Y" * (not rows) + "X" * (not columns)),
         fixed_pattern=checks.fixed_pattern(repeats, (model.gain, model.constant)) if temporal else 0.0,
@@ -121,12 +131,14 @@ def _spread(count: int) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, min(count, MOST_FRAMES)).round()]
 
 
-def _prepared(image: Array, data: Mask | None) -> tuple[Frame, float, float]:
-    """The image without its line noise, and the standard deviations of rows and columns."""
-    valid = noisy(image) if data is None else noisy(image) & data
-    rows, columns = (offsets.astype(np.float64) for offsets in line_offsets(image, valid))
+def _prepared(image: Array, data: Mask | None) -> tuple[Frame, list[float]]:
+    """The image without its line noise, and the variances of rows and columns."""
+    valid = noisy(image)
+    rows, columns = (part.astype(np.float64) for part in line_offsets(image, valid if data is None else valid & data))
     lines = (rows, columns) if rows.any() or columns.any() else None
-    return frame(image, data, lines), *(float(part[part != 0].std()) if part.any() else 0.0 for part in (rows, columns))
+    return frame(image, valid, data, lines), [
+        float(part[part != 0].var()) if part.any() else 0.0 for part in (rows, columns)
+    ]
 
 
 def _best(models: list[NoiseModel]) -> NoiseModel:
@@ -143,7 +155,8 @@ def _model(samples: Samples, doubt: float) -> NoiseModel:
     clear = unclipped(samples)
     # Rare large residuals (a cosmic ray, a weak hot pixel) are left out, unless they are what the gain comes from: a
     # group that holds dark and bright pixels has them, too.
-    functions = [noise_level_function(clear.signal, clear.group, clear.residual, k) for k in (_RARE, np.inf)]
+    inside = groups(clear.group)
+    functions = [noise_level_function(clear.signal, clear.residual, inside, largest) for largest in (_RARE, np.inf)]
     lines = [fit_line(*function) for function in functions]
     if not doubt and abs(lines[0][0] - lines[1][0]) <= _ALIKE * abs(lines[1][0]):
         (x, variance, error), (gain, constant, covariance) = functions[0], lines[0]

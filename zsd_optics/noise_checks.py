@@ -14,13 +14,10 @@ Mask = NDArray[np.bool_]
 # Correlation of neighbouring residuals if the noise is white, -0.8; interpolation changes it by 0.1 or more.
 _WHITE = float((LINE[1:] * LINE[:-1]).sum() / (LINE**2).sum())
 _WHITE_TOLERANCE = 0.05
-# The high-pass filter with other signs: independent noise keeps its variance exactly, structure does not.
-_AXES = tuple(np.outer(a, b) / (LINE**2).sum() for a, b in ((np.abs(LINE), LINE), (LINE, np.abs(LINE))))
-_SECOND = np.array([0.0, -1.0, 2.0, -1.0, 0.0])
-_LOWER = tuple(
-    np.outer(a, b) / np.sqrt((LINE**2).sum() * (_SECOND**2).sum())
-    for a, b in ((np.abs(LINE), _SECOND), (_SECOND, np.abs(LINE)))
-)
+_STRUCTURE = 0.4  # of this difference must be in the darker half, too: that is noise
+# The high-pass filter with positive weights along one axis: independent noise keeps its variance exactly, structure
+# does not; and a filter for lower frequencies along the other.
+_POSITIVE, _SECOND = np.abs(LINE), np.array([0.0, -1.0, 2.0, -1.0, 0.0])
 _BIAS = 0.18  # of the variance
 _WORTH_SAYING = 1e-3  # of the pixels
 
@@ -47,8 +44,8 @@ def check_wrapped(image: Array, name: str) -> None:
     below = image < 0
     if image.min() < -(2.0**14) and below.mean() > _WORTH_SAYING and not ((image < 0) & (image > -(2.0**12))).any():
         raise InputError(
-            f"{100 * float(below.mean()):.2g} % of the pixels of {name} are far below 0 (down to {image.min():.0f}): numbers "
-            "above 32767 have wrapped around",
+            f"{100 * float(below.mean()):.2g} % of the pixels of {name} are far below 0 (down to {image.min():.0f}): "
+            "numbers above 32767 have wrapped around",
             "save the image as unsigned 16 bit",
         )
 
@@ -98,20 +95,27 @@ def quantised_remark(image: Array, noise: float, gain: float) -> list[str]:
 def correlated_axes(frames: list[Frame]) -> str:
     """Axes along which the high frequencies of all images together differ from those of white noise.
 
-    They do so in the darker half of each image, too; otherwise they are structure.
+    If the darker halves of the images differ much less, structure is the reason.
     """
-    found = _not_white(frames, dark=False)
-    return "".join(name for name in found if name in _not_white(frames, dark=True)) if found else ""
+    excess = _not_white(frames, dark=False)
+    if max(map(abs, excess)) <= _WHITE_TOLERANCE:
+        return ""
+    in_the_dark = _not_white(frames, dark=True)
+    return "".join(
+        name
+        for name, all_over, dark in zip("YX", excess, in_the_dark, strict=True)
+        if abs(all_over) > _WHITE_TOLERANCE and abs(dark) > max(_STRUCTURE * abs(all_over), _WHITE_TOLERANCE / 2)
+    )
 
 
-def _not_white(frames: list[Frame], *, dark: bool) -> str:
+def _not_white(frames: list[Frame], *, dark: bool) -> list[float]:
+    """For Y and X, how far the correlation of neighbouring residuals is from that of white noise."""
     parts = [_whitened(part, dark) for part in frames]
     power = np.concatenate([residual[usable] for residual, usable in parts])
-    found = ""
-    for axis, name in enumerate("YX"):
+    found = []
+    for axis in (0, 1):
         products = np.concatenate([(r * np.roll(r, 1, axis))[u & np.roll(u, 1, axis)] for r, u in parts])
-        if products.size and abs(products.mean() / np.square(power).mean() - _WHITE) > _WHITE_TOLERANCE:
-            found += name
+        found.append(float(products.mean() / np.square(power).mean() - _WHITE) if products.size else 0.0)
     return found
 
 
@@ -135,19 +139,17 @@ def undersampled(frames: list[Frame], axes: str) -> bool:
     distribution, but more structure. From two bands of frequencies follows the width of the PSF as if it were Gaussian,
     and from it the share of the structure in the estimate. What the darker half shows, too, is correlated noise.
     """
-    if not axes:
-        return False
-    powers = [_powers(part, ["XY".index(axis) for axis in axes]) for part in frames]
-    level, corner, axial, lower = (np.concatenate(parts) for parts in zip(*powers, strict=True))
+    powers = [_powers(_middle(part), axes) for part in frames[:: max(len(frames) // 4, 1)]] if axes else []
+    level, corner, axial, lower = np.concatenate(powers, axis=1) if powers else np.zeros((4, 0))
     usual = 0.0
     for low, high in ((0.0, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 0.99), (0.99, 1.0)):
-        edges = np.quantile(level, [low, high])
+        edges = np.quantile(level, [low, high]) if level.size else (0, 0)
         part = (level >= edges[0]) & (level <= edges[1])
         if part.sum() < SMALLEST_BIN:
             continue
         noise, difference = float(corner[part].mean()), (axial - corner)[part]
         if not low:
-            usual = max(float(difference.mean()) / max(noise, 1e-300), 0)
+            usual = max(float(difference.mean()) / noise, 0)
         excess = float(difference.mean()) - 2 * usual * noise
         error = float(difference.std()) / np.sqrt(part.sum() / 9)
         if excess <= max(4 * error, 0.5 * noise):
@@ -157,29 +159,40 @@ def undersampled(frames: list[Frame], axes: str) -> bool:
     return False
 
 
-def _powers(part: Frame, axes: list[int]) -> tuple[Array, Array, Array, Array]:
-    """Local level and squares of the three filters' outputs, at usable pixels."""
+def _middle(part: Frame, most: int = 1024) -> Frame:
+    """The middle of an image: large ones hold more than enough pixels."""
+    inside = tuple(slice(max(n - most, 0) // 2, max(n - most, 0) // 2 + most) for n in part.counts.shape)
+    return Frame(part.counts[inside], part.usable[inside], part.clipped[inside])
 
-    def power(*kernels: Array) -> Array:
-        squares = [np.square(ndi.convolve(part.counts, k, mode="reflect")[part.usable]) for k in kernels]
-        return np.mean(squares, axis=0)
 
-    return (
-        ndi.uniform_filter(part.counts, 5)[part.usable],
-        power(HIGH_PASS),
-        *(power(*(kernels[k] for k in axes)) for kernels in (_AXES, _LOWER)),
-    )
+def _powers(part: Frame, axes: str) -> Array:
+    """Local level and squares of the three filters' outputs, at usable pixels that have noise: (4, pixels)."""
+
+    def power(*pairs: tuple[Array, Array]) -> Array:
+        filtered = [
+            ndi.convolve1d(ndi.convolve1d(part.counts, y, 0), x, 1)[part.usable] / np.sqrt((y**2).sum() * (x**2).sum())
+            for y, x in pairs
+        ]
+        return np.mean(np.square(filtered), axis=0)
+
+    def along(line: Array) -> list[tuple[Array, Array]]:
+        return [(_POSITIVE, line) if axis == "X" else (line, _POSITIVE) for axis in axes]
+
+    level = ndi.uniform_filter(part.counts, 5)[part.usable]
+    found = np.stack([level, power((LINE, LINE)), power(*along(LINE)), power(*along(_SECOND))])
+    return found[:, found[1] + found[2] > 0]
 
 
 def _leak(slope: float) -> float:
-    """Share of what structure adds to `_AXES` that it adds to the high-pass filter, from that of `_LOWER` to `_AXES`."""
+    """Of the power that structure adds along an axis, the share that it adds to the high-pass filter, too.
+
+    `slope` is what it adds at lower frequencies, over what it adds along the axis: it tells the width of the PSF.
+    """
     sigma = np.arange(0.3, 1.6, 0.02)[:, None, None]
     frequency = np.fft.fftfreq(32)
     passed = np.exp(-4 * (np.pi * sigma) ** 2 * (frequency[:, None] ** 2 + frequency**2))
-    corner, axis, lower = (
-        (np.abs(np.fft.fft2(kernel, (32, 32))) ** 2 * passed).mean((1, 2))
-        for kernel in (HIGH_PASS, _AXES[0], _LOWER[0])
-    )
+    high, both, low = (np.abs(np.fft.fft(line, 32)) ** 2 / (line**2).sum() for line in (LINE, _POSITIVE, _SECOND))
+    corner, axis, lower = ((np.outer(y, x) * passed).mean((1, 2)) for y, x in ((high, high), (both, high), (both, low)))
     slopes = (lower - corner) / (axis - corner)
     if slope < slopes[0]:
         return 0.0  # no PSF has this spectrum

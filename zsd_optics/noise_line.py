@@ -37,18 +37,18 @@ def groups(group: Array) -> list[NDArray[np.int64]]:
 
 
 def noise_level_function(
-    signal: Array, group: Array, residual: Array, largest: float = np.inf
+    signal: Array, residual: Array, inside: list[NDArray[np.int64]], largest: float = np.inf
 ) -> tuple[Array, Array, Array]:
     """(mean signal, noise variance, its standard error) of groups of pixels with similar surroundings.
 
     Squares of residuals above `largest` times their mean are left out.
     """
     rows = []
-    for inside in groups(group):
-        squares = residual[inside] ** 2
+    for part in inside:
+        squares = residual[part] ** 2
         squares = squares[squares <= largest * squares.mean()]
         # Neighbouring residuals are correlated: about 1 in 4 is independent.
-        rows.append((signal[inside].mean(), squares.mean(), squares.std() / np.sqrt(squares.size / 4)))
+        rows.append((signal[part].mean(), squares.mean(), squares.std() / np.sqrt(squares.size / 4)))
     x, variance, error = np.array(rows).T
     return x, variance, np.maximum(error, 1e-3 * variance.max() / np.sqrt(residual.size))
 

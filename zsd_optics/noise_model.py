@@ -77,8 +77,8 @@ class NoiseModel:
             found.append(f"{' and '.join(lines)}: the restored image will show stripes: use `remove_lines`")
         if self.fixed_pattern:
             found.append(
-                f"the camera has a fixed pattern of {self.fixed_pattern:.2g} counts, which stays in the restored image: "
-                "subtract a dark image (the mean of frames without light)"
+                f"the camera has a fixed pattern of {self.fixed_pattern:.2g} counts, which stays in the restored "
+                "image: subtract a dark image (the mean of frames without light)"
             )
         if self.undersampled:
             found.append(

@@ -23,8 +23,11 @@ _SIGNAL = HIGH_PASS**2
 _RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
 _BORDER = 4  # pixels that the ring reaches
 _CLIPPED = 0.05  # of the pixels of a group: the others are truncated, too
+_LIKE_PHOTONS = 1.4  # variance over mean; 1.5 to 2 for noise of 2 counts that was clipped
+_SMALL_HOLE = 10  # pixels
 _QUANTILE, _OF_SQUARES = 0.65, 0.873  # of the squares of normal numbers with a variance of 1
 _CONTINUED = 10  # a PSF as narrow as 0.5 pixels (sigma) gives a neighbour 1/7 of its peak
+_ENOUGH = 200_000  # pixels for a rough estimate
 _MOST_OUTLIERS = 0.03  # of the pixels; more are the noise itself
 
 
@@ -64,19 +67,25 @@ class Samples:
         )
 
 
-def frame(image: Array, data: Mask | None, lines: tuple[Array, Array] | None) -> Frame:
-    """Prepare an image (Y, X): `data` is True where a pixel is data, `lines` are offsets of rows and columns."""
-    valid = noisy(image)
+def frame(image: Array, valid: Mask, data: Mask | None, lines: tuple[Array, Array] | None) -> Frame:
+    """Prepare an image (Y, X).
+
+    `valid` comes from `noisy`; `data` is True where a pixel is data, if that is known; `lines` are the offsets of rows
+    and columns.
+    """
     clipped = clipped_pixels(image)
     counts = image if lines is None else image - lines[0][:, None] - lines[1]
     strange = outliers(counts, valid)
+    if strange.any():  # they made the noise look larger
+        strange |= outliers(np.where(strange, _surroundings(counts, valid & ~strange), counts), valid)
     clipped[strange] = 0
     missing = strange if data is None else strange | (~data & (clipped == 0))
     usable = np.ones(image.shape, bool)
     if missing.any():
         counts = np.where(missing, _surroundings(counts, valid & ~missing), counts)
-        usable = ~ndi.binary_dilation(missing, np.ones((5, 5), bool))
-    usable &= ~ndi.binary_dilation(~valid, iterations=3)
+        usable = ~ndi.maximum_filter(missing, 5)
+    if not valid.all():
+        usable &= ~ndi.binary_dilation(~valid, iterations=3)
     usable[:_BORDER], usable[-_BORDER:], usable[:, :_BORDER], usable[:, -_BORDER:] = False, False, False, False
     return Frame(counts, usable, clipped)
 
@@ -88,11 +97,14 @@ def noisy(image: Array) -> Mask:
     lowest = flat & (image == image.min()) & ~padded
     if lowest.mean() > 0.01 and _counts_photons(image, np.unique(image)):
         flat &= ~lowest
-    return ~(ndi.binary_dilation(flat, iterations=2) | padded)
+    return ~((ndi.binary_dilation(flat, iterations=2) if flat.any() else flat) | padded)
 
 
 def clipped_pixels(image: Array) -> NDArray[np.int8]:
-    """-1 at pixels clipped at the lowest count, 1 at the highest, otherwise 0; padding and zeros of a photon counter are 0."""
+    """-1 at pixels clipped at the lowest count, 1 at the highest, otherwise 0.
+
+    Padding is not clipped, nor are the zeros of a photon counter.
+    """
     found = np.zeros(image.shape, np.int8)
     inside = ~padding(image)
     values, counts = np.unique(image[inside], return_counts=True)
@@ -106,34 +118,33 @@ def clipped_pixels(image: Array) -> NDArray[np.int8]:
 
 
 def padding(image: Array) -> Mask:
-    """Solid areas of the lowest or the highest count at the border; noise that was clipped leaves them full of holes."""
+    """Solid areas of the lowest or the highest count at the border; clipped noise leaves them full of small holes."""
     found = np.zeros(image.shape, bool)
     for value in (image.min(), image.max()):
         labels, _ = ndi.label(image == value)
+        sizes, boxes = np.bincount(labels.ravel()), ndi.find_objects(labels)
         rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-        for label in rim[rim > 0]:
-            area = labels == label
-            if area.sum() > 3 and ndi.binary_fill_holes(area).sum() < 1.005 * area.sum():
-                found |= area
+        for label in rim[(rim > 0) & (sizes[rim] >= 0.5 * min(image.shape))]:
+            box = boxes[label - 1]
+            area = labels[box] == label
+            holes = np.bincount(ndi.label(~area)[0].ravel())[1:]
+            if holes[holes < _SMALL_HOLE].sum() < 1e-4 * area.sum():
+                found[box] |= area
     return found
 
 
 def _counts_photons(image: Array, values: Array) -> bool:
-    """Whether the variance of neighbouring pixels equals their mean where it is dark, as of numbers of photons.
-
-    A step of several counts is that of a photon: noise of electronics would fill it.
-    """
+    """Whether the variance of neighbouring pixels equals their mean where it is dark, as of numbers of photons."""
     if len(values) < 3:
         return len(values) == 2
-    step = float(np.diff(values).min())
-    photons = (image - values[0]) / step
-    mean = ndi.uniform_filter(photons, 5)[1:]
-    variance = np.square(np.diff(photons, axis=0)) / 2  # along Y, as detectors of scanning microscopes smooth along X
-    most = 4.0 if step > 1 and step == round(step) else 1.4
-    for low, high in ((0.3, 1.0), (0.1, 0.3), (0.03, 0.1)):
-        part = (mean > low) & (mean < high)
-        if part.sum() >= SMALLEST_BIN:
-            return 0.6 < float(variance[part].mean() / mean[part].mean()) < most
+    photons = (image - values[0]) / float(np.diff(values).min())
+    level = ndi.uniform_filter(photons, 5)[1:]
+    # Along Y, as detectors of scanning microscopes smooth along X.
+    mean, variance = (photons[1:] + photons[:-1]) / 2, np.square(np.diff(photons, axis=0)) / 2
+    for low, high in ((0.1, 0.3), (0.3, 1.0), (0.03, 0.1)):
+        part = (level > low) & (level < high)
+        if part.sum() >= SMALLEST_BIN and mean[part].any():
+            return float(variance[part].mean() / mean[part].mean()) < _LIKE_PHOTONS
     return False
 
 
@@ -156,28 +167,58 @@ def outliers(counts: Array, valid: Mask) -> Mask:
     inside[:2], inside[-2:], inside[:, :2], inside[:, -2:] = False, False, False, False
     if inside.sum() < 2 * SMALLEST_BIN:
         return nothing
-    middle = ndi.median_filter(counts, 5)
+    middle = _level(counts)
     excess = counts - middle
-    level, residual = middle[inside], np.square(ndi.convolve(counts, HIGH_PASS, mode="reflect"))[inside]
+    sigma, gain = _robust_noise(counts, middle, inside)
+    rare = np.abs(excess[inside])
+    step = float(np.median(rare[rare > 0])) if rare.any() else 0.0  # where most pixels count nothing, one photon
+    allowed = np.maximum(6 * sigma + 10 * gain, 6 * step)
+    rows, columns = np.nonzero(valid & (np.abs(excess) > allowed))
+    if not 0 < rows.size < 4 * _MOST_OUTLIERS * counts.size:
+        return nothing
+    padded = np.pad(counts, 2, mode="symmetric")
+    around = np.stack([padded[rows + y, columns + x] for y in range(5) for x in range(5)])
+    ordered = np.sort(around, axis=0)
+    sign = np.sign(around[12] - ordered[12])
+    # Beyond four fifths of its surroundings: edges have more bright pixels, a hot column does not.
+    height = np.where(sign > 0, around[12] - ordered[19], ordered[5] - around[12])
+    beside = (around[[7, 11, 13, 17]] - ordered[12]) * sign
+    continued = np.sort(beside, axis=0)[1] - sigma[rows, columns]  # a PSF reaches at least three of four neighbours
+    far = height > allowed[rows, columns] + _CONTINUED * np.maximum(continued, 0)
+    found = nothing.copy()
+    found[rows[far], columns[far]] = True
+    return found if found.mean() < _MOST_OUTLIERS else nothing
+
+
+def _level(counts: Array) -> Array:
+    """Mean of eight pixels at a distance of 2, without the highest and the lowest."""
+    padded = np.pad(counts, 2, mode="symmetric")
+    rows, columns = counts.shape
+    places = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4) if (y, x) != (2, 2)]
+    parts = [padded[y : y + rows, x : x + columns] for y, x in places]
+    total, low, high = parts[0].copy(), parts[0].copy(), parts[0].copy()
+    for part in parts[1:]:
+        total += part
+        np.minimum(low, part, out=low)
+        np.maximum(high, part, out=high)
+    level: Array = (total - low - high) / 6
+    return level
+
+
+def _robust_noise(counts: Array, level: Array, inside: Mask) -> tuple[Array, float]:
+    """Standard deviation of the noise of each pixel, and the gain, both roughly."""
+    residual = ndi.convolve1d(ndi.convolve1d(counts, LINE, 0), LINE, 1)[inside] / (LINE**2).sum()
+    some = slice(None, None, max(residual.size // _ENOUGH, 1))
+    known, squares = level[inside][some], np.square(residual[some])
     x, variance = np.array(
-        [(level[part].mean(), np.quantile(residual[part], _QUANTILE) / _OF_SQUARES) for part in groups(level)]
+        [(known[part].mean(), np.quantile(squares[part], _QUANTILE) / _OF_SQUARES) for part in groups(known)]
     ).T
     order = np.argsort(x)
     x, variance = x[order], variance[order]
-    gain = 0.0
-    if variance.any():
-        gain = max(fit_line(x, variance, 0.1 * variance + 1e-3 * float(variance.max()))[0], 0.0)
-    rare = np.abs(excess[inside])
-    step = float(np.median(rare[rare > 0])) if rare.any() else 0.0  # where most pixels count nothing, one photon
-    sigma = np.sqrt(np.interp(middle, x, variance))
-    allowed = np.maximum(6 * sigma + 10 * gain, 6 * step)
-    candidates = valid & (np.abs(excess) > allowed)
-    if not candidates.any():
-        return nothing
-    around = np.stack([np.roll(excess, shift, axis) for axis in (0, 1) for shift in (-1, 1)]) * np.sign(excess)
-    continued = np.sort(around, axis=0)[1]  # a PSF reaches at least three of four neighbours
-    found: Mask = candidates & (np.abs(excess) > allowed + _CONTINUED * np.maximum(continued - sigma, 0))
-    return found if found.mean() < _MOST_OUTLIERS else nothing
+    if not variance.any():
+        return np.zeros_like(level), 0.0
+    gain = fit_line(x, variance, 0.1 * variance + 1e-3 * float(variance.max()))[0]
+    return np.sqrt(np.interp(level, x, variance)), max(gain, 0.0)
 
 
 def spatial_samples(part: Frame) -> Samples:

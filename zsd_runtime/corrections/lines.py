@@ -1,10 +1,10 @@
 """Row and column noise: the offset that all pixels of one row or column share, as cameras with many amplifiers add.
 
-The step from one line to the next is the robust mean of the differences of their pixels: structures cover parts of a line
-and weigh little, and slow changes of the scene are small from line to line. The sum of the steps is the profile of the
-offsets. Two signs tell line noise from structures that fill whole lines (fibres along X, gratings, kymographs): line
-noise is *white* across the lines, whereas optics pass nothing at the highest frequencies; and it is in *all* lines, not
-in a few.
+The step from one line to the next is the robust mean of the differences of their pixels: structures cover parts of a
+line and weigh little, and slow changes of the scene are small from line to line. The sum of the steps is the profile of
+the offsets. Two signs tell line noise from structures that fill whole lines (fibres along X, gratings, kymographs):
+line noise is *white* across the lines, whereas optics pass nothing at the highest frequencies; and it is in *all*
+lines, not in a few.
 """
 
 import numpy as np
@@ -66,11 +66,10 @@ def _offsets(plane: Plane, valid: Mask | None) -> Array:
     if min(plane.shape) < _FEWEST:
         return nothing
     blocks, known = _blocks(plane, valid)
-    candidates = [_profile(blocks, known, known)]
-    for chosen in _dark(blocks - candidates[0][0][:, None], known):
-        candidates.append(_profile(blocks, known, chosen))
+    first = _profile(blocks, known, known)
+    others = [_profile(blocks, known, chosen) for chosen in _dark(blocks - first[0][:, None], known)]
     # Structures and the noise of few pixels add to the offsets.
-    profile, error = min(candidates, key=lambda candidate: float(np.std(candidate[0])))
+    profile, error = min([first, *others], key=lambda found: float(np.std(found[0])))
     seen = error > 0
     if seen.sum() < _FEWEST:
         return nothing
@@ -151,7 +150,7 @@ def _median(values: Array) -> Array:
 def _spectrum(profile: Array) -> tuple[Array, NDArray[np.complex128]]:
     """Frequencies (cycles a line) and amplitudes of the mirrored profile; white noise keeps its variance."""
     mirrored = np.concatenate([profile, profile[::-1]])
-    return np.fft.rfftfreq(mirrored.size), np.fft.rfft(mirrored, norm="ortho")
+    return np.fft.rfftfreq(mirrored.size).astype(np.float64), np.fft.rfft(mirrored, norm="ortho")
 
 
 def _strength(profile: Array, variance: float) -> float:
