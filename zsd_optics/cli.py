@@ -13,8 +13,12 @@ from zsd_optics.inputs import files_of, open_images
 from zsd_optics.options import Axes, Channels, Series
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, Voxel, read_image, write_image
+<<<<<<< HEAD
 from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
+=======
+from zsd_runtime.terminal import Quiet, as_flags, command_line, numbers, reporting
+>>>>>>> noise
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
 
@@ -84,22 +88,28 @@ def noise(
     part of the image is dark, the offset includes background and the read noise includes the shot noise of it.
     """
     with reporting(quiet):
-        from zsd_optics.noise import correlated_noise, estimate_noise, planes
+        from zsd_optics.noise import estimate_noise, planes
 
         opened = open_images(files_of(images), axes, series=series, channels=channels, notice=notices(quiet))
         if len(opened.chosen) > 1:
             raise InputError(f"`channels` {channels} are several", "estimate one at a time", option="channels")
         model = estimate_noise(planes(opened.arrays()))
         if as_json:
-            print(json.dumps(asdict(model) | {"read_noise": model.read_noise}, indent=1))
+            measured = asdict(model) | {"read_noise": model.read_noise}
+            print(json.dumps(measured | {"warnings": [as_flags(text) for text in model.warnings]}, indent=1))
             return
         print(f"gain        {model.gain:.4g} ± {model.gain_error:.2g} counts per photo-electron")
         print(f"offset      {model.offset:.5g} ± {model.offset_error:.2g} counts (level of the darkest part)")
         print(f"read noise  {model.read_noise:.3g} counts (standard deviation at that level)")
         print(f"variance    {model.gain:.4g} · counts {model.constant:+.5g} counts² (± {model.constant_error:.2g})")
-        if model.correlated:
-            print(f"warning: {correlated_noise(model.correlated)}", file=sys.stderr)
-        print(f"OK {model.message}")
+        for name, size in (
+            ("row noise", model.row_noise), ("col. noise", model.column_noise), ("fixed", model.fixed_pattern)
+        ):  # fmt: skip
+            if size:
+                print(f"{name:<11} {size:.3g} counts (standard deviation; not part of the variance)")
+        for text in model.warnings:
+            print(f"warning: {as_flags(text)}", file=sys.stderr)
+        print(f"OK {as_flags(model.message)}")
 
 
 @app.command()

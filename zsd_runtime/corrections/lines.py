@@ -1,10 +1,10 @@
 """Row and column noise: the offset that all pixels of one row or column share, as cameras with many amplifiers add.
 
-The step from one line to the next is the robust mean of the differences of their pixels: structures cover parts of a line
-and weigh little, and slow changes of the scene are small from line to line. The sum of the steps is the profile of the
-offsets. Two signs tell line noise from structures that fill whole lines (fibres along X, gratings, kymographs): line
-noise is *white* across the lines, whereas optics pass nothing at the highest frequencies; and it is in *all* lines, not
-in a few.
+The step from one line to the next is the robust mean of the differences of their pixels: structures cover parts of a
+line and weigh little, and slow changes of the scene are small from line to line. The sum of the steps is the profile of
+the offsets. Two signs tell line noise from structures that fill whole lines (fibres along X, gratings, kymographs):
+line noise is *white* across the lines, whereas optics pass nothing at the highest frequencies; and it is in *all*
+lines, not in a few.
 """
 
 import numpy as np
@@ -16,12 +16,14 @@ Mask = NDArray[np.bool_]
 
 _BLOCKS = 128  # means of neighbouring pixels that a line is reduced to: enough for a robust mean, and quick
 _CLIP = 1.5  # standard deviations, of a robust mean (Huber 1964)
-_BANDS = (0.28, 0.38), (0.38, 0.48)  # cycles a line: the power of white line noise is equal in both
-_STEEP = 3  # times more power in the lower band: structures that optics have made smooth
+_BANDS = (0.2, 0.34), (0.34, 0.48)  # cycles a line: the power of white line noise is equal in both
+_STEEP = 4  # times more power in the lower band: structures that optics have made smooth
 _BEYOND_OPTICS = 0.45  # cycles a line: whatever is here is line noise, also a difference of odd and even lines
 _LEAST = 0.1  # of the noise of a pixel: weaker lines are left alone
 _FEWEST = 24  # lines, and pixels in a line
 _SIGMA = 1.4826  # standard deviation over median absolute deviation
+_MOST_OUTLIERS = 0.1  # of the lines
+_MEAN_OF_LOWER = 0.440  # of the lower 80 % of squares of normal numbers with a variance of 1
 _MEDIAN_OF_SQUARES = 0.4549  # of normal numbers with a variance of 1
 
 
@@ -64,11 +66,13 @@ def _offsets(plane: Plane, valid: Mask | None) -> Array:
     if min(plane.shape) < _FEWEST:
         return nothing
     blocks, known = _blocks(plane, valid)
-    profile, error = _profile(blocks, known, known)
-    if (error > 0).sum() < _FEWEST:
-        return nothing
-    profile, error = _profile(blocks, known, _dark(blocks - profile[:, None], known))
+    first = _profile(blocks, known, known)
+    others = [_profile(blocks, known, chosen) for chosen in _dark(blocks - first[0][:, None], known)]
+    # Structures and the noise of few pixels add to the offsets.
+    profile, error = min([first, *others], key=lambda found: float(np.std(found[0])))
     seen = error > 0
+    if seen.sum() < _FEWEST:
+        return nothing
     variance = float(np.square(error[seen]).mean())
     strength = _strength(profile[seen], variance)
     if strength < _LEAST * float(np.median(error[seen])) * np.sqrt(plane.shape[1] / 2):  # of the noise of a pixel
@@ -86,12 +90,15 @@ def _profile(blocks: Array, known: Mask, chosen: Mask) -> tuple[Array, Array]:
     return np.append(0, np.cumsum(steps)), np.maximum(np.append(0, error), np.append(error, 0))
 
 
-def _dark(flattened: Array, known: Mask) -> Mask:
-    """The darker half of an image without its line noise: it holds fewer structures."""
+def _dark(flattened: Array, known: Mask) -> list[Mask]:
+    """The darker half of the image without its line noise, and all that is not brighter than the noise of this half."""
+    if not known.any():
+        return []
     total = np.where(known, flattened, 0)
     for axis in (0, 1):
-        total = sum(np.roll(total, shift, axis) for shift in (-2, -1, 0, 1, 2))
-    return known & (total <= np.median(total[known]))
+        total = sum((np.roll(total, shift, axis) for shift in (-2, -1, 1, 2)), total)
+    lower, middle = np.quantile(total[known], [0.16, 0.5])
+    return [known & (total <= limit) for limit in (middle, middle + 3 * (middle - lower))]
 
 
 def _blocks(plane: Plane, valid: Mask | None) -> tuple[Array, Mask]:
@@ -143,32 +150,36 @@ def _median(values: Array) -> Array:
 def _spectrum(profile: Array) -> tuple[Array, NDArray[np.complex128]]:
     """Frequencies (cycles a line) and amplitudes of the mirrored profile; white noise keeps its variance."""
     mirrored = np.concatenate([profile, profile[::-1]])
-    return np.fft.rfftfreq(mirrored.size), np.fft.rfft(mirrored, norm="ortho")
+    return np.fft.rfftfreq(mirrored.size).astype(np.float64), np.fft.rfft(mirrored, norm="ortho")
 
 
 def _strength(profile: Array, variance: float) -> float:
     """Standard deviation (counts) of the line noise, 0 if not significant beside the `variance` of a line's mean."""
-    frequency, amplitude = _spectrum(profile)
-    power = np.square(np.abs(amplitude))
-    lower, upper = (
-        float(np.median(power[(frequency >= low) & (frequency < high)])) / _MEDIAN_OF_SQUARES for low, high in _BANDS
-    )
     second = np.diff(profile, 2) / np.sqrt(6)
     everywhere = float(np.median(np.square(second))) / _MEDIAN_OF_SQUARES
-    doubt = 1 + 12 / np.sqrt(0.2 * profile.size)
-    white = min((lower + upper) / 2, everywhere)
+    frequency, amplitude = _spectrum(_without_outliers(profile, np.sqrt(max(everywhere, variance))))
+    power = np.square(np.abs(amplitude))
+    lower, upper = (_white_level(power[(frequency >= low) & (frequency < high)]) for low, high in _BANDS)
+    doubt = 1 + 10 / np.sqrt(0.28 * profile.size)
+    white = min((lower + upper) / 2, 1.5 * upper, everywhere)
     found = white - variance if min(upper, everywhere) > doubt * variance and lower < _STEEP * upper else 0.0
     signs = np.where(np.arange(second.size) % 2, -1, 1)
-    alternating = float(np.mean(second * signs)) * np.sqrt(6) / 4
+    alternating = float(np.median(second * signs)) * np.sqrt(6) / 4
     if alternating**2 > 30 * max(variance, white) / second.size:
         found += alternating**2
     return float(np.sqrt(max(found, 0)))
 
 
+def _white_level(power: Array) -> float:
+    """Mean power of white noise, from the lower 80 % of the frequencies: a grating adds to few."""
+    return float(np.sort(power)[: max(power.size * 4 // 5, 1)].mean()) / _MEAN_OF_LOWER
+
+
 def _without_outliers(profile: Array, strength: float) -> Array:
     """A line far from its neighbours shows a structure along it, which says nothing about its offset."""
     around = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(profile, 10, mode="reflect"), 21), axis=1)
-    return np.where(np.abs(profile - around) < 4.5 * strength, profile, around)
+    far = np.abs(profile - around) > 4.5 * strength
+    return np.where(far, around, profile) if far.mean() < _MOST_OUTLIERS else profile
 
 
 def _wiener(profile: Array, strength: float, variance: float) -> Array:
