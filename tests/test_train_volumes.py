@@ -6,7 +6,8 @@ import torch
 
 from tests.conftest import TINY
 from zsd_export import export
-from zsd_optics.noise import known_noise, planes
+from zsd_optics.measured_planes import measured_planes
+from zsd_optics.noise import known_noise
 from zsd_optics.psf import gaussian_psf, with_slices
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError, load_model
@@ -150,9 +151,9 @@ def test_a_window_beyond_the_image_is_a_reflection():
 def test_planes_of_a_volume_hold_its_brightest():
     image = np.zeros((200, 32, 32))
     image[57] = 1
-    shown = planes([image])
-    assert len(shown) <= 17
-    assert max(plane.mean() for plane in shown) == 1
+    looked_at = measured_planes([image[None]])
+    assert len(looked_at) <= 17
+    assert max(plane.mean() for plane, _ in looked_at) == 1
 
 
 def test_a_psf_of_every_second_slice_has_half_the_depth():

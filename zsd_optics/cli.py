@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +12,14 @@ import numpy as np
 import typer
 
 from zsd_optics.inputs import files_of, open_images
-from zsd_optics.options import Axes, Channels, Series
+from zsd_optics.options import Axes, Channels, Dark, GainMap, RemoveLines, Series
+from zsd_runtime.corrections.corrected import Corrected, corrections_of
+from zsd_runtime.corrections.corrected import notice as notice_of
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image, Voxel, read_image, write_image
-<<<<<<< HEAD
 from zsd_runtime.notices import notices
-from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
-=======
+from zsd_runtime.sizes import names_text
 from zsd_runtime.terminal import Quiet, as_flags, command_line, numbers, reporting
->>>>>>> noise
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
 
@@ -80,6 +81,9 @@ def noise(
     axes: Axes = None,
     series: Series = None,
     channels: Channels = None,
+    remove_lines: RemoveLines = None,
+    dark: Dark = None,
+    gain_map: GainMap = None,
     quiet: Quiet = False,
 ) -> None:
     """Estimate camera offset, gain and read noise from images.
@@ -88,12 +92,25 @@ def noise(
     part of the image is dark, the offset includes background and the read noise includes the shot noise of it.
     """
     with reporting(quiet):
-        from zsd_optics.noise import estimate_noise, planes
+        from zsd_optics.measured_planes import measured_planes
+        from zsd_optics.noise import estimate_noise
 
         opened = open_images(files_of(images), axes, series=series, channels=channels, notice=notices(quiet))
         if len(opened.chosen) > 1:
             raise InputError(f"`channels` {channels} are several", "estimate one at a time", option="channels")
-        model = estimate_noise(planes(opened.arrays()))
+        corrections = corrections_of(remove_lines=remove_lines, dark=dark, gain_map=gain_map)
+        counts = [
+            Corrected(array[None], corrections, volumes=array.ndim == 3, name=names_text(opened.paths))
+            for array in opened.arrays()
+        ]
+        total = sum((image.counts for image in counts), Counter[str]())
+        blank = [number for number, image in enumerate(counts, 1) if len(image.blank) == prod(image.shape[:-2])]
+        if found := notice_of(total, sum(prod(image.shape) for image in counts), blank):
+            notices(quiet)(found)
+        looked_at = measured_planes(counts)
+        if not looked_at:
+            raise InputError(f"{names_text(opened.paths)} holds only blank images", "give one with light")
+        model = estimate_noise([plane for plane, _ in looked_at], [measured for _, measured in looked_at])
         if as_json:
             measured = asdict(model) | {"read_noise": model.read_noise}
             print(json.dumps(measured | {"warnings": [as_flags(text) for text in model.warnings]}, indent=1))

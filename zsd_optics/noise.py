@@ -12,7 +12,7 @@ local mean. Two things keep the line unbiased:
 Row and column noise, outliers and clipped levels are taken out before.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from zsd_optics.noise_samples import (
 from zsd_runtime.corrections.lines import line_offsets
 from zsd_runtime.errors import InputError
 
-__all__ = ["MOST_FRAMES", "NoiseModel", "correlated_noise", "estimate_noise", "known_noise", "planes", "slices_used"]
+__all__ = ["MOST_FRAMES", "NoiseModel", "correlated_noise", "estimate_noise", "known_noise"]
 
 Array = NDArray[np.float64]
 
@@ -99,32 +99,6 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
         undersampled=not temporal and checks.undersampled(few, "Y" * (not rows) + "X" * (not columns)),
         fixed_pattern=checks.fixed_pattern(repeats, (model.gain, model.constant)) if temporal else 0.0,
     )  # fmt: skip
-
-
-def planes(images: list[NDArray[np.generic]], most: int = 16) -> list[NDArray[np.float64]]:
-    """Planes (Y, X) of images: each image itself, or at most `most` planes of a volume, with the brightest one."""
-    return [plane for image in images for plane in _planes(image, most)]
-
-
-def slices_used(volume: NDArray[np.generic], most: int = 16) -> list[int]:
-    """The slices of a volume (Z, Y, X) that `planes` takes: spread over those that are not constant."""
-    brightness, varied = [], []
-    for z in range(len(volume)):
-        sample = volume[z, ::4, ::4]
-        brightness.append(float(sample.mean()))
-        if sample.min() < sample.max():
-            varied.append(z)
-    varied = varied or list(range(len(volume)))
-    spread = np.linspace(0, len(varied) - 1, min(len(varied), most)).round().astype(int).tolist()
-    return sorted({*(varied[i] for i in spread), max(range(len(volume)), key=brightness.__getitem__)})
-
-
-def _planes(image: NDArray[np.generic], most: int) -> Iterator[NDArray[np.float64]]:
-    if image.ndim == 2:
-        yield np.asarray(image, np.float64)
-        return
-    for z in slices_used(image, most):
-        yield np.asarray(image[z], np.float64)
 
 
 def _spread(count: int) -> list[int]:

@@ -121,10 +121,15 @@ def _intensities(facts: Facts, sampled: Facts) -> str:
     return "\n".join(lines)
 
 
+KINDS = {
+    "padding": "padding", "low": "at the lowest value", "high": "saturated", "hot": "hot pixels", "dead": "dead pixels",
+}  # fmt: skip
+
+
 def _no_data(pixels: dict[str, int], sampled: Facts) -> str:
     """Shares of the sampled pixels, by kind."""
     total = sampled["planes"] * sampled["plane_shape"][0] * sampled["plane_shape"][1]
-    return ", ".join(f"{_share(count / total)} {kind}" for kind, count in pixels.items())
+    return ", ".join(f"{_share(count / total)} {KINDS[kind]}" for kind, count in pixels.items())
 
 
 def _share(share: float) -> str:

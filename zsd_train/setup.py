@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zsd_optics.measured_planes import Looked, data_of, measured_planes
 from zsd_optics.noise import NoiseModel, estimate_noise, known_noise
 from zsd_optics.pictures import middle
 from zsd_runtime.corrections.corrected import Corrected
@@ -34,7 +35,6 @@ from zsd_train.schemes.scheme import Batch, Source
 from zsd_train.state import State
 
 Images = list[Any]  # (C, [Z,] Y, X) each, arrays or `Corrected`
-Looked = tuple[NDArray[np.float64], NDArray[np.bool_] | None]  # a plane, and which of its pixels are data
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def set_up(
     resumed : Measured
         Of the run that goes on.
     """
-    looked_at = _looked_at(images)
+    looked_at = measured_planes(images)
     if teacher is None:
         noise = _noise(looked_at, config)
         offset, scale = noise.offset, _scale(looked_at, noise.offset)
@@ -145,9 +145,9 @@ def set_up(
     noise_rng = torch.Generator(fabric.device).manual_seed(config.seed + 1)
     measured = Measured(
         offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
-        dtype=getattr(images[0], "source", images[0]).dtype.name,
-        lowest=float(min(_data(plane).min() for plane in looked_at)),
-        highest=float(max(_data(plane).max() for plane in looked_at)),
+        dtype=(images[0].source if isinstance(images[0], Corrected) else images[0]).dtype.name,
+        lowest=float(min(data_of(plane).min() for plane in looked_at)),
+        highest=float(max(data_of(plane).max() for plane in looked_at)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
@@ -171,31 +171,6 @@ def _margin(psf: NDArray[np.float64], config: TrainConfig, multiple: int, defaul
     return (*radii[:-2], *(round_up(r, grid) for r in radii[-2:]))
 
 
-def _looked_at(images: Images, most: int = 16) -> list[Looked]:
-    """Planes that stand for the images: those that are planes, and of volumes at most `most` and the brightest one."""
-    looked_at = []
-    for image in images:
-        places: list[tuple[int, ...]] = [(channel,) for channel in range(len(image))]
-        if image.ndim == 4:
-            depth = image.shape[1]
-            spread = np.linspace(0, depth - 1, min(depth, most)).round().astype(int).tolist()
-            places = [
-                (channel, z) for channel in range(len(image))
-                for z in sorted({*spread, max(range(depth), key=lambda z: float(image[channel, z, ::4, ::4].mean()))})
-            ]  # fmt: skip
-        for place in places:
-            measured = image.measured(place) if isinstance(image, Corrected) else None
-            if measured is None or measured.any():
-                looked_at.append((np.asarray(image[place], np.float64), measured))
-    return looked_at
-
-
-def _data(plane: Looked) -> NDArray[np.float64]:
-    """The pixels of a plane that are data, in any shape."""
-    counts, measured = plane
-    return counts if measured is None else counts[measured]
-
-
 def _noise(looked_at: list[Looked], config: TrainConfig) -> NoiseModel:
     if config.gain is not None and config.offset is not None and config.read_noise is not None:
         return known_noise(config.offset, config.gain, config.read_noise)
@@ -209,7 +184,7 @@ def _noise(looked_at: list[Looked], config: TrainConfig) -> NoiseModel:
 def _scale(looked_at: list[Looked], offset: float) -> float:
     """Counts above the offset that become 1: a bright but not the brightest part of the images."""
     smooth = ((ndi.uniform_filter(frame, 5), measured) for frame, measured in looked_at)
-    bright = max(float(np.percentile(_data(plane), 99.5)) for plane in smooth)
+    bright = max(float(np.percentile(data_of(plane), 99.5)) for plane in smooth)
     if bright <= offset:
         raise InputError(
             f"the offset {offset:g} is above the image's brightest parts ({bright:g})", "give a lower `offset`",
