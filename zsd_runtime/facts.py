@@ -23,7 +23,7 @@ LARGEST = 1 << 26  # pixels of a plane that are read: of a larger one, its middl
 MOST_AT_AN_END = 10  # pixels, more than that and twice as many as of the next number are clipped
 MOST_SERIES = 64  # whose shapes are looked up
 LOOK_HERE = re.compile(r"; see zsd info .*$| \(zsd info .* shows what is in it\)")
-SIZE = re.compile(r"\b\d+x\d+\b")
+SIZE = re.compile(r"\d+x\d+")
 
 Facts = dict[str, Any]
 

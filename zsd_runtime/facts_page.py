@@ -57,7 +57,7 @@ def _folder_page(facts: Facts) -> str:
         lines.append(f"  and {len(images) - MOST_LINES} more")
     if others:
         more = ", …" if len(others) > 5 else ""
-        lines.append(f"  left out: {_count(len(others), 'other file')}, {', '.join(others[:5])}{more}")
+        lines.append(f"  beside them (parts of them, or no images): {', '.join(others[:5])}{more}")
     return "\n".join(lines)
 
 
