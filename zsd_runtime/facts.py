@@ -174,6 +174,8 @@ def _series(path: Path, image: Image, series: int | None) -> list[Facts]:
         found.append(facts)
     text = f"{image.axes} {size_text(image.data.shape)}"
     alike = [f for f in found if f.get("shape") == list(image.data.shape) or text in (f["name"] or "")]
+    if len(alike) > 1:
+        alike = [f for f in alike if f["name"] == image.description.name]
     for facts in found:
         facts["shown"] = facts["number"] == series if series is not None else alike == [facts]
     return found
