@@ -197,7 +197,7 @@ def test_a_folder_says_how_its_images_are_taken(tmp_path):
     assert found["other_files"] == ["notes.txt"]
     page = zsd("info", tmp_path).stdout
     assert "a folder with 3 images" in page
-    assert "left out: 1 other file, notes.txt" in page
+    assert "beside them (parts of them, or no images): notes.txt" in page
 
 
 def test_several_files_and_one_that_cannot_be_read(tmp_path):

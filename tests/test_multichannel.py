@@ -1,6 +1,8 @@
 """One model a channel in one command: train, export, predict, restore; whose channel is whose."""
 
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,13 @@ from zsd_runtime.channel_models import assigned
 from zsd_runtime.channels import Chosen, channel_view, channels_of, choose, file_names, only
 from zsd_runtime.images import Image, Voxel, open_image, read_image, write_image
 from zsd_runtime.images.image import Channel, Description
+from zsd_runtime.notices import no_notice
 from zsd_runtime.package import read_package
 from zsd_train.run import load_run
 from zsd_train.state import State
 
 QUICK = "steps = 2\npatch = 32\nbatch = 1\ndevice = 'cpu'\n[network]\nwidth = 2\ndepth = 1\nhead = 4\n"
+PLANE = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
 NAMES = ("GFP", "RFP", "DAPI/405")
 LEVELS = (100, 400, 1600)  # of the channels, counts: a model of another channel is far off
 
@@ -348,6 +352,26 @@ def test_several_models_and_one_image(packages, folder):
     assert "no package for YFP (1): not restored" in said[0]
     with pytest.raises(InputError, match=r"channels YFP .0., CFP .1., and the packages are for GFP, RFP, DAPI/405"):
         pairs(("YFP", "CFP"))
+
+
+@pytest.mark.parametrize("names", [("GFP", "GFP"), ("", ""), ("0", "1"), ("a<b", "α & β")])
+def test_names_that_are_odd(names, folder, tmp_path):
+    """Two channels of one name are told apart by their numbers."""
+    write_image(tmp_path / "a.tif", picture(names, levels=LEVELS[:2]))
+    end = ("--config", folder / "quick.toml", "--quiet")
+    result = zsd("train", tmp_path / "a.tif", "--psf-sigma", 1, "--channels", "all", "--out", tmp_path / "r", *end)
+    assert result.returncode == 0, result.stdout
+    models = [load_run(path).measured for path in (tmp_path / "r").iterdir()]
+    facts = [{"channel": m.channel, "channel_number": m.channel_number} for m in models]
+    described = [replace(read_package(PLANE), channel=f["channel"], rdf={"config": {"zsd": f}}) for f in facts]
+    image = open_image(tmp_path / "a.tif")
+    for model, measured in zip(described, models, strict=True):
+        said = []
+        assert [[c.number for c in found] for found in assigned([model], image, folder, None, said.append)] == [
+            [measured.channel_number]
+        ]
+    each = assigned(described, image, folder, None, no_notice)
+    assert [[c.number for c in found] for found in each] == [[m.channel_number] for m in models]
 
 
 def test_images_without_channels_are_opened_as_ever(folder):

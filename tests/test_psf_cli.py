@@ -95,7 +95,6 @@ def _bad(folder):
             ("from-beads", plain, out, "--pixel-size", 0.1),
             "does not say its z step: give it with --z-step",
         ),
-        "other size": (("show", flat, out, "--pixel-size", 0.2), "0.1 µm; --pixel-size 0.2 µm is used"),
         "oblong": (("show", oblong, out), "0.1 x 0.2 µm"),
         "channels": (("show", full, out), "axes CZYX"),
         "constant": (("show", flat, out), "no peak"),

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from zsd_runtime.archive import RDF_NAMES
-from zsd_runtime.channels import Chosen, channels_of, choose, matched, named
+from zsd_runtime.channels import Chosen, channels_of, choose, named
 from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.images import Image
 from zsd_runtime.model import Model, load_model
@@ -51,9 +51,9 @@ def _check_alike(models: Sequence[ModelDescription], folder: Path) -> None:
     kinds = {(m.axes, tuple((o.name, o.scale, o.channels) for o in m.outputs)) for m in models}
     if len(kinds) > 1 or any(m.input.channels > 1 for m in models):
         raise InputError(f"{folder} holds {len(models)} packages that make different outputs", "give one of them")
-    names = [channel_of(m) for m in models]
-    twice = next((name for name in names if name and names.count(name) > 1), None)
-    if twice or None in names:
+    trained_on = [(channel_of(m), _number(m)) for m in models]  # a file may give two channels one name
+    twice = next((name for name, number in trained_on if trained_on.count((name, number)) > 1), None)
+    if twice or None in [name for name, _ in trained_on]:
         what = f"several packages for channel {twice}" if twice else f"{len(models)} packages, not all of one channel"
         raise InputError(f"{folder} holds {what}", "give one of them, or a folder that zsd export made of channels")
 
@@ -108,7 +108,7 @@ def assigned(
             notice(f"{path} has channels {named(every)}: the model restores each; choose with `channel`")
         return [chosen]
     if len(every) > 1:
-        same = matched([trained_on], every)
+        same = _trained_on(model, every)
         if same:
             notice(
                 f"{path} has channels {named(every)}: only {trained_on}, which the model was trained on, is restored; "
@@ -122,12 +122,18 @@ def assigned(
     return [chosen]
 
 
+def _trained_on(model: ModelDescription, channels: list[Chosen]) -> list[Chosen]:
+    """The channel that a model was trained on, by its name; of several with this name, by its number; or none."""
+    called = [c for c in channels if c.name.casefold() == (channel_of(model) or "").casefold()]
+    return called if len(called) == 1 else [c for c in called if c.number == _number(model)]
+
+
 def _one_each(
     models: Sequence[ModelDescription], chosen: list[Chosen], path: Path, notice: Notice
 ) -> list[list[Chosen]]:
     """By name; else by order, if there are as many."""
     names = [channel_of(model) or "" for model in models]
-    by_name = [matched([name], chosen) or [] for name in names]
+    by_name = [_trained_on(model, chosen) for model in models]
     if not any(by_name):
         if len(chosen) != len(models):
             raise InputError(

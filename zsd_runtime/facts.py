@@ -24,7 +24,7 @@ PLANES = 16  # that stand for an image
 LARGEST = 1 << 26  # pixels of a plane that are read: of a larger one, its middle
 MOST_SERIES = 64  # whose shapes are looked up
 LOOK_HERE = re.compile(r"; see zsd info .*$| \(zsd info .* shows what is in it\)")
-SIZE = re.compile(r"\b\d+x\d+\b")
+SIZE = re.compile(r"\d+x\d+")
 
 Facts = dict[str, Any]
 
@@ -175,6 +175,8 @@ def _series(path: Path, image: Image, series: int | None) -> list[Facts]:
         found.append(facts)
     text = f"{image.axes} {size_text(image.data.shape)}"
     alike = [f for f in found if f.get("shape") == list(image.data.shape) or text in (f["name"] or "")]
+    if len(alike) > 1:
+        alike = [f for f in alike if f["name"] == image.description.name]
     for facts in found:
         facts["shown"] = facts["number"] == series if series is not None else alike == [facts]
     return found

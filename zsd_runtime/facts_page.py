@@ -5,7 +5,7 @@ from typing import Any
 from zsd_runtime.errors import size_text
 
 Facts = dict[str, Any]
-AXIS_NAMES = {"T": "frames", "C": "channels", "Z": "slices", "Y": "rows", "X": "columns"}
+AXIS_NAMES = {"T": "frame", "C": "channel", "Z": "slice", "Y": "row", "X": "column"}
 MOST_LINES = 60  # of a folder's images
 
 
@@ -19,7 +19,7 @@ def page(facts: Facts) -> str:
         "format": f"{facts['format']}, {_bytes(facts['file_bytes'])}",
         "name": facts["name"],
         "axes": f"{facts['axes']}: " + ", ".join(
-            f"{n} {AXIS_NAMES[a]}" for a, n in zip(facts["axes"], facts["shape"], strict=True)
+            _count(n, AXIS_NAMES[a]) for a, n in zip(facts["axes"], facts["shape"], strict=True)
         ),
         "pixels": f"{facts['dtype']}, {_bytes(facts['pixel_bytes'])} in all",
         "pixel size": _pixel_size(facts) + (f" (from {facts['size_source']})" if facts["size_source"] else ""),
@@ -57,7 +57,7 @@ def _folder_page(facts: Facts) -> str:
         lines.append(f"  and {len(images) - MOST_LINES} more")
     if others:
         more = ", …" if len(others) > 5 else ""
-        lines.append(f"  left out: {_count(len(others), 'other file')}, {', '.join(others[:5])}{more}")
+        lines.append(f"  beside them (parts of them, or no images): {', '.join(others[:5])}{more}")
     return "\n".join(lines)
 
 
