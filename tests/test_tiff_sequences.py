@@ -187,10 +187,10 @@ def test_channels_that_the_names_name(tmp_path):
 
 
 def test_ndtiff(tmp_path):
-    data = RNG.integers(1, 1000, (2, 2, 3, 8, 9)).astype(np.uint16)
+    data = RNG.integers(1, 1000, (2, 2, 3, 64, 64)).astype(np.uint16)
     axes = [{"time": t, "channel": c, "z": z} for t in range(2) for c in ("GFP", "RFP") for z in range(3)]
     summary = {"PixelSize_um": 10000.0, "z-step_um": 0.3}
-    folder = write_ndtiff(tmp_path, summary, axes, data.reshape(-1, 8, 9), PixelSizeUm=0.065)
+    folder = write_ndtiff(tmp_path, summary, axes, data.reshape(-1, 64, 64), PixelSizeUm=0.065)
     assert image_files(tmp_path) == [folder]
     assert image_files(folder) == [folder]
     for path in (folder, next(folder.glob("*.tif"))):
@@ -203,9 +203,9 @@ def test_ndtiff(tmp_path):
 
 
 def test_positions_of_ndtiff_have_to_be_chosen(tmp_path):
-    data = RNG.integers(1, 1000, (2, 3, 8, 9)).astype(np.uint16)
+    data = RNG.integers(1, 1000, (2, 3, 64, 64)).astype(np.uint16)
     axes = [{"position": p, "z": z} for p in range(2) for z in range(3)]
-    folder = write_ndtiff(tmp_path, {"a": 1}, axes, data.reshape(-1, 8, 9), b=1)
+    folder = write_ndtiff(tmp_path, {"a": 1}, axes, data.reshape(-1, 64, 64), b=1)
     with pytest.raises(InputError, match="holds 2 images"):
         open_image(folder)
     for p in range(2):
@@ -214,6 +214,6 @@ def test_positions_of_ndtiff_have_to_be_chosen(tmp_path):
 
 def test_missing_planes_of_ndtiff_are_an_error(tmp_path):
     axes = [{"time": t, "z": z} for t, z in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 2)]]
-    folder = write_ndtiff(tmp_path, {"a": 1}, axes, np.ones((5, 8, 9), np.uint16), b=1)
+    folder = write_ndtiff(tmp_path, {"a": 1}, axes, np.ones((5, 64, 64), np.uint16), b=1)
     with pytest.raises(InputError, match="announces 6 planes and holds 5"):
         open_image(folder)

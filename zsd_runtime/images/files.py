@@ -110,7 +110,9 @@ def open_image(path: str | Path, axes: str | None = None, series: int | None = N
                 f"{path} does not name its axes, of shape {image.data.shape}", "name them with `axes`", option="axes"
             )
         elif "S" in image.axes:
-            raise InputError(f"{path} is a colour image (RGB)", "split it into channels and give one of them")
+            slices = f", or name its axes with `axes` {image.axes.replace('S', 'Z')} if they are slices"
+            remedy = "split it into channels and give one of them" + slices * (image.axes[-1] != "S")
+            raise InputError(f"{path} is a colour image (RGB)", remedy, option="axes")
         image = _yx_last(image, path)
         check_shape(image.data, str(path))
     except InputError as error:

@@ -24,7 +24,7 @@ def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
     colour : bool
         Whether the file says that they are red, green and blue.
     alpha : bool
-        Whether the last of them is opacity.
+        Whether the file says that the last of them is opacity.
 
     Returns
     -------
@@ -32,9 +32,10 @@ def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
         Still with an axis S if it is in colour: 8-bit red, green and blue that differ. Photographs are 8-bit; of 16
         bits are channels that a program merged.
     """
-    if "S" not in image.axes or (alpha and not isinstance(image.data, np.ndarray)):
+    if "S" not in image.axes:
         return image
     axis = image.axes.index("S")
+    alpha = alpha and _is_constant(image.data, axis)
     count = image.data.shape[axis] - alpha
     notices = image.description.notices
     if alpha:
@@ -44,7 +45,7 @@ def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
             notices += ("red, green and blue are the same in all pixels, so the image is read as grey",)
         image = replace(image, data=_take(image.data, axis, 0), axes=image.axes.replace("S", ""))
     elif not (colour and image.data.dtype.itemsize == 1) and "C" not in image.axes:
-        of = "red, green and blue" if colour else f"the {count} values of each pixel"
+        of = "red, green and blue" if colour and count == 3 else f"the {count} values of each pixel"
         slices = f"; use --axes {image.axes.replace('S', 'Z')} if they are slices" if "Z" not in image.axes else ""
         notices += (f"{of} ({image.data.dtype}) are read as channels{slices}",)
         data = image.data[(slice(None),) * axis + (slice(0, count),)] if alpha else image.data
@@ -54,6 +55,14 @@ def without_samples(image: Image, colour: bool, alpha: bool) -> Image:
 
 def _take(data: object, axis: int, index: int) -> object:
     return data.take(index, axis) if isinstance(data, np.ndarray) else View(data, at={axis: index})
+
+
+def _is_constant(data: object, axis: int) -> bool:
+    """Whether the last of the values is the same everywhere: programs call a fourth channel opacity, too."""
+    if not isinstance(data, np.ndarray):
+        return False
+    last = data.take(-1, axis)
+    return bool(last.min() == last.max())
 
 
 def _all_equal(image: Image, axis: int) -> bool:
