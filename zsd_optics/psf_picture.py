@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from zsd_optics.psf import fwhm_px, lines_through_peak, without_background
+from zsd_optics.psf_measure import fwhm_px, lines_through_peak, without_background
 from zsd_runtime.errors import InputError
 
 Array = NDArray[np.float64]
