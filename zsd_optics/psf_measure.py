@@ -68,11 +68,14 @@ def rim(psf: Array) -> Array:
 
 
 def noise(psf: Array) -> float:
-    """Standard deviation of the noise where the PSF is dim: from the differences of neighbours along X."""
-    left, middle, right = psf[..., :-2], psf[..., 1:-1], psf[..., 2:]
-    dim = middle <= np.median(middle)
-    difference = (middle - (left + right) / 2)[dim]
-    return float(1.48 * np.median(np.abs(difference - np.median(difference))) / np.sqrt(1.5))
+    """Standard deviation of the noise where the PSF is dim: from the differences of neighbours along X.
+
+    The rows above and below say where it is dim, so that the noise itself does not choose.
+    """
+    difference = psf[..., 1:-1, 1:-1] - (psf[..., 1:-1, :-2] + psf[..., 1:-1, 2:]) / 2
+    beside = psf[..., :-2, 1:-1] + psf[..., 2:, 1:-1]
+    chosen = difference[beside <= np.median(beside)]
+    return float(1.48 * np.median(np.abs(chosen - np.median(chosen))) / np.sqrt(1.5))
 
 
 def centroid(psf: Array) -> Array:

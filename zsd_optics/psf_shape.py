@@ -25,8 +25,8 @@ class Shape:
         `values`, smoothed by half the width of the PSF.
     width : ndarray
         FWHM for each axis, pixels; infinite where the PSF does not fall to its half.
-    noise : float
-        Standard deviation, where the PSF is dim.
+    noise, smooth_noise : float
+        Standard deviation of `values` and `smooth`, where the PSF is dim.
     """
 
     raw: Array
@@ -34,6 +34,7 @@ class Shape:
     smooth: Array
     width: Array
     noise: float
+    smooth_noise: float
 
     @property
     def axes(self) -> str:
@@ -59,8 +60,10 @@ def shape_of(raw: Array) -> Shape:
     """Measure a PSF (Y, X) or (Z, Y, X) that has a peak."""
     values = without_background(raw)
     width = fwhm_px(values)
-    sigma = np.clip(np.minimum(width, np.asarray(raw.shape) / 4) * SIGMA_PER_FWHM / 2, 0.3, None)
-    return Shape(raw, values, ndi.gaussian_filter(values, sigma, mode="nearest"), width, noise(values))
+    sigma = np.clip(np.minimum(width, np.asarray(raw.shape) / 4) * SIGMA_PER_FWHM / 2, 0.5, None)
+    level = noise(values)
+    passed = np.prod(1 / np.sqrt(2 * np.sqrt(np.pi) * sigma))  # of the noise, by the Gaussian
+    return Shape(raw, values, ndi.gaussian_filter(values, sigma, mode="nearest"), width, level, float(level * passed))
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,16 @@ class Peak:
 
 
 def second_peak(it: Shape) -> Peak | None:
-    """The brightest peak beside the first that exceeds `SECOND_PEAK` and the noise, and is separate from it."""
+    """The brightest peak beside the first that exceeds `SECOND_PEAK` and the noise, and is separate from it.
+
+    It must do so also when smoothed by the whole width of the PSF: then photons that happen to come together do not.
+    """
     width = np.minimum(it.width, np.asarray(it.raw.shape) / 2)
+    matched = ndi.gaussian_filter(it.values, width * SIGMA_PER_FWHM, mode="constant")
     size = [max(3, 2 * round(float(w) / 2) + 1) for w in width]
-    highest = (it.smooth == ndi.maximum_filter(it.smooth, size, mode="nearest")) & (
-        it.smooth > max(SECOND_PEAK * it.top, 4 * it.noise)
-    )
+    highest = it.smooth == ndi.maximum_filter(it.smooth, size, mode="nearest")
+    highest &= it.smooth > max(SECOND_PEAK * it.top, 6 * it.smooth_noise)
+    highest &= (matched > SECOND_PEAK * matched.max()) | (it.smooth == it.top)
     candidates = np.argwhere(highest)
     order = np.argsort(-it.smooth[highest])
     for place in candidates[order][1:20]:  # the others are dimmer; noise makes many
@@ -145,8 +152,9 @@ def flatness(it: Shape) -> float:
 def edges(it: Shape) -> dict[str, tuple[float, str]]:
     """How bright the PSF is where its array ends: for each axis the share of the peak, and at which end.
 
-    In Z on the axis, because the light of a widefield PSF is spread out, but never gone, in its last slices. In Y and
-    X in the focal plane: the edge next to the peak, less the ends of this edge, so that no background counts.
+    0 where that is noise. In Z on the axis, because the light of a widefield PSF is spread out, but never gone, in its
+    last slices. In Y and X in the focal plane: the edge next to the peak, less the ends of this edge, so that no
+    background counts.
     """
     plane, (y, x) = it.focal(it.smooth), it.peak[-2:]
     ends = {
@@ -155,7 +163,10 @@ def edges(it: Shape) -> dict[str, tuple[float, str]]:
     }
     if it.raw.ndim == 3:
         ends["Z"] = (float(it.smooth[0, y, x]), float(it.smooth[-1, y, x]))
-    return {axis: (max(both) / it.top, "last" if both[1] > both[0] else "first") for axis, both in ends.items()}
+    return {
+        axis: (max(both) / it.top if max(both) > 6 * it.smooth_noise else 0.0, "last" if both[1] > both[0] else "first")
+        for axis, both in ends.items()
+    }
 
 
 def _above_its_ends(line: Array, place: int) -> float:
@@ -163,18 +174,26 @@ def _above_its_ends(line: Array, place: int) -> float:
 
 
 def odd_line(it: Shape) -> tuple[str, int, bool] | None:
-    """A row, column or slice that is brighter or darker than both its neighbours all along: axis, index, brighter."""
+    """A row, column or slice that is brighter or darker than both its neighbours all along: axis, index, brighter.
+
+    Without an offset a dead line is dark only where it crosses the PSF: there, as a whole, it is below a fifth of both.
+    """
+    reach = np.ceil(np.minimum(it.width, np.asarray(it.raw.shape))).astype(int)
+    core = tuple(slice(max(0, place - r), place + r + 1) for place, r in zip(it.peak, reach, strict=True))
     for number, axis in enumerate(it.axes):
-        lines = np.moveaxis(it.values, number, 0).reshape(it.values.shape[number], -1)
+        lines = np.moveaxis(it.values, number, 0).reshape(it.raw.shape[number], -1)
         if min(lines.shape) < 7:
             continue
         step = lines[1:-1] - (lines[:-2] + lines[2:]) / 2
-        least, most = np.quantile(step, 0.1, axis=1), np.quantile(step, 0.9, axis=1)
         threshold = max(0.1 * it.top, 2 * it.noise)
-        total = lines.sum(axis=1)
-        gap = total[1:-1] < 0.2 * np.minimum(total[:-2], total[2:])
-        gap &= np.minimum(total[:-2], total[2:]) > 0.1 * total.max()
-        for odd, brighter in ((least > threshold, True), ((most < -threshold) | gap, False)):
+        bright = np.quantile(step, 0.1, axis=1) > threshold
+        dark = np.quantile(step, 0.9, axis=1) < -threshold
+        through = it.values[tuple(slice(None) if a == number else s for a, s in enumerate(core))]
+        total = through.sum(axis=tuple(a for a in range(it.raw.ndim) if a != number))
+        beside = np.minimum(total[:-2], total[2:])
+        error = 6 * it.noise * np.sqrt(through.size / total.size)
+        gap = (total[1:-1] < 0.2 * beside) & (beside > max(0.2 * total.max(), 2 * error))
+        for odd, brighter in ((bright, True), (dark | gap, False)):
             if odd.any():
                 return axis, int(np.argmax(odd)) + 1, brighter
     return None
