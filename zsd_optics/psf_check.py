@@ -4,14 +4,14 @@ PSFs of all optics must pass: widefield, confocal, light-sheet and STED; calcula
 aberrations and a size of their own. So a bound stands here only if it holds for all of them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from zsd_optics.optics import Optics
+from zsd_optics.psf_faults import Fault, Verdict
 from zsd_optics.psf_measure import Array, centroid, noise, rim, slopes, without_background
 from zsd_optics.psf_repair import unwrapped, without_bad_pixels
 from zsd_optics.psf_shape import (
@@ -42,52 +42,6 @@ DEEPEST = 5 * 26.0
 LATERAL_EDGE = 0.05  # of the peak; a focal plane is dark 2 FWHM from its peak (first ring of Airy: 0.0175)
 AXIAL_EDGE = 0.15  # of the peak; the first side lobe along Z, of sinc², has 0.047: more belongs to the main lobe
 LEAST_SNR, POOR_SNR = 2.5, 8.0  # peak over noise
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with a PSF.
-
-    Parameters
-    ----------
-    what : str
-        The rest of a sentence that begins with the name of the PSF.
-    remedy : str
-        What to do about it.
-    refuse : bool
-        Whether the PSF would make wrong images; otherwise a warning is enough.
-    option : str or tuple of str
-        That the remedy names in backticks.
-    """
-
-    what: str
-    remedy: str
-    refuse: bool
-    option: str | tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `judge_psf` found.
-
-    Parameters
-    ----------
-    psf : ndarray
-        (Y, X) or (Z, Y, X), without background and bad pixels; its peak is not in the corner of the array.
-    faults : tuple of Fault
-        The gravest first.
-    """
-
-    psf: Array
-    faults: tuple[Fault, ...]
-
-    def settled(self, name: str, notice: Callable[[str], None]) -> Array:
-        """The PSF, if it can be used; otherwise an `InputError`. `notice` gets a sentence for every warning."""
-        for fault in self.faults:
-            if fault.refuse:
-                raise InputError(f"{name} {fault.what}", fault.remedy, option=fault.option)
-            notice(f"{name} {fault.what}: {fault.remedy}")
-        return self.psf
 
 
 def judge_psf(
@@ -181,13 +135,13 @@ def _no_peak(values: Array) -> Fault | None:
 def _repaired(bad: int, wrapped: list[str], centre: bool) -> Iterator[Fault]:
     if bad:
         what = f"has {bad} hot or dead pixel{'s' * (bad > 1)}, replaced by the median of the neighbours"
-        yield Fault(what, "look at it with `zsd psf show`", refuse=False)
+        yield Fault(what, "if they are light, give a PSF with smaller pixels", refuse=False)
     if wrapped and not centre:
         what = f"has its peak in the corner, as FFTs store it ({', '.join(wrapped)})"
         yield Fault(what, "set `centre_psf` to move it to the middle", refuse=True, option="centre_psf")
     elif wrapped:
         what = f"had its peak in the corner, as FFTs store it ({', '.join(wrapped)}); it was moved to the middle"
-        yield Fault(what, "look at it with `zsd psf show`", refuse=False)
+        yield Fault(what, "check it with `zsd psf show`", refuse=False)
 
 
 def _form(it: Shape) -> Iterator[Fault]:
@@ -207,14 +161,17 @@ def _form(it: Shape) -> Iterator[Fault]:
         what = "is dark in its middle: a bead out of focus, or the ring of STED"
         yield Fault(what, "give the image of a point in focus", refuse=True)
     elif other := second_peak(it):
-        # Aberrations make lobes: coma beside the peak, spherical aberration along Z.
-        lobe = other.height < (0.5 if other.sideways < 1 else 0.25 if other.sideways < 2.5 else 0)
+        # Aberrations make lobes: coma and spherical aberration beside the peak, the latter along Z, too.
+        lobe = other.height < 0.4 and other.sideways < 2
         what = f"has a second peak of {_percent(other.height)} of the first at {_position(other.position)}"
         why = "a lobe of an aberration, or a second bead" if lobe else "two beads, or a reflection"
-        yield Fault(f"{what}: {why}", "check the beads" if lobe else ONE_BEAD, refuse=not lobe)
+        remedy = "check the bead" if lobe else ONE_BEAD
+        yield Fault(f"{what}, {why}", remedy, refuse=not lobe, position=other.position)
     if sharpness(it) < SHARP:
         what = f"has all its light in one pixel, at {_position(it.peak)}: narrower than optics allow"
-        yield Fault(what, "give a PSF with smaller pixels; if it is a hot pixel, another one", refuse=True)
+        yield Fault(
+            what, "give a PSF with smaller pixels; if it is a hot pixel, another one", refuse=True, position=it.peak
+        )
 
 
 def _surroundings(it: Shape) -> Iterator[Fault]:
@@ -223,7 +180,7 @@ def _surroundings(it: Shape) -> Iterator[Fault]:
         kind = {"Z": "slice", "Y": "row", "X": "column"}[axis]
         endless = not np.isfinite(it.width[it.axes.index(axis)])
         if endless or share > (AXIAL_EDGE if axis == "Z" else LATERAL_EDGE):
-            what = f"is cut off in {axis}: its {end} {kind} has {_percent(share)} of its peak"
+            what = f"is cut off in {axis}: its {end} {kind} has {_percent(share)} of its peak, so it looks too narrow"
             larger = "more slices" if axis == "Z" else "a larger area"
             yield Fault(what, f"give it with {larger}, so that it is dark at its ends", refuse=endless or share > 0.5)
     for axis, rise in zip(it.axes, slopes(it.raw), strict=True):

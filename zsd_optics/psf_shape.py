@@ -74,13 +74,13 @@ class Peak:
     ----------
     height : float
         Share of the first one's.
-    position : ndarray
+    position : tuple of int
     sideways, along : float
         Distance from the first one, in its FWHM: in the plane, and along Z.
     """
 
     height: float
-    position: Array
+    position: tuple[int, ...]
     sideways: float
     along: float
 
@@ -104,7 +104,7 @@ def second_peak(it: Shape) -> Peak | None:
         if labels[tuple(place)] != labels[it.peak]:
             away = np.abs(place - np.asarray(it.peak)) / width
             along = float(away[0]) if away.size == 3 else 0.0
-            return Peak(float(height / it.top), place, float(np.hypot(*away[-2:])), along)
+            return Peak(float(height / it.top), tuple(int(n) for n in place), float(np.hypot(*away[-2:])), along)
     return None
 
 
@@ -186,16 +186,15 @@ def odd_line(it: Shape) -> tuple[str, int, bool] | None:
             continue
         step = lines[1:-1] - (lines[:-2] + lines[2:]) / 2
         threshold = max(0.1 * it.top, 2 * it.noise)
-        bright = np.quantile(step, 0.1, axis=1) > threshold
-        dark = np.quantile(step, 0.9, axis=1) < -threshold
+        above, below = np.quantile(step, 0.1, axis=1), -np.quantile(step, 0.9, axis=1)
         through = it.values[tuple(slice(None) if a == number else s for a, s in enumerate(core))]
         total = through.sum(axis=tuple(a for a in range(it.raw.ndim) if a != number))
         beside = np.minimum(total[:-2], total[2:])
         error = 6 * it.noise * np.sqrt(through.size / total.size)
         gap = (total[1:-1] < 0.2 * beside) & (beside > max(0.2 * total.max(), 2 * error))
-        for odd, brighter in ((bright, True), (dark | gap, False)):
-            if odd.any():
-                return axis, int(np.argmax(odd)) + 1, brighter
+        most = int(np.argmax(np.where(gap, np.inf, np.maximum(above, below))))  # its neighbours are odd, too
+        if gap[most] or max(above[most], below[most]) > threshold:
+            return axis, most + 1, bool(not gap[most] and above[most] > below[most])
     return None
 
 

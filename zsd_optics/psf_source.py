@@ -12,8 +12,9 @@ from zsd_optics.inputs import lengths, read_sized, required
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel
 
-REACH_UM = 2.0  # of a generated PSF, along Z, to either side: light from further away is too spread out to matter
-SIDE_PX = 65  # of a generated PSF, in Y and X
+# A generated PSF reaches at least so far along Z, to either side: light from further away is too spread out to matter.
+REACH_UM = 2.0
+SIDE_PX = 65  # of a generated PSF, in Y and X, at least
 Kernel = NDArray[np.float64]
 
 
@@ -81,9 +82,12 @@ class PsfOptics:
         from zsd_optics.psf import prepare_psf
 
         *z_step, pixel_size = _fine_voxel(axes, voxel, grid_factor)
-        slices = [2 * round(REACH_UM / step) + 1 for step in z_step]
+        optics = Optics(self.na, self.wavelength_nm, self.refractive_index)
+        first_zero, period = 2 * optics.nyquist_um[0], 2 * optics.nyquist_um[1]  # on the axis; λ/(2 NA), 1 FWHM
+        slices = [2 * round(max(REACH_UM, first_zero) / step) + 1 for step in z_step]
+        side = max(SIDE_PX, 2 * round(2 * period / pixel_size) + 1)
         fine = (*z_step, pixel_size)
-        psf = Optics(self.na, self.wavelength_nm, self.refractive_index).psf((*slices, SIDE_PX, SIDE_PX), fine)
+        psf = optics.psf((*slices, side, side), fine)
         return prepare_psf(psf, fine, fine, name="the generated PSF")
 
     def to_dict(self) -> dict[str, Any]:
