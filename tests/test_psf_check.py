@@ -113,6 +113,10 @@ REFUSED = {
     "recorded ring": (recorded(np.exp(-0.5 * ((RING - 8) / 2.5) ** 2)), "dark in its middle"),
     "out of focus": (zernike(defocus=0.5), "dark in its middle"),
     "only noise": (recorded(0 * G + 1, 0), "no peak|second peak"),
+    "counts that overflowed": ((100 + 90000 * G).astype(np.int64).astype(np.uint16), "dark in its middle|second peak"),
+    "a padded crop": (np.pad(recorded(G), 8), "border of the value 0"),
+    "a padded volume": (np.pad(recorded(V), 5), "border of the value 0"),
+    "padded with white": (np.pad(recorded(G[10:31, 10:31]), 6, constant_values=300), "border of the value 300|darker"),
     "even": (gauss((40, 40), 3.0), "odd size.* crop it to 39x39, or set `centre_psf`"),
     "off centre": (np.roll(gauss((61, 61), 3.0), (8, -6), (0, 1)), "far from its middle"),
 }
@@ -145,6 +149,9 @@ WARNED = {
     "bleaching": (recorded(V) + np.linspace(90, 0, 25)[:, None, None], "background that changes .* along Z"),
     "noise": (recorded(G, 15), "is noisy"),
     "sum of the slices": (OIL.psf((81, 161, 161), (0.1, 0.05)).sum(axis=0), "of its light further"),
+    "drift": (gauss((61, 61), 6.0, 3.0), "2.0 times as wide in Y"),
+    "pixels not square, recorded": (recorded(gauss((41, 61), 2.5, 5.0), 1000), "times as wide in X"),
+    "binomial": (np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]), "cut off in Y"),
     "a lobe of coma": (zernike(coma=0.1), "lobe of an aberration"),
 }
 
@@ -174,6 +181,7 @@ FINE = {
     "between voxels": gauss((21, 21, 21), 1.2, at=(10.5, 10.5, 10.5)),
     "rounded to 8 bit": np.rint(255 * gauss((121, 121), 15.0)).astype(np.uint8),
     "upside down": recorded(OIL.psf((41, 65, 65), (0.1, 0.05)) ** 1.1)[::-1],
+    "padded with its background": np.pad(G, 20),
     "background subtracted": recorded(G).astype(float) - 100,
     "not square": gauss((41, 61), 3.0),
     "on a large offset": 50000.0 + 1000 * G,
@@ -261,6 +269,7 @@ SIZES = {  # PSF, voxel size (µm), optics, refused?, message
     "pixel size in millimetres": (G, (3.13e-5,), None, False, "less than 0.08 µm"),
     "pixel size doubled": (OIL.psf((65, 65), (0.05,)), (0.1,), OIL, False, "NA 1.4 makes 0.139 to 0.191 µm"),
     "pixel size halved": (OIL.psf((65, 65), (0.05,)), (0.025,), OIL, False, "check its pixel size"),
+    "z step doubled": (WIDEFIELD, (0.25, 0.05), OIL, False, "µm deep; NA 1.4 makes"),
     "another objective": (Optics(0.5, 525).psf((65, 65), (0.05,)), (0.05,), OIL, False, "NA 1.4 makes"),
 }
 

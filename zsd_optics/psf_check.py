@@ -25,6 +25,7 @@ from zsd_optics.psf_shape import (
     second_peak,
     shape_of,
     sharpness,
+    step_at_border,
 )
 from zsd_runtime.errors import InputError, size_text
 
@@ -34,11 +35,13 @@ SHARP = 0.05  # of the peak in the pixels beside it: a point of FWHM 1 px; nothi
 # A point's FWHM is 0.51 λ/NA in widefield and at best 0.37 λ/NA in confocal: at 350 nm and NA 1.49, 87 nm.
 NARROWEST_UM, WIDEST_UM = 0.08, 20.0
 CONFOCAL, WIDEFIELD = 0.37, 0.51  # λ/NA
+SINC = 1.76  # FWHM in Z, 0.88 λ/(n - √(n² - NA²)), in z steps of Nyquist
 ROUND = 1.5  # times as deep as wide: objectives of NA 1.49 make 2, those of less NA more; only light sheets make less
 FLATTEST = 0.8  # times as deep as wide, which not even light sheets and several views reach
 # µm, of a width of 1 µm, squared: widefield makes 0.88 λ/(n - √(n² - NA²)), which is 6.8 n w²/λ: 26 for 400 nm in oil.
 # Aberrations make it deeper.
 DEEPEST = 5 * 26.0
+OBLONG = 1.6  # times as wide in Y as in X; the beads of a good confocal microscope reach 1.4
 LATERAL_EDGE = 0.05  # of the peak; a focal plane is dark 2 FWHM from its peak (first ring of Airy: 0.0175)
 AXIAL_EDGE = 0.15  # of the peak; the first side lobe along Z, of sinc², has 0.047: more belongs to the main lobe
 LEAST_SNR, POOR_SNR = 2.5, 8.0  # peak over noise
@@ -167,6 +170,10 @@ def _form(it: Shape) -> Iterator[Fault]:
         why = "a lobe of an aberration, or a second bead" if lobe else "two beads, or a reflection"
         remedy = "check the bead" if lobe else ONE_BEAD
         yield Fault(f"{what}, {why}", remedy, refuse=not lobe, position=other.position)
+    across, along = sorted(it.width[-2:])
+    if np.isfinite(along) and along > OBLONG * across:
+        what = f"is {along / across:.1f} times as wide in {'YX'[int(np.argmax(it.width[-2:]))]} as across"
+        yield Fault(what, "check it for drift, astigmatism and pixels that are not square", refuse=False)
     if sharpness(it) < SHARP:
         what = f"has all its light in one pixel, at {_position(it.peak)}: narrower than optics allow"
         yield Fault(
@@ -183,6 +190,9 @@ def _surroundings(it: Shape) -> Iterator[Fault]:
             what = f"is cut off in {axis}: its {end} {kind} has {_percent(share)} of its peak, so it looks too narrow"
             larger = "more slices" if axis == "Z" else "a larger area"
             yield Fault(what, f"give it with {larger}, so that it is dark at its ends", refuse=endless or share > 0.5)
+    if (step := step_at_border(it)) > LATERAL_EDGE:
+        what = f"ends at a border of the value {it.raw.flat[0]:g}, with a step of {_percent(step)} of its peak"
+        yield Fault(what, "crop the border off, so that the background is even", refuse=True)
     for axis, rise in zip(it.axes, slopes(it.raw), strict=True):
         if rise:
             what = f"has a background that changes by {_percent(abs(rise) / it.top)} of its peak along {axis}"
@@ -223,7 +233,11 @@ def _size(it: Shape, voxel_um: Array, optics: Optics | None) -> Iterator[Fault]:
             what = f"is {wide:.3g} µm wide; NA {optics.na:g} makes {CONFOCAL * unit:.3g} to {WIDEFIELD * unit:.3g} µm"
             yield Fault(what, check, refuse=False)
     if it.axes == "ZYX" and np.isfinite(it.width[0]):
-        yield from _depth(float(it.width[0] * voxel_um[0]), float(wide), voxel_um)
+        deep = float(it.width[0] * voxel_um[0])
+        yield from _depth(deep, float(wide), voxel_um)
+        if optics and deep > 2 * (focus := np.hypot(SINC * optics.nyquist_um[0], voxel_um[0])):
+            what = f"is {deep:.3g} µm deep; NA {optics.na:g} makes {focus:.3g} µm"
+            yield Fault(what, "check its z step, and the objective for aberrations", refuse=False)
 
 
 def _depth(deep: float, wide: float, voxel_um: Array) -> Iterator[Fault]:

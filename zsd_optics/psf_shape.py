@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.ndimage as ndi
 
-from zsd_optics.psf_measure import SIGMA_PER_FWHM, Array, fwhm_px, noise, without_background
+from zsd_optics.psf_measure import SIGMA_PER_FWHM, Array, fwhm_px, noise, rim, without_background
 
 SECOND_PEAK = 0.1  # of the first; the first ring of Airy has 0.0175, a lobe of coma or along Z more
 SADDLE = 0.7  # of the second peak: with more light than this between them, two peaks are one
@@ -171,6 +171,24 @@ def edges(it: Shape) -> dict[str, tuple[float, str]]:
 
 def _above_its_ends(line: Array, place: int) -> float:
     return float(line[place] - (line[0] + line[-1]) / 2)
+
+
+def step_at_border(it: Shape) -> float:
+    """If the array has a border of one value: how far that is from the values beside it, as a share of the peak.
+
+    A crop with its background, padded with zeros, stands on a pedestal.
+    """
+    border = it.raw.flat[0]
+    filled = it.raw != border
+    inside = []
+    for axis in range(it.raw.ndim):
+        places = np.flatnonzero(filled.any(axis=tuple(a for a in range(it.raw.ndim) if a != axis)))
+        inside.append(slice(places[0], places[-1] + 1))
+    inner = it.raw[tuple(inside)]
+    if any(full == kept for full, kept in zip(it.raw.shape, inner.shape, strict=True)):
+        return 0.0
+    level = float(np.median(rim(inner)))
+    return abs(level - float(border)) / max(float(inner.max()) - level, 1e-300)
 
 
 def odd_line(it: Shape) -> tuple[str, int, bool] | None:
