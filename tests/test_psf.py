@@ -101,14 +101,14 @@ BAD_VOLUMES = {
     "even slices": (VOLUME[1:], (0.3, 0.1), (0.3, 0.1), "20x21x21; a PSF needs an odd size .* crop it to 19x21x21"),
     "a plane": (VOLUME[10], (0.3, 0.1), (0.3, 0.1), "21x21 with voxels of 0.3x0.1 .* needs a PSF that has Z"),
     "no z step": (VOLUME, 0.1, (0.3, 0.1), "voxels of 0.1 µm; .* 0.3x0.1 µm needs .* its z step"),
-    "isotropic": (VOLUME[1:-1:3], (0.1, 0.1), (0.3, 0.1), "0.1x0.1x0.1 .* no objective .* 0.3x0.1x0.1 .* correct"),
+    "isotropic": (VOLUME[1:-1:3], (0.1, 0.1), (0.3, 0.1), "0.1x0.1x0.1 .* no objective .* correct"),
     "coarse": (ball(3, 0.7, 0.7), (0.3, 0.2), (0.3, 0.1), r"FWHM of 1\.\d+ px along Y; .* needs 2 \(Nyquist\)"),
     "coarse in z": (ball(0.8, 3, 3), (1.0, 0.1), (0.3, 0.1), "along Z; .* from 1 to 0.3 .* steps of at most 0.9"),
     "off centre": (
         np.pad(VOLUME, ((0, 14), (0, 0), (0, 0))),
         (0.3, 0.1),
         (0.3, 0.1),
-        "z 10.0, .* `centre_psf`",
+        "z 10, .* `centre_psf`",
     ),
 }
 
@@ -158,7 +158,7 @@ def _with(value):
 
 
 BAD = {
-    "even": (np.ones((64, 64)), "crop it to 63x63, or set `centre_psf`"),
+    "even": (np.pad(gaussian_psf(2.0), 5)[1:, 1:], "crop it to 25x25, or set `centre_psf`"),
     "zero": (np.zeros((9, 9)), "constant"),
     "constant": (np.ones((9, 9)), "constant"),
     "negative": (_with(-1.0), "not negative"),

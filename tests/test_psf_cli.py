@@ -64,7 +64,7 @@ def test_from_beads_and_a_picture(tmp_path):
     assert last.startswith("OK ")
     assert zsd_psf("from-beads", tmp_path / "beads.tif", tmp_path / "psf.tif", "--quiet").stdout.count("\n") == 1
     shown = zsd_psf("show", tmp_path / "psf.tif", tmp_path / "psf.png")
-    assert shown.stdout.split(";")[0][3:] in last
+    assert shown.stdout.splitlines()[-1].split(";")[0][3:] in last
     picture = iio.imread(tmp_path / "psf.png")
     assert picture.shape[2] == 3
     assert picture.std() > 20
@@ -76,6 +76,44 @@ def test_a_flat_psf_has_a_smaller_picture(tmp_path):
     for name in ("flat", "deep"):
         assert zsd_psf("show", tmp_path / f"{name}.tif", tmp_path / f"{name}.png").returncode == 0
     assert iio.imread(tmp_path / "flat.png").shape[1] < iio.imread(tmp_path / "deep.png").shape[1]
+
+
+def test_show_says_what_is_wrong(tmp_path):
+    x = np.arange(-20, 21)
+    bead = np.exp(-0.5 * (x[:, None] ** 2 + x**2) / 9)
+    two = bead + 0.5 * np.roll(bead, (12, -13), (0, 1))
+    voxel = Voxel(None, 0.0313, 0.0313)
+    write_image(tmp_path / "one.tif", Image(bead.astype(np.float32), "YX", voxel))
+    write_image(tmp_path / "two.tif", Image(two.astype(np.float32), "YX", voxel))
+    write_image(tmp_path / "even.tif", Image(bead[1:, 1:].astype(np.float32), "YX", voxel))
+
+    def shown(name, *options):
+        result = zsd_psf("show", tmp_path / f"{name}.tif", tmp_path / f"{name}.png", *options)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.splitlines()
+
+    width, last = shown("one")
+    assert width == "as wide as a widefield PSF of NA 1.2 at 525 nm"
+    assert last.startswith("OK FWHM Y 222 nm, X 222 nm; /")
+    fault, _, last = shown("two")
+    assert fault.startswith("refused: two.tif has a second peak of 50 % of the first at y 32, x 7")
+    assert "; 1 fault; " in last
+    assert "refused: even.tif is 40x40" in shown("even")[0]
+    assert "--centre-psf" in shown("even")[0]
+    assert "NA 0.5 makes" in shown("one", "--na", 0.5, "--wavelength", 525)[0]
+    assert len(shown("two", "--quiet")) == 1
+    marked, plain = iio.imread(tmp_path / "two.png"), iio.imread(tmp_path / "one.png")
+    assert marked.shape[0] > plain.shape[0]
+    assert (marked[..., 0] > marked[..., 1] + 100)[88:408, 56:376].any()  # a circle in XY
+
+
+def test_a_psf_with_too_few_slices_is_made_with_a_warning(tmp_path):
+    options = ("--na", 0.3, "--wavelength", 525, "--pixel-size", 0.2, "--z-step", 0.5, "--size", "11x65x65")
+    result = zsd_psf("generate", tmp_path / "psf.tif", *options, "--refractive-index", 1)
+    assert result.returncode == 0
+    assert "warning: the PSF is cut off in Z" in result.stderr
+    quiet = zsd_psf("generate", tmp_path / "psf.tif", *options, "--refractive-index", 1, "--quiet")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
 
 
 def _bad(folder):
@@ -97,7 +135,8 @@ def _bad(folder):
         ),
         "oblong": (("show", oblong, out), "0.1 x 0.2 µm"),
         "channels": (("show", full, out), "axes CZYX"),
-        "constant": (("show", flat, out), "no peak"),
+        "constant": (("show", flat, out), "is constant"),
+        "half an objective": (("show", flat, out, "--na", 1.1), "--na and --wavelength belong together"),
         "no beads": (("from-beads", flat, out), "no usable bead"),
         "no file": (("from-otf", folder / "none.mrc", out), "does not exist"),
         "not mrc": (("from-otf", flat, out), "is not MRC"),

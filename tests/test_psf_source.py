@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from zsd_optics.optics import Optics
-from zsd_optics.psf import gaussian_psf, prepare_psf
+from zsd_optics.psf import fwhm_px, gaussian_psf, prepare_psf
 from zsd_optics.psf_options import psf_sources_of
 from zsd_optics.psf_source import PsfFile, PsfGaussian, PsfOptics, psf_source_from_dict
 from zsd_runtime import InputError
@@ -39,6 +39,14 @@ def test_theory_reaches_2_um_along_z(axes, shape):
     fine = (0.3, 0.04)[-len(axes) + 1 :]
     expected = prepare_psf(Optics(1.1, 525, 1.33).psf(shape, fine), fine, fine)
     np.testing.assert_array_equal(PsfOptics(1.1, 525, 1.33).kernel(axes, RAW, 2), expected)
+
+
+def test_theory_reaches_further_where_the_axis_is_bright():
+    psf = PsfOptics(0.3, 525, 1.0).kernel("zyx", Voxel.square(0.6, 2.0), 2)
+    fwhm = fwhm_px(psf) * (2.0, 0.3, 0.3)
+    assert fwhm == pytest.approx(
+        (0.88 * 0.525 / (1 - np.sqrt(1 - 0.09)), 0.51 * 0.525 / 0.3, 0.51 * 0.525 / 0.3), rel=0.06
+    )
 
 
 def test_a_gaussian_is_given_in_raw_pixels_and_needs_no_voxel_size():

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from zsd_optics.psf import centroid, fwhm_px, prepare_psf, resampled, without_background
+from zsd_optics.psf import prepare_psf, resampled
+from zsd_optics.psf_measure import centroid, fwhm_px, without_background
 from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[np.float64]

@@ -5,6 +5,7 @@ non-negative, and sums to 1, so that blurring conserves flux. PSFs come from the
 (`beads`) or from files of transfer functions (`otf`).
 """
 
+from collections.abc import Callable
 from functools import reduce
 
 import numpy as np
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from zsd_optics.optics import widefield_psf
+from zsd_optics.psf_check import judge_psf, usable
+from zsd_optics.psf_measure import Array, centroid, fwhm_px, rim
+from zsd_optics.psf_repair import without_bad_pixels
 from zsd_runtime.errors import InputError
 
 __all__ = ["fwhm_px", "gaussian_psf", "prepare_psf", "widefield_psf"]
 
-Array = NDArray[np.float64]
 KEPT_ENERGY = 0.99  # share of the flux inside the crop; the Airy tail decays slowly: 0.999 needs 6 x the width
 # An objective passes periods down to λ/(2 NA); a point has a FWHM of 0.51 λ/NA: 2 of Nyquist's pixels of λ/(4 NA).
 NYQUIST_FWHM_PX = 2.0
@@ -56,12 +59,13 @@ def prepare_psf(
     *,
     centre: bool = False,
     name: str = "the PSF",
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Array:
     """Turn a measured or generated PSF into one for training.
 
-    Subtracts the background (median of the rim). Moves the peak to the centre and resamples to `voxel_um` in one step,
-    which conserves flux. Crops to 99 % of the flux in Y and X, and in Z. Training on planes uses the focal plane of a
-    3D PSF.
+    Judges it (`judge_psf`). Subtracts the background (median of the rim). Moves the peak to the centre and resamples
+    to `voxel_um` in one step, which conserves flux. Crops to 99 % of the flux in Y and X, and in Z. Training on planes
+    uses the focal plane of a 3D PSF.
 
     Parameters
     ----------
@@ -75,6 +79,8 @@ def prepare_psf(
         Accept even sizes and a peak far from the middle.
     name : str
         Name of the PSF in error messages.
+    notice : callable
+        Gets a sentence for everything that makes the PSF doubtful, and for what was repaired.
 
     Returns
     -------
@@ -84,29 +90,22 @@ def prepare_psf(
     Raises
     ------
     InputError
-        When it is no PSF, or off-centre; when it is narrower than `NYQUIST_FWHM_PX` and the new grid is finer; or when
-        it is narrower in Z than in Y and X.
+        When it is no PSF, or one with a fault that makes wrong images; or when it is narrower than `NYQUIST_FWHM_PX`
+        and the new grid is finer.
     """
-    values = _checked(psf, name)
+    values = usable(psf, name)
     if np.size(voxel_um) == 2:
         if psf.ndim == 2 or np.size(psf_voxel_um) == 1:
             raise InputError(
                 f"{name} is {_by(psf.shape)} with voxels of {_by(psf_voxel_um)} µm; a volume with "
                 f"voxels of {_by(voxel_um)} µm needs a PSF that has Z, and its z step"
             )
-    else:
-        values = _focal_plane(values)
-    _check_size(values, name, centre)
+    elif psf.ndim == 3:
+        values = _focal_plane(values, name, notice)
     old, new = _per_axis(psf_voxel_um)[-values.ndim :], _per_axis(voxel_um)
-    values = without_background(values)
+    values = judge_psf(values, tuple(old[:-1]), centre=centre, name=name).settled(name, notice)
     peak = centroid(values)
-    middle = (np.asarray(values.shape) - 1) / 2
-    if not centre and np.any(np.abs(peak - middle) > 0.1 * np.asarray(values.shape) + 1):
-        raise InputError(
-            f"{name} has its peak at {_position(peak)}, far from its middle {_position(middle)}",
-            "set `centre_psf` to move it there", option="centre_psf",
-        )  # fmt: skip
-    _check_sampling(values, old, new, name)
+    _check_sampling(values, old, new, name, notice)
     steps = new / old
     reach = np.minimum(peak, np.asarray(values.shape) - 1 - peak) + 0.5
     radii = np.floor(reach / steps - 0.5 + 1e-6).astype(int)
@@ -150,86 +149,7 @@ def with_slices(psf: Array, distance: int) -> Array:
     return _unit_sum(np.clip(resampled(psf, middle, np.array([distance, 1.0, 1.0]), radii), 0, None))
 
 
-def fwhm_px(psf: Array) -> Array:
-    """Full width at half maximum of a PSF without background, pixels, for each axis.
-
-    Measured between the points where a cubic spline along the line through the brightest voxel crosses half of its
-    maximum; infinite if it does not cross it within the array.
-    """
-    return np.array([_half_width(line) for line, _ in lines_through_peak(psf)])
-
-
-def lines_through_peak(psf: Array) -> list[tuple[Array, int]]:
-    """For each axis the values on the line through the brightest voxel, and the position of that voxel on it."""
-    peak = [int(place) for place in np.unravel_index(np.argmax(psf), psf.shape)]
-
-    def line(axis: int) -> Array:
-        return psf[tuple(slice(None) if a == axis else place for a, place in enumerate(peak))]
-
-    return [(line(axis), place) for axis, place in enumerate(peak)]
-
-
-def _half_width(line: Array) -> float:
-    per_px = 100
-    x = np.linspace(0, line.size - 1, per_px * (line.size - 1) + 1)
-    fine = CubicSpline(np.arange(line.size), line)(x)
-    top = int(np.argmax(fine))
-    below = np.flatnonzero(fine < fine[top] / 2)
-    left, right = below[below < top], below[below > top]
-    return float(right[0] - left[-1]) / per_px if left.size and right.size else np.inf
-
-
-def without_background(psf: NDArray[np.generic]) -> Array:
-    """The PSF minus the median of the faces of its array."""
-    values = psf.astype(np.float64)
-    return values - np.median(_rim(values))
-
-
-def _rim(psf: Array) -> Array:
-    inner = np.zeros(psf.shape, bool)
-    inner[(slice(1, -1),) * psf.ndim] = True
-    return psf[~inner]
-
-
-def centroid(psf: Array) -> Array:
-    """Centre of mass of the peak's upper half: distant pixels, however noisy, have no influence."""
-    smooth = ndi.gaussian_filter(psf, 0.7)
-    peak = np.unravel_index(np.argmax(smooth), psf.shape)
-    labels, _ = ndi.label(smooth > 0.5 * smooth.max())
-    core = np.where(labels == labels[peak], smooth - 0.5 * smooth.max(), 0)
-    return np.asarray(ndi.center_of_mass(core))
-
-
-def _checked(psf: NDArray[np.generic], name: str) -> Array:
-    if psf.ndim not in (2, 3) or psf.size == 0:
-        raise InputError(f"{name} has shape {psf.shape}; a PSF is YX or ZYX")
-    if psf.dtype.kind not in "uif":
-        raise InputError(f"{name} has dtype {psf.dtype}; a PSF is real numbers")
-    values = psf.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"{name} contains NaN or infinity", "repair the file")
-    if values.min() < -0.05 * np.abs(values).max():
-        raise InputError(
-            f"{name} has values down to {values.min():g}; light is not negative", "subtract no more than its background"
-        )
-    return values
-
-
-def _check_size(psf: Array, name: str, centre: bool) -> None:
-    size = _by(psf.shape)
-    if min(psf.shape) < 3:
-        raise InputError(f"{name} is {size}; a PSF needs at least {_by((3,) * psf.ndim)} pixels")
-    if any(n % 2 == 0 for n in psf.shape) and not centre:
-        odd = _by(tuple(n - 1 + n % 2 for n in psf.shape))
-        raise InputError(
-            f"{name} is {size}; a PSF needs an odd size so that it has a centre pixel",
-            f"crop it to {odd}, or set `centre_psf`", option="centre_psf",
-        )  # fmt: skip
-    if psf.max() <= psf.min():
-        raise InputError(f"{name} is constant ({psf.max():g}); a PSF has a peak")
-
-
-def _check_sampling(psf: Array, voxel_um: Array, new_voxel_um: Array, name: str) -> None:
+def _check_sampling(psf: Array, voxel_um: Array, new_voxel_um: Array, name: str, notice: Callable[[str], None]) -> None:
     width = fwhm_px(psf)
     for axis, px, old, new in zip("ZYX"[-psf.ndim :], width, voxel_um, new_voxel_um, strict=True):
         if px < NYQUIST_FWHM_PX and new < 0.99 * old:
@@ -238,11 +158,11 @@ def _check_sampling(psf: Array, voxel_um: Array, new_voxel_um: Array, name: str)
                 f"{NYQUIST_FWHM_PX:g} (Nyquist)",
                 f"measure or generate it with steps of at most {px * old / NYQUIST_FWHM_PX:.3g} µm",
             )
-    if psf.ndim == 3 and width[0] * voxel_um[0] < 0.8 * (lateral := (width * voxel_um)[1:].min()):
-        raise InputError(
-            f"{name} with voxels of {_by(voxel_um)} µm (ZxYxX) would be {width[0] * voxel_um[0]:.3g} µm deep and "
-            f"{lateral:.3g} µm wide, which no objective can do; the volume has voxels of {_by(new_voxel_um)} µm",
-            "correct the PSF's z step",
+    wide = (width * voxel_um)[-2:].max()
+    if wide < new_voxel_um[-1]:
+        notice(
+            f"{name} is {wide:.3g} µm wide, less than a pixel of the deconvolved grid ({new_voxel_um[-1]:g} µm), so "
+            "there is no blur to remove: check both pixel sizes"
         )
 
 
@@ -252,11 +172,14 @@ def _per_axis(voxel_um: float | tuple[float, ...]) -> Array:
     return np.array([*z, pixel_size, pixel_size])
 
 
-def _focal_plane(psf: Array) -> Array:
-    if psf.ndim == 2:
-        return psf
-    smooth = ndi.gaussian_filter(psf, (0, 1, 1))
-    return psf[int(np.argmax(smooth.max(axis=(1, 2))))]
+def _focal_plane(psf: Array, name: str, notice: Callable[[str], None]) -> Array:
+    """The slice with the brightest pixel, which hot pixels must not choose."""
+    smooth = ndi.gaussian_filter(without_bad_pixels(psf)[0], (0, 1, 1))
+    z = int(np.argmax(smooth.max(axis=(1, 2))))
+    if z in (0, len(psf) - 1) and len(psf) > 1:
+        end = "first" if z == 0 else "last"
+        notice(f"{name} is brightest in its {end} slice, so its focus may be outside: give it with more slices")
+    return np.asarray(psf[z])
 
 
 def _crop_to_energy(psf: Array) -> Array:
@@ -274,7 +197,7 @@ def _cropped(psf: Array, distance: NDArray[np.integer], axes: tuple[int, ...]) -
     ring = np.broadcast_to(distance, psf.shape).ravel()
     count = np.bincount(ring)[: middle + 1]
     energy = np.bincount(ring, psf.ravel())[: middle + 1]
-    edge = _rim(psf)
+    edge = rim(psf)
     noise = 1.48 * np.median(np.abs(edge - np.median(edge)))
     noisy = energy < 3 * noise * np.sqrt(count)  # rings that noise explains
     noisy[:2] = False
@@ -292,7 +215,3 @@ def _unit_sum(psf: Array) -> Array:
 
 def _by(values: float | tuple[float, ...] | Array) -> str:
     return "x".join(f"{value:g}" for value in np.atleast_1d(values))
-
-
-def _position(point: Array) -> str:
-    return ", ".join(f"{axis} {value:.1f}" for axis, value in zip("zyx"[-point.size :], point, strict=True))

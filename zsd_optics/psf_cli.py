@@ -1,5 +1,6 @@
 """`zsd psf generate | from-otf | from-beads | show`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,13 @@ import typer
 from numpy.typing import NDArray
 
 from zsd_optics.inputs import read_sized
-from zsd_optics.options import PixelSize, Series, ZStep
-from zsd_runtime.errors import size_text
+from zsd_optics.options import PixelSize, RefractiveIndex, Series, ZStep
+from zsd_optics.psf_options import REFRACTIVE_INDEX
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.notices import notices
-from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
+from zsd_runtime.terminal import Quiet, command_line, flag, numbers, reporting
 
 app = command_line()
 verbs = typer.Typer(
@@ -54,7 +56,7 @@ def generate(
             optics, shape, voxel, kind,  # type: ignore[arg-type]
             sheet_um=sheet_thickness, pinhole_au=pinhole, excitation_nm=excitation,
         )  # fmt: skip
-        _write(out, psf, voxel)
+        _write(out, psf, voxel, quiet)
 
 
 @verbs.command()
@@ -71,7 +73,7 @@ def from_otf(
         from zsd_optics.otf import psf_from_otf, read_otf
 
         psf, voxel = psf_from_otf(read_otf(otf), pixel_size, z_step, numbers(size, "--size"), name=str(otf))
-        _write(out, psf, voxel)
+        _write(out, psf, voxel, quiet)
 
 
 @verbs.command()
@@ -97,7 +99,7 @@ def from_beads(
         note = bead_note(bead_size, min(fwhm_nm(beads.psf, voxel).values()))
         if not quiet:
             print(f"{beads.report}\n{note}")
-        _write(out, beads.psf, voxel)
+        _write(out, beads.psf, voxel, quiet)
 
 
 @verbs.command()
@@ -106,24 +108,47 @@ def show(
     out: Annotated[Path, typer.Argument(help="Picture to write, PNG.")],
     pixel_size: PixelSize = None,
     z_step: ZStep = None,
+    na: Annotated[float | None, typer.Option("--na", help="Numerical aperture: checks the width.")] = None,
+    wavelength: Annotated[float | None, typer.Option(help="Emission wavelength, nm: checks the width.")] = None,
+    refractive_index: RefractiveIndex = None,
     quiet: Quiet = False,
 ) -> None:
-    """Draw XY and XZ, profiles, and the FWHM."""
+    """Draw XY and XZ, profiles, and the FWHM, and say what is wrong with it."""
     with reporting(quiet):
         import imageio.v3 as iio
 
-        from zsd_optics.psf_picture import fwhm_text, psf_picture
+        from zsd_optics.optics import Optics
+        from zsd_optics.psf_check import judge_psf
+        from zsd_optics.psf_picture import fwhm_nm, fwhm_text, psf_picture
 
+        if (na is None) != (wavelength is None):
+            raise InputError("`na` and `wavelength` belong together", "give both", option=("na", "wavelength"))
+        optics = None
+        if na is not None and wavelength is not None:
+            optics = Optics(na, wavelength, refractive_index or REFRACTIVE_INDEX)
         data, voxel = read_sized(psf, Voxel.square(pixel_size, z_step), notice=notices(quiet))
+        verdict = judge_psf(data, voxel, optics=optics, name=str(psf))
         with written_whole(out) as temporary:
-            iio.imwrite(temporary, psf_picture(data, voxel, psf.name), extension=".png")
-        print(f"OK {fwhm_text(data, voxel)}; {out}")
+            iio.imwrite(temporary, psf_picture(verdict.psf, voxel, psf.name, verdict.faults), extension=".png")
+        if not quiet:
+            for fault in verdict.faults:
+                print(f"{'refused' if fault.refuse else 'warning'}: {fault.error(psf.name).message(flag)}")
+            widths, light = fwhm_nm(verdict.psf, voxel), wavelength or 525
+            nm = min(widths["Y"], widths["X"])
+            if np.isfinite(nm):
+                print(f"as wide as a widefield PSF of NA {0.51 * light / nm:.2g} at {light:g} nm")
+        found = f"; {len(verdict.faults)} fault{'s' * (len(verdict.faults) > 1)}" if verdict.faults else ""
+        print(f"OK {fwhm_text(verdict.psf, voxel)}{found}; {out}")
 
 
-def _write(out: Path, psf: NDArray[np.float64], voxel_um: tuple[float, ...]) -> None:
+def _write(out: Path, psf: NDArray[np.float64], voxel_um: tuple[float, ...], quiet: bool) -> None:
+    from zsd_optics.psf_check import judge_psf
     from zsd_optics.psf_picture import fwhm_text
 
     *z_step, pixel_size = voxel_um
     axes = "ZYX"[-psf.ndim :]
     write_image(out, Image(psf.astype(np.float32), axes, Voxel.square(pixel_size, *z_step)))
+    if not quiet:
+        for fault in judge_psf(psf, voxel_um).faults:
+            print(f"warning: {fault.error('the PSF').message(flag)}", file=sys.stderr)
     print(f"OK {size_text(psf.shape)}, {fwhm_text(psf, voxel_um)}; {out}")

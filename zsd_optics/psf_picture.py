@@ -1,15 +1,22 @@
 """A picture of a PSF: sections on a logarithmic scale, profiles, and its FWHM in nm."""
 
+from collections.abc import Sequence
+from textwrap import wrap
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from zsd_optics.psf import fwhm_px, lines_through_peak, without_background
+from zsd_optics.psf_faults import Fault
+from zsd_optics.psf_measure import fwhm_px, lines_through_peak, without_background
 from zsd_runtime.errors import InputError
+from zsd_runtime.terminal import flag
 
 Array = NDArray[np.float64]
 SIDE, MARGIN, TOP = 320, 56, 88  # of a panel, between panels, above them; pixels of the picture
 LEFT = [MARGIN + i * (SIDE + MARGIN) for i in range(3)]
+LINE = 20  # height of a line of text
+RED = (200, 0, 0)
 DECADES = 3  # of intensity that the sections show
 FWHM_RULE = "FWHM: on lines through the maximum, where a cubic spline crosses one half"
 COLOURS = {"Z": (44, 160, 44), "Y": (255, 127, 14), "X": (31, 119, 180)}
@@ -23,11 +30,14 @@ def fwhm_nm(psf: NDArray[np.generic], voxel_um: tuple[float, ...]) -> dict[str, 
 
 def fwhm_text(psf: NDArray[np.generic], voxel_um: tuple[float, ...]) -> str:
     """`fwhm_nm` in words."""
-    return "FWHM " + ", ".join(f"{axis} {nm:.0f} nm" for axis, nm in fwhm_nm(psf, voxel_um).items())
+    widths = fwhm_nm(psf, voxel_um).items()
+    return "FWHM " + ", ".join(f"{axis} {nm:.0f} nm" if np.isfinite(nm) else f"{axis} unknown" for axis, nm in widths)
 
 
-def psf_picture(psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: str) -> NDArray[np.uint8]:
-    """Draw XY, XZ and profiles through the maximum of a PSF, all sections at one scale.
+def psf_picture(
+    psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: str, faults: Sequence[Fault] = ()
+) -> NDArray[np.uint8]:
+    """Draw XY, XZ and profiles through the maximum of a PSF, all sections at one scale; its faults in red.
 
     Parameters
     ----------
@@ -37,6 +47,8 @@ def psf_picture(psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: st
         (pixel size,) or (z step, pixel size), µm.
     title : str
         Written above.
+    faults : sequence of Fault
+        Written below; those at one place are marked in XY.
 
     Returns
     -------
@@ -60,7 +72,9 @@ def psf_picture(psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: st
     extent = max(line.size * steps[axis] for axis, (line, _) in lines.items())
     widest = max((nm / 1000 for nm in fwhm_nm(psf, voxel_um).values() if np.isfinite(nm)), default=extent / 2)
 
-    canvas = Image.new("RGB", (MARGIN + (len(sections) + 1) * (SIDE + MARGIN), TOP + SIDE + 80), "white")
+    width = MARGIN + (len(sections) + 1) * (SIDE + MARGIN)
+    told = [line for fault in faults for line in wrap(fault.error("It").message(flag), (width - 2 * MARGIN) // 6)]
+    canvas = Image.new("RGB", (width, TOP + SIDE + 80 + LINE * len(told)), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, 16), title, "black", _font(18))
     draw.text((MARGIN, TOP + SIDE + 44), f"{fwhm_text(psf, voxel_um)}   ({FWHM_RULE})", "black", _font(14))
@@ -69,6 +83,10 @@ def psf_picture(psf: NDArray[np.generic], voxel_um: tuple[float, ...], title: st
         draw.rectangle((left, TOP, left + SIDE, TOP + SIDE), "dimgrey")
         panel = _panel(section, (steps[name[1]], steps[name[0]]), SIDE / extent)
         canvas.paste(panel, (left + (SIDE - panel.width) // 2, TOP + (SIDE - panel.height) // 2))
+    for fault in faults:
+        if fault.position is not None:
+            _mark(draw, clean.shape, fault.position, steps["X"] * SIDE / extent)
+    draw.text((MARGIN, TOP + SIDE + 72), "\n".join(told), RED, _font(14), spacing=LINE - 14)
     _scale_bar(draw, extent)
     _profiles(draw, LEFT[len(sections)], lines, steps, min(2 * widest, extent / 2))
     return np.asarray(canvas)
@@ -78,6 +96,13 @@ def _panel(section: Array, steps_um: tuple[float, float], px_per_um: float) -> I
     height, width = (max(1, round(n * um * px_per_um)) for n, um in zip(section.shape, steps_um, strict=True))
     grey = 1 + np.log10(np.clip(section, 10.0**-DECADES, 1)) / DECADES
     return Image.fromarray((255 * grey).round().astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+
+
+def _mark(draw: ImageDraw.ImageDraw, shape: tuple[int, ...], position: tuple[int, ...], px: float) -> None:
+    """A circle in the first panel, XY, around a voxel; a voxel has `px` pixels of the picture."""
+    (height, width), (y, x) = shape[-2:], position[-2:]
+    middle = (LEFT[0] + SIDE / 2 + (x + 0.5 - width / 2) * px, TOP + SIDE / 2 + (y + 0.5 - height / 2) * px)
+    draw.circle(middle, max(14, 2 * px), outline=RED, width=2)
 
 
 def _scale_bar(draw: ImageDraw.ImageDraw, extent_um: float) -> None:

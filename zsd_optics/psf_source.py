@@ -14,8 +14,9 @@ from zsd_runtime.images import Voxel, open_image
 from zsd_runtime.notices import Notice, no_notice
 from zsd_runtime.sizes import required
 
-REACH_UM = 2.0  # of a generated PSF, along Z, to either side: light from further away is too spread out to matter
-SIDE_PX = 65  # of a generated PSF, in Y and X
+# A generated PSF reaches at least so far along Z, to either side: light from further away is too spread out to matter.
+REACH_UM = 2.0
+SIDE_PX = 65  # of a generated PSF, in Y and X, at least
 Kernel = NDArray[np.float64]
 
 
@@ -59,7 +60,7 @@ class PsfFile:
         fine = _fine_voxel(axes, voxel, grid_factor)
         given = Voxel.square(self.pixel_size_um, self.z_step_um)
         psf, own = read_sized(self.path, given, "psf_", needs_z_step=axes == "zyx", channel=self.channel, notice=notice)
-        return prepare_psf(psf, own, fine, centre=self.centre, name=str(self.path))
+        return prepare_psf(psf, own, fine, centre=self.centre, name=str(self.path), notice=notice)
 
     def to_dict(self) -> dict[str, Any]:
         """As TOML or JSON can hold it."""
@@ -91,9 +92,12 @@ class PsfOptics:
         from zsd_optics.psf import prepare_psf
 
         *z_step, pixel_size = _fine_voxel(axes, voxel, grid_factor)
-        slices = [2 * round(REACH_UM / step) + 1 for step in z_step]
+        optics = Optics(self.na, self.wavelength_nm, self.refractive_index)
+        first_zero, period = 2 * optics.nyquist_um[0], 2 * optics.nyquist_um[1]  # on the axis; λ/(2 NA), 1 FWHM
+        slices = [2 * round(max(REACH_UM, first_zero) / step) + 1 for step in z_step]
+        side = max(SIDE_PX, 2 * round(2 * period / pixel_size) + 1)
         fine = (*z_step, pixel_size)
-        psf = Optics(self.na, self.wavelength_nm, self.refractive_index).psf((*slices, SIDE_PX, SIDE_PX), fine)
+        psf = optics.psf((*slices, side, side), fine)
         return prepare_psf(psf, fine, fine, name="the generated PSF")
 
     def to_dict(self) -> dict[str, Any]:
