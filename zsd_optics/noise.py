@@ -89,12 +89,15 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
     temporal = bool(candidates)
     doubt = _LINES_LEFT * float(np.hypot(rows, columns))
     model = _best([_model(s, doubt) for s in candidates or [concatenated([spatial_samples(f) for f in few])]])
+    if model.gain == 0 and sum(int(part.usable.sum()) for part in few) < _FEW_PIXELS:
+        remarks.append(f"{model.message}: use more or larger images, or give `offset`, `gain` and `read_noise`")
+    offset = checks.clipped_level([seen[i] for i in used], few)
     correlated = checks.correlated_axes(few)
     if not correlated:
         remarks += checks.quantised_remark(seen[used[0]], model.read_noise, model.gain)
     return NoiseModel(
-        model.gain, model.constant, model.floor, model.offset, model.gain_error, model.constant_error,
-        model.offset_error, model.message, correlated=correlated,
+        model.gain, model.constant, model.floor, model.offset if offset is None else offset, model.gain_error,
+        model.constant_error, model.offset_error, model.message, correlated=correlated,
         row_noise=rows, column_noise=columns, remarks=tuple(remarks),
         undersampled=not temporal and checks.undersampled(few, "Y" * (not rows) + "X" * (not columns)),
         fixed_pattern=checks.fixed_pattern(repeats, (model.gain, model.constant)) if temporal else 0.0,
@@ -142,14 +145,10 @@ def _model(samples: Samples, doubt: float) -> NoiseModel:
     if gain < 3 * gain_error:
         weights = 1 / error**2
         constant = float((variance * weights).sum() / weights.sum())
-        if clear.residual.size < 0.5 * samples.residual.size:
-            reason = "most pixels are clipped"
-        elif samples.residual.size < _FEW_PIXELS:
-            reason = f"{samples.residual.size} pixels are too few; use more or larger images"
-        else:
-            reason = "read noise dominates"
+        few = samples.residual.size < _FEW_PIXELS
+        reason = f"{samples.residual.size} usable pixels are too few" if few else "read noise dominates"
         return NoiseModel(
             0.0, constant, constant, offset, gain_error, float(weights.sum() ** -0.5), offset_error,
-            f"the gain cannot be estimated (slope {gain:.3g} ± {gain_error:.3g}): {reason}, constant noise is assumed",
+            f"the gain cannot be estimated (slope {gain:.3g} ± {gain_error:.3g}): {reason}; constant noise is assumed",
         )  # fmt: skip
     return NoiseModel(gain, constant, floor, offset, gain_error, constant_error, offset_error, samples.message)

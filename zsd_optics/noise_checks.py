@@ -18,8 +18,8 @@ _STRUCTURE = 0.4  # of this difference must be in the darker half, too: that is 
 # The high-pass filter with positive weights along one axis: independent noise keeps its variance exactly, structure
 # does not; and a filter for lower frequencies along the other.
 _POSITIVE, _SECOND = np.abs(LINE), np.array([0.0, -1.0, 2.0, -1.0, 0.0])
-_BIAS = 0.18  # of the variance
-_WORTH_SAYING = 1e-3  # of the pixels
+_BIAS = 0.09  # of the variance
+_WORTH_SAYING, _MUCH = 1e-3, 0.1  # of the pixels
 
 
 def check_wrapped(image: Array, name: str) -> None:
@@ -68,17 +68,29 @@ def blank_remark(numbers: list[int], images: list[Array]) -> str:
 
 def clipping_remarks(images: list[Array], frames: list[Frame]) -> list[str]:
     """What clipped pixels mean for a user."""
-    pixels = sum(part.clipped.size for part in frames)
     found = []
     for sign, text in (
         (-1, "clipped at {:g}: the background was subtracted, or the detector's offset is too low: use raw counts"),
         (1, "saturated at {:g}: lower the exposure or the detector's gain"),
     ):
-        number = sum(int((part.clipped == sign).sum()) for part in frames)
-        if number > _WORTH_SAYING * pixels:
-            values = np.concatenate([i[p.clipped == sign] for i, p in zip(images, frames, strict=True)])
-            found.append(f"{100 * number / pixels:.2g} % of the pixels are " + text.format(float(np.median(values))))
+        share, value = _clipped(images, frames, sign)
+        if share > _WORTH_SAYING:
+            found.append(f"{100 * share:.2g} % of the pixels are " + text.format(value))
     return found
+
+
+def clipped_level(images: list[Array], frames: list[Frame]) -> float | None:
+    """The lowest count if the dark parts are clipped there; it is the best guess of their level."""
+    share, value = _clipped(images, frames, -1)
+    return value if share > _MUCH else None
+
+
+def _clipped(images: list[Array], frames: list[Frame], sign: int) -> tuple[float, float]:
+    """The share of clipped pixels, and their count."""
+    found = [image[part.clipped == sign] for image, part in zip(images, frames, strict=True)]
+    number = sum(part.size for part in found)
+    value = float(np.median(np.concatenate(found))) if number else 0.0
+    return number / sum(image.size for image in images), value
 
 
 def quantised_remark(image: Array, noise: float, gain: float) -> list[str]:
@@ -142,7 +154,7 @@ def undersampled(frames: list[Frame], axes: str) -> bool:
     powers = [_powers(_middle(part), axes) for part in frames[:: max(len(frames) // 4, 1)]] if axes else []
     level, corner, axial, lower = np.concatenate(powers, axis=1) if powers else np.zeros((4, 0))
     usual = 0.0
-    for low, high in ((0.0, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 0.99), (0.99, 1.0)):
+    for low, high in ((0.0, 0.5), (0.8, 0.95), (0.95, 0.99), (0.99, 1.0)):
         edges = np.quantile(level, [low, high]) if level.size else (0, 0)
         part = (level >= edges[0]) & (level <= edges[1])
         if part.sum() < SMALLEST_BIN:
@@ -162,7 +174,7 @@ def undersampled(frames: list[Frame], axes: str) -> bool:
 def _middle(part: Frame, most: int = 1024) -> Frame:
     """The middle of an image: large ones hold more than enough pixels."""
     inside = tuple(slice(max(n - most, 0) // 2, max(n - most, 0) // 2 + most) for n in part.counts.shape)
-    return Frame(part.counts[inside], part.usable[inside], part.clipped[inside])
+    return Frame(part.counts[inside], part.kept[inside], part.usable[inside], part.clipped[inside])
 
 
 def _powers(part: Frame, axes: str) -> Array:

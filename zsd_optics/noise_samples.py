@@ -39,6 +39,8 @@ class Frame:
     ----------
     counts : ndarray
         (Y, X), without row and column noise; outliers are replaced by their surroundings.
+    kept : ndarray
+        The same with the outliers.
     usable : ndarray of bool
         (Y, X), pixels whose windows contain nothing but data.
     clipped : ndarray of int8
@@ -46,6 +48,7 @@ class Frame:
     """
 
     counts: Array
+    kept: Array
     usable: Mask
     clipped: NDArray[np.int8]
 
@@ -80,14 +83,15 @@ def frame(image: Array, valid: Mask, data: Mask | None, lines: tuple[Array, Arra
         strange |= outliers(np.where(strange, _surroundings(counts, valid & ~strange), counts), valid)
     clipped[strange] = 0
     missing = strange if data is None else strange | (~data & (clipped == 0))
-    usable = np.ones(image.shape, bool)
+    usable, kept = np.ones(image.shape, bool), counts
     if missing.any():
         counts = np.where(missing, _surroundings(counts, valid & ~missing), counts)
         usable = ~ndi.maximum_filter(missing, 5)
+        kept = kept if data is None else np.where(data | (clipped != 0), kept, counts)
     if not valid.all():
         usable &= ~ndi.binary_dilation(~valid, iterations=3)
     usable[:_BORDER], usable[-_BORDER:], usable[:, :_BORDER], usable[:, -_BORDER:] = False, False, False, False
-    return Frame(counts, usable, clipped)
+    return Frame(counts, kept, usable, clipped)
 
 
 def noisy(image: Array) -> Mask:
@@ -110,7 +114,8 @@ def clipped_pixels(image: Array) -> NDArray[np.int8]:
     values, counts = np.unique(image[inside], return_counts=True)
     for end, neighbour, sign in ((0, 1, -1), (-1, -2, 1)):
         # Many pixels at the end of the range; without clipping they become fewer towards it.
-        if len(values) > 2 and counts[end] > max(10, 1e-4 * image.size, 2 * counts[neighbour]):
+        times = 1.3 if len(values) > 2 and counts[end] > 1e-2 * image.size else 2
+        if len(values) > 2 and counts[end] > max(10, 1e-4 * image.size, times * counts[neighbour]):
             found[(image == values[end]) & inside] = sign
     if (found < 0).any() and _counts_photons(image, values):
         found[found < 0] = 0
@@ -240,14 +245,14 @@ def temporal_samples(frames: list[Frame]) -> list[Samples]:
     total = np.sum([part.counts for part in frames], axis=0)
     by_ring, by_pixel = [], []
     for first, second in pairwise(frames):
-        difference = (first.counts - second.counts) / np.sqrt(2)
+        usable = first.usable & second.usable
+        difference = np.where(usable, first.kept - second.kept, 0) / np.sqrt(2)
         difference -= difference.mean()
         smooth = ndi.uniform_filter(difference, 9)
         if smooth.var() > 1.5 * difference.var() / 81:
             return []
         mean = (first.counts + second.counts) / 2
         others = (total - first.counts - second.counts) / (len(frames) - 2) if len(frames) > 2 else None
-        usable = first.usable & second.usable
         ring = ndi.convolve(mean if others is None else others, _RING, mode="reflect")[usable]
         clipped = np.where(first.clipped, first.clipped, second.clipped)[usable]
         rest = mean[usable], difference[usable], clipped
