@@ -98,10 +98,13 @@ def find_hot_pixels(
     padding : ndarray of bool or None
         None of it is hot or dead.
     neighbour_share : float
-        What the optics leave of a point's height in its neighbours, at least.
+        What the optics leave of a point's height in its neighbours, at least; 0: points are as narrow as hot pixels,
+        which cannot be found then.
     """
     hot, dead = (_bad_lines(values, spread, sign) for sign in (1, -1))
     dead = union(dead, missing if missing.any() else None)
+    if not neighbour_share:
+        return hot, dead
     limit = STANDS_OUT
     for first in (True, False, False):  # the neighbours of hot pixels are found once these are replaced
         if (bad := union(hot, dead)) is not None:
