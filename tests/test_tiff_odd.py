@@ -1,6 +1,5 @@
 """TIFF and other files that are not what one expects."""
 
-import json
 import struct
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import tifffile
 
 from zsd_runtime import InputError
-from zsd_runtime.images import Voxel, image_files, open_image, read_image, stem
+from zsd_runtime.images import image_files, open_image, read_image, stem
 
 RNG = np.random.default_rng(0)
 
@@ -342,56 +341,3 @@ def test_stems(tmp_path, name, expected):
 def test_a_folder_keeps_its_name(tmp_path):
     (tmp_path / "cells 12.5 ms").mkdir()
     assert stem(tmp_path / "cells 12.5 ms") == "cells 12.5 ms"
-
-
-def write_stk(path, data, calibration=(13, 200), unit=b"um\0", z=(300, 1000)):
-    """MetaMorph's stack: all planes behind one directory; UIC1 has sizes, UIC2 a date and a distance a plane."""
-    count = len(data)
-    pixels = data.astype("<u2").tobytes()
-    uic2 = b"".join(struct.pack("<6I", *z, 2_450_000, 1000 * i, 2_450_000, 0) for i in range(count))
-    start = 8 + len(pixels)
-    parts = [uic2]
-    at_fraction = start + len(uic2)
-    parts.append(struct.pack("<2I", *calibration))
-    at_unit = at_fraction + 8
-    parts.append(struct.pack("<I", len(unit)) + unit + bytes(-len(unit) % 4))
-    at_uic1 = at_unit + len(parts[-1])
-    parts.append(struct.pack("<8I", 3, 1, 4, at_fraction, 5, at_fraction, 6, at_unit))
-    at_uic3 = at_uic1 + 32
-    parts.append(struct.pack("<2I", 500, 1) * count)
-    directory = at_uic3 + 8 * count
-    y, x = data.shape[1:]
-    tags = [
-        (256, 4, 1, x), (257, 4, 1, y), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1),
-        (278, 4, 1, y), (279, 4, 1, x * y * 2),
-        (33628, 4, 4, at_uic1), (33629, 5, count, start), (33630, 5, count, at_uic3),
-    ]  # fmt: skip
-    body = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
-    path.write_bytes(struct.pack("<2sHI", b"II", 42, directory) + pixels + b"".join(parts) + body)
-
-
-def test_metamorph_stk(tmp_path):
-    data = stack(4, 8, 10)
-    write_stk(tmp_path / "a.stk", data)
-    image = read_image(tmp_path / "a.stk")
-    assert image.axes == "ZYX"
-    np.testing.assert_array_equal(image.data, data)
-    assert image.voxel == Voxel(0.3, 0.065, 0.065)
-    assert image.description.size_source == "MetaMorph"
-
-
-def test_micromanager_names_its_pixels(tmp_path):
-    """Its TIFF tags say 10000 µm when no objective is set; its own metadata is what counts."""
-    tag = json.dumps({"PixelSizeUm": 0.065, "XPositionUm": -12.5, "YPositionUm": 7.0})
-    tifffile.imwrite(
-        tmp_path / "a.tif", stack(8, 8), metadata=None, resolution=(1, 1), resolutionunit="CENTIMETER",
-        extratags=[(51123, 2, None, tag, True)],
-    )  # fmt: skip
-    image = open_image(tmp_path / "a.tif")
-    assert image.voxel == Voxel.square(0.065)
-    assert image.description.origin_um == {"Y": 7.0, "X": -12.5}
-    tifffile.imwrite(
-        tmp_path / "b.tif", stack(8, 8), metadata=None, resolution=(1, 1), resolutionunit="CENTIMETER",
-        extratags=[(51123, 2, None, json.dumps({"PixelSizeUm": 0}), True)],
-    )  # fmt: skip
-    assert open_image(tmp_path / "b.tif").voxel == Voxel()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_runtime.images.image import Format, Image, check_array, check_shape
+from zsd_runtime.images.image import Format, Image, check_array, check_shape, read_box
 from zsd_runtime.images.ndtiff import NDTIFF
 from zsd_runtime.images.npy import NPY
 from zsd_runtime.images.ome_files import files_of_one_image
@@ -154,7 +155,12 @@ def read_image(path: str | Path, axes: str | None = None, series: int | None = N
     """As `open_image`, with all pixels in memory and checked."""
     image = open_image(path, axes, series)
     if not isinstance(image.data, np.ndarray) or isinstance(image.data, np.memmap):
-        image = replace(image, data=np.array(image.data[tuple(slice(0, n) for n in image.data.shape)]))
+        try:
+            data = np.array(read_box(image.data, tuple(slice(0, n) for n in image.data.shape)))
+        except MemoryError:
+            size = prod(image.data.shape) * image.data.dtype.itemsize / 1e9
+            raise InputError(f"{path} needs {size:.0f} GB of memory", "crop it, or give a part of it") from None
+        image = replace(image, data=data)
     check_array(image.data, str(path))
     return image
 

@@ -45,6 +45,10 @@ def _open(path: Path, axes: str | None, series: int | None) -> Image:
             raise InputError(f"{path} is cut off or damaged: planes are missing", "copy it again")
         if any("OME series expected" in c for c in complaints):
             notices += ("the file has more planes than its OME description; the others are left out",)
+        if any("Returning subset" in c for c in complaints):
+            notices += (
+                "Micro-Manager announces more planes than there are: the acquisition was stopped, or files are missing",
+            )
         image = _described(Image(data, found.axes, ome=ome is not None), tiff, found, described)
         image = with_notices(replace(image, description=replace(image.description, series=names)), *notices)
         image = _as_meant(image, found.series.keyframe, tiff, path, axes)
