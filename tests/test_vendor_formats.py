@@ -12,7 +12,7 @@ import pytest
 from tests import vendor_files as make
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.files import FORMATS, image_files, open_image, read_image
-from zsd_runtime.images.image import Channel, Voxel
+from zsd_runtime.images.image import Channel, Voxel, read_box
 
 pytest.importorskip("nd2")
 pytest.importorskip("liffile")
@@ -445,6 +445,17 @@ def test_compressed_czi(tmp_path, options):
     array = counts(2, 1, 1, 32, 32)
     make.write_czi(tmp_path / "a.czi", czi_planes(array), compression_options=options)
     np.testing.assert_array_equal(read_image(tmp_path / "a.czi").data, array.squeeze())
+
+
+def test_a_czi_tile_that_says_it_is_larger_than_the_memory(tmp_path):
+    path = tmp_path / "a.czi"
+    make.write_czi(path, czi_planes(counts(1, 1, 1, 16, 16)))
+    content = bytearray(path.read_bytes())
+    tile = content.index(b"ZISRAWSUBBLOCK")  # a header of 32 bytes, the sizes of metadata and attachment, of the pixels
+    content[tile + 32 + 8 : tile + 32 + 16] = (1 << 60).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_box(open_image(path).data, (slice(0, 16), slice(0, 16)))
 
 
 def test_czi_without_sizes_and_names(tmp_path):

@@ -82,13 +82,14 @@ def _image(path: Path, reader: Any, wanted: int | None) -> tuple[Image, Planewis
     def read(t: int, c: slice, z: slice, y: slice, x: slice) -> NDArray[Any]:
         box = (left + x.start, top + y.start, x.stop - x.start, y.stop - y.start)
         at = {**series.place, "T": values["T"][kept[t]]}
-        planes = [
-            [
-                reader.read(box, {**at, "C": k, "Z": n}, series.place.get("S"), pixel_type=pixels[k])[..., 0]
-                for n in values["Z"][z]
+        places = [[{**at, "C": k, "Z": n} for n in values["Z"][z]] for k in values["C"][c]]
+        try:
+            planes = [
+                [reader.read(box, place, place.get("S"), pixel_type=pixels[place["C"]])[..., 0] for place in stack]
+                for stack in places
             ]
-            for k in values["C"][c]
-        ]
+        except MemoryError:  # of a damaged tile that says it has terabytes: a box of pixels is small
+            raise OSError("a tile is larger than the memory") from None
         return np.array(planes, dtype)
 
     chunk = {"Y": LARGEST_CHUNK, "X": LARGEST_CHUNK}
