@@ -82,11 +82,11 @@ def _image(path: Path, reader: Any, wanted: int | None) -> tuple[Image, Planewis
     def read(t: int, c: slice, z: slice, y: slice, x: slice) -> NDArray[Any]:
         box = (left + x.start, top + y.start, x.stop - x.start, y.stop - y.start)
         at = {**series.place, "T": values["T"][kept[t]]}
-        places = [[{**at, "C": k, "Z": n} for n in values["Z"][z]] for k in values["C"][c]]
+        stacks = [[{**at, "C": k, "Z": n} for n in values["Z"][z]] for k in values["C"][c]]
         try:
             planes = [
                 [reader.read(box, place, place.get("S"), pixel_type=pixels[place["C"]])[..., 0] for place in stack]
-                for stack in places
+                for stack in stacks
             ]
         except MemoryError:  # of a damaged tile that says it has terabytes: a box of pixels is small
             raise OSError("a tile is larger than the memory") from None
