@@ -67,7 +67,9 @@ def facts_of(path: Path, axes: str | None = None, series: int | None = None) -> 
         "notices": [with_flags(sentence) for sentence in d.notices],
     }
     planes, part = _sample(image)
-    return facts | {"sampled": part, "intensities": _intensities(planes), "pixels": _pixels(planes)}
+    pixels, blank = _pixels(planes)
+    part["blank"] = [number for number, empty in zip(part.pop("numbers"), blank, strict=True) if empty]
+    return facts | {"sampled": part, "intensities": _intensities(planes), "pixels": pixels}
 
 
 def _opened(path: Path, axes: str | None, series: int | None) -> tuple[Image, int | None]:
@@ -193,7 +195,11 @@ def _sample(image: Image) -> tuple[list[NDArray[Any]], Facts]:
     for place in places:
         planes.append(np.array(read_box(image.data, (*indices[place], *box))))
         release(image.data)
-    return planes, {"planes": len(planes), "of_planes": int(np.prod(shape[:-2])), "plane_shape": [height, width]}
+    numbers = [int(place) + 1 for place in places]
+    return planes, {
+        "planes": len(planes), "of_planes": int(np.prod(shape[:-2])), "plane_shape": [height, width],
+        "numbers": numbers,
+    }  # fmt: skip
 
 
 def _intensities(planes: list[NDArray[Any]]) -> Facts:
@@ -211,8 +217,9 @@ def _intensities(planes: list[NDArray[Any]]) -> Facts:
     return facts | {"full_scale": full}
 
 
-def _pixels(planes: list[NDArray[Any]]) -> dict[str, int]:
-    """How many of the sampled pixels are no data, by kind."""
+def _pixels(planes: list[NDArray[Any]]) -> tuple[dict[str, int], list[bool]]:
+    """How many of the sampled pixels are no data, by kind; and which planes are blank."""
     spread = measure_spread(planes)
-    counts = sum((Counter(find_bad_pixels(plane, spread).counts()) for plane in planes), Counter[str]())
-    return {kind: count for kind, count in counts.items() if count}
+    found = [find_bad_pixels(plane, spread) for plane in planes]
+    counts = sum((Counter(bad.counts()) for bad in found if not bad.blank), Counter[str]())
+    return {kind: count for kind, count in counts.items() if count}, [bad.blank for bad in found]

@@ -127,9 +127,12 @@ KINDS = {
 
 
 def _no_data(pixels: dict[str, int], sampled: Facts) -> str:
-    """Shares of the sampled pixels, by kind."""
+    """Blank planes, and shares of the sampled pixels, by kind."""
+    blank = sampled["blank"]
+    numbers = ", ".join(map(str, blank[:8])) + ", …" * (len(blank) > 8)
+    said = [f"plane{'s' * (len(blank) > 1)} {numbers} {'are' if len(blank) > 1 else 'is'} blank"] if blank else []
     total = sampled["planes"] * sampled["plane_shape"][0] * sampled["plane_shape"][1]
-    return ", ".join(f"{_share(count / total)} {KINDS[kind]}" for kind, count in pixels.items())
+    return ", ".join(said + [f"{_share(count / total)} {KINDS[kind]}" for kind, count in pixels.items()])
 
 
 def _share(share: float) -> str:

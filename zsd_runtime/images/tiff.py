@@ -137,7 +137,7 @@ def _described(image: Image, tiff: Any, found: Found, ome: OmeImage | None) -> I
         voxel, described = describe_maker(tiff, page, per_cm)
     count = dict(zip(image.axes, image.data.shape, strict=True)).get("C", 1)
     channels = described.channels
-    if page.photometric.name == "PALETTE" and page.colormap is not None and count == 1 and not channels:
+    if _name(page.photometric) == "PALETTE" and page.colormap is not None and count == 1 and not channels:
         channels = _palette(page.colormap)
     if len(channels) < count and any(c != Channel() for c in channels):
         channels += (Channel(),) * (count - len(channels))
@@ -170,9 +170,9 @@ def _palette(colormap: NDArray[np.uint16]) -> tuple[Channel, ...]:
 def _as_meant(image: Image, page: Any, tiff: Any, path: Path, axes: str | None) -> Image:
     """Colours, inverted grey and axes without a name, as they are meant; `axes` are those that the user names."""
     if axes is None or len(axes) != image.data.ndim:
-        alpha = len(page.extrasamples) == 1 and page.extrasamples[0].name != "UNSPECIFIED"
-        image = _without_single_axes(without_samples(image, page.photometric.name in _COLOURS, alpha))
-    if page.photometric.name == "MINISWHITE" and image.data.dtype.kind != "b":  # those are refused elsewhere
+        alpha = len(page.extrasamples) == 1 and _name(page.extrasamples[0]) != "UNSPECIFIED"
+        image = _without_single_axes(without_samples(image, _name(page.photometric) in _COLOURS, alpha))
+    if _name(page.photometric) == "MINISWHITE" and image.data.dtype.kind != "b":  # those are refused elsewhere
         if tiff.is_imagej:
             notice = "the lookup table is inverted in ImageJ; the numbers are used as they are stored"
         elif image.data.dtype.kind == "u" and isinstance(image.data, np.ndarray) and image.data.nbytes <= READ_AT_ONCE:
@@ -184,11 +184,11 @@ def _as_meant(image: Image, page: Any, tiff: Any, path: Path, axes: str | None) 
                 f"{path} stores white as 0 (MinIsWhite) in {image.data.dtype}", "invert it in Fiji and save it again"
             )
         image = with_notices(image, notice)
-    if page.compression.name in _LOSSY:
+    if _name(page.compression) in _LOSSY:
         image = with_notices(
-            image, f"the file is compressed with loss ({page.compression.name}), which changes noise: use raw data"
+            image, f"the file is compressed with loss ({_name(page.compression)}), which changes noise: use raw data"
         )
-    if page.photometric.name == "PALETTE" and not (tiff.is_imagej or tiff.is_ome):
+    if _name(page.photometric) == "PALETTE" and not (tiff.is_imagej or tiff.is_ome):
         image = with_notices(
             image, "the pixels are numbers of colours in a table (palette); the numbers are taken as brightness"
         )
@@ -216,6 +216,11 @@ def _with_known_axes(image: Image) -> Image:
         f"the file does not name its axes; the one with {image.data.shape[axes.index('T')]} planes is taken as T "
         f"(frames); use --axes {axes.replace('T', 'Z')} if these are slices",
     )
+
+
+def _name(code: Any) -> str:
+    """Of a code in a tag; some programs write codes that have none, such as compression 0."""
+    return getattr(code, "name", str(code))
 
 
 TIFF = Format(
