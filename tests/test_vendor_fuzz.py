@@ -6,6 +6,7 @@ HDF5 and libCZI are written in C and C++, so files are opened in a process of th
 import select
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ PATIENCE_S = 120  # of a machine that is busy
 
 class Reader:
     def __init__(self):
-        self.process = None
+        self.process: Any = None
 
     def read(self, path):
         if self.process is None:
