@@ -83,6 +83,7 @@ REFUSED = {
     "clipped at 60 %": (np.minimum(G, 0.6), "clipped"),
     "clipped at 8 bit": (np.minimum(330 * G, 255).astype(np.uint8), "clipped"),
     "a clipped bead": (np.minimum(recorded(G, 5000), 4095), "clipped"),
+    "a clipped bead of few pixels": (np.minimum(recorded(gauss((21, 21), 1.1), 3000), 1800), "clipped"),
     "a clipped volume": (np.minimum(recorded(V, 3000), 2047), "clipped"),
     "one pixel": (with_values(np.zeros((21, 21)), 1.0, (10, 10)), "one pixel"),
     "one pixel of a camera": (with_values(recorded(0 * G + 1, 0), 900, (20, 20)), "one pixel|no peak"),
@@ -229,6 +230,42 @@ def test_no_false_alarm_for_any_optics(seed):
     bead = judge_psf(recorded(psf, 10 ** rng.uniform(2.3, 4), seed), voxel, optics=optics)
     assert bead.faults == ()
     assert fwhm_px(bead.psf) == pytest.approx(fwhm_px(psf), rel=0.12)  # few photons in few pixels
+
+
+def with_second_bead(psf, rng):
+    """20 to 95 % as bright, at least 2.2 FWHM away in the plane."""
+    while True:
+        away = rng.uniform(-0.4, 0.4, psf.ndim) * psf.shape * ([0.3, 1, 1][-psf.ndim :])
+        if np.hypot(*(away / fwhm_px(psf))[-2:]) > 2.2:
+            return psf + rng.uniform(0.2, 0.95) * np.roll(psf, away.astype(int), range(psf.ndim))
+
+
+FAULTS = {  # what happens to a PSF, to its record, and what must be found
+    "second bead": (with_second_bead, lambda bead, rng: bead, "second peak"),
+    "hot pixel": (
+        lambda psf, rng: psf,
+        lambda bead, rng: with_values(bead, 65000, tuple(rng.integers(bead.shape))),
+        "hot or dead pixel",
+    ),
+    "corner first": (lambda psf, rng: psf, lambda bead, rng: np.fft.ifftshift(bead), "corner"),
+    "inverted": (lambda psf, rng: psf, lambda bead, rng: bead.max() - bead, "dark"),
+    "half": (lambda psf, rng: psf, lambda bead, rng: bead[len(bead) // 2 :], "cut off"),
+    "dead row": (
+        lambda psf, rng: psf,
+        lambda bead, rng: with_values(bead, 0, (..., bead.shape[-2] // 2, slice(None))),
+        "dark row",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("seed", range(100, 112))
+def test_no_fault_is_missed_for_any_optics(name, seed):
+    rng = np.random.default_rng(seed)
+    before, after, message = FAULTS[name]
+    _, psf, voxel = random_optics(rng)
+    bead = after(recorded(before(psf / psf.max(), rng), 10 ** rng.uniform(2.7, 4), seed), rng)
+    assert any(message in fault.what for fault in judge_psf(bead, voxel).faults)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.7, 1.0, 2.0, 5.0, 20.0])

@@ -9,11 +9,11 @@ from zsd_optics.psf_measure import noise, rim
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 STICKS_OUT = 2.0  # times its third-brightest neighbour; a point at Nyquist's sampling (FWHM 2 px) reaches 1.6
-LARGEST = 3  # pixels in a cluster of hot ones; more are an object
+LARGEST_HOT, LARGEST_DEAD = 3, 2  # pixels in a cluster; more are an object, or a dead row through a narrow PSF
 FAINTEST = 0.1  # of the PSF's peak; fainter hot pixels change little, and photons look like them
 NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
-IN_PLANE = np.pad(np.ones((1, 3, 3), bool), ((1, 1), (0, 0), (0, 0)))  # which pixels touch: a bad pixel of a camera is
-# at the same place in all slices
+# Which pixels touch: only those of one plane, because a bad pixel of a camera is at the same place in all slices.
+IN_PLANE = np.pad(np.ones((1, 3, 3), bool), ((1, 1), (0, 0), (0, 0)))
 
 
 def without_bad_pixels(psf: Array) -> tuple[Array, int]:
@@ -36,7 +36,7 @@ def without_bad_pixels(psf: Array) -> tuple[Array, int]:
     """
     if min(psf.shape[-2:]) < 5:
         return psf, 0
-    volume = np.atleast_3d(psf.T).T  # (Z, Y, X)
+    volume = psf.reshape(-1, *psf.shape[-2:])  # (Z, Y, X)
     values = volume - np.median(rim(psf))
     around = NEIGHBOURS[None]
     middle = ndi.median_filter(values, footprint=around, mode="nearest")
@@ -46,7 +46,7 @@ def without_bad_pixels(psf: Array) -> tuple[Array, int]:
     low = ndi.rank_filter(values, 2, footprint=around, mode="nearest")
     dead = (low - values > np.maximum(height, 2 * significant)) & (values < 0.3 * np.maximum(low, 0))
     hot = (values > STICKS_OUT * high + significant) & (values > height)
-    bad = _small(dead) | _small(hot)
+    bad = _small(dead, LARGEST_DEAD) | _small(hot, LARGEST_HOT)
     if not bad.any():
         return psf, 0
     bad &= ~_own_peak(np.where(bad, middle, values), bad, noise(psf))
@@ -86,12 +86,12 @@ def _line(psf: Array, axis: int) -> tuple[Array, int]:
     return smooth[tuple(slice(None) if a == axis else place for a, place in enumerate(peak))], int(peak[axis])
 
 
-def _small(mask: Mask) -> Mask:
-    """Those clusters in the planes that have at most `LARGEST` pixels."""
+def _small(mask: Mask, largest: int) -> Mask:
+    """Those clusters in the planes that have at most `largest` pixels."""
     labels, count = ndi.label(mask, IN_PLANE)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = LARGEST + 1
-    return np.asarray(sizes[labels] <= LARGEST)
+    sizes[0] = largest + 1
+    return np.asarray(sizes[labels] <= largest)
 
 
 def _own_peak(rest: Array, bad: Mask, noise_level: float) -> Mask:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.ndimage as ndi
 
-from zsd_optics.psf_measure import SIGMA_PER_FWHM, Array, fwhm_px, noise, rim, without_background
+from zsd_optics.psf_measure import NOISELESS, SIGMA_PER_FWHM, Array, fwhm_px, noise, rim, without_background
 
 SECOND_PEAK = 0.1  # of the first; the first ring of Airy has 0.0175, a lobe of coma or along Z more
 SADDLE = 0.7  # of the second peak: with more light than this between them, two peaks are one
@@ -119,7 +119,7 @@ def clipped(it: Shape) -> bool:
     """Whether the brightest voxels have one value, and are more than their number in a peak that is not cut off.
 
     Of a Gaussian cut at 95 % of its peak, 7 % of the voxels above half are at the top. Rounding to whole counts makes
-    small plateaus, too, and so does a peak that lies exactly between pixels (2 in each axis).
+    small plateaus, too, and so does a calculated peak that lies exactly between pixels (2 in each axis).
     """
     top = it.raw.max()
     height = top - np.median(it.raw) if it.raw.size else 0.0
@@ -128,7 +128,7 @@ def clipped(it: Shape) -> bool:
     step = 1.0 if np.all(it.raw == np.rint(it.raw)) else 0.0
     below = (it.raw < top - 1e-6 * height) & (it.raw >= top - max(0.05 * height, step))
     half = int((it.values > 0.5 * it.values.max()).sum())
-    symmetric = plateau in {2**k for k in range(it.raw.ndim + 1)}
+    symmetric = plateau in {2**k for k in range(it.raw.ndim + 1)} and it.noise < NOISELESS * it.top
     return plateau >= 3 and not symmetric and plateau >= below.sum() and plateau > 0.05 * half
 
 
