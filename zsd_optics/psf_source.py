@@ -98,7 +98,7 @@ class PsfOptics:
         side = max(SIDE_PX, 2 * round(2 * period / pixel_size) + 1)
         fine = (*z_step, pixel_size)
         psf = optics.psf((*slices, side, side), fine)
-        return prepare_psf(psf, fine, fine, name="the generated PSF")
+        return prepare_psf(psf, fine, fine, name="the generated PSF", notice=notice)
 
     def to_dict(self) -> dict[str, Any]:
         """As TOML or JSON can hold it."""
