@@ -27,6 +27,22 @@ def movie(frames=4, channels=3, side=96, seed=0):
     return np.rint(noisy + rng.normal(0, 3, noisy.shape)).clip(0, 65535).astype(np.uint16)
 
 
+def counts(*shape, dtype="u2", seed=0):
+    values = np.random.default_rng(seed).integers(1, 200 if np.dtype(dtype).itemsize == 1 else 4096, shape)
+    return values.astype(dtype)
+
+
+def czi_planes(array):
+    """(T, C, Z, Y, X)"""
+    return {at: array[at] for at in np.ndindex(array.shape[:3])}
+
+
+def nd2_frames(array):
+    """(T, C, Z, Y, X) to (frames, Y, X, C)"""
+    t, c, z, y, x = array.shape
+    return np.moveaxis(array, 1, -1).reshape(t * z, y, x, c)
+
+
 def three_channels_czi(path, frames=4, side=96):
     """A time-lapse of three channels with names, colours, emission, pixel size, frame interval; its pixels TCYX."""
     pixels = movie(frames, 3, side)
