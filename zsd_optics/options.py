@@ -16,7 +16,7 @@ from zsd_runtime.options import ZStep as ZStep
 
 Channels = Annotated[
     str | None,
-    typer.Option(help="Of an image with several channels: all, or names or numbers with commas between, e.g. GFP,2."),
+    typer.Option(help="Channel of an image with several: its name, or its number from 0."),
 ]
 
 Psf = Annotated[Path | None, typer.Option(help="PSF as a TIFF. Volumes need a 3D PSF; planes use its focal plane.")]
