@@ -64,11 +64,10 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
     InputError
         When no image has 32x32 pixels, all are constant, or numbers have wrapped around.
     """
-    largest = max(images, key=lambda image: min(image.shape))
-    if min(largest.shape) < 32:
+    if max(min(image.shape) for image in images) < 32:
         raise InputError(
-            f"noise cannot be told from less than 32x32 pixels (the image has {largest.shape[0]}x{largest.shape[1]})",
-            "give `offset`, `gain` and `read_noise`", option=("offset", "gain", "read_noise"),
+            "noise cannot be told from less than 32x32 pixels", "give `offset`, `gain` and `read_noise`",
+            option=("offset", "gain", "read_noise"),
         )  # fmt: skip
     blank = checks.blank(images)
     kept = [i for i in range(len(images)) if i not in blank]

@@ -70,7 +70,8 @@ def fit_line(x: Array, variance: Array, error: Array) -> tuple[float, float, Arr
     """Weighted straight line; groups far from it (structure that passed the filter) lose weight."""
     if len(x) < 2 or np.ptp(x) <= 1e-9 * np.abs(x).max():  # one level has no slope
         flat = float(np.average(variance, weights=1 / error**2))
-        return 0.0, flat, np.diag([np.inf, float((1 / error**2).sum() ** -1)])
+        slope = flat / max(float(np.abs(x).max()), 1e-9)  # anything up to here would do
+        return 0.0, flat, np.diag([slope**2 + 1e-300, float((1 / error**2).sum() ** -1)])
     design = np.stack([x, np.ones_like(x)], axis=1)
     weights = 1 / error**2
     robust = np.ones_like(x)
