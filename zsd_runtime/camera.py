@@ -7,6 +7,8 @@ from typing import Any
 
 from zsd_runtime.errors import InputError
 
+Ratios = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -31,7 +33,7 @@ class Camera:
     saturated : float
         Share of the pixels that were saturated.
     noise_ratios : tuple of float
-        How many times the noise of the line an image of the training shows, in its dark and in its bright parts, when
+        How many times the noise of the line an image of the training shows, in its dark, middle and bright parts, when
         it is measured as `zsd_runtime.mismatch` does. Structure that is finer than the optics allow makes it more.
     """
 
@@ -44,7 +46,7 @@ class Camera:
     lowest: float | None = None
     highest: float | None = None
     saturated: float = 0.0
-    noise_ratios: tuple[float, float] = (1.0, 1.0)
+    noise_ratios: Ratios = (1.0, 1.0, 1.0)
 
     def variance(self, counts: float) -> float:
         """Noise variance (counts²) at a level."""
@@ -79,8 +81,8 @@ def camera_of(facts: Any) -> Camera | None:
     if facts is None:
         return None
     required = {name: _number(facts[name]) for name in ("offset", "scale", "gain", "constant", "floor")}
-    dark, bright = map(_number, facts.get("noise_ratios", (1.0, 1.0)))
-    if required["gain"] < 0 or min(required["scale"], required["floor"], dark, bright) <= 0:
+    dark, middle, bright = map(_number, facts.get("noise_ratios", (1.0, 1.0, 1.0)))
+    if required["gain"] < 0 or min(required["scale"], required["floor"], dark, middle, bright) <= 0:
         raise InputError("its camera has a negative gain, scale, floor or noise ratio", "export the model again")
     dtype = facts.get("dtype")
     if not isinstance(dtype, str | None):
@@ -88,8 +90,9 @@ def camera_of(facts: Any) -> Camera | None:
     lowest, highest = (None if facts.get(name) is None else _number(facts[name]) for name in ("lowest", "highest"))
     saturated = _number(facts.get("saturated", 0.0))
     return Camera(
-        **required, dtype=dtype, lowest=lowest, highest=highest, saturated=saturated, noise_ratios=(dark, bright)
-    )
+        **required, dtype=dtype, lowest=lowest, highest=highest, saturated=saturated,
+        noise_ratios=(dark, middle, bright),
+    )  # fmt: skip
 
 
 def length_of(um: Any) -> float | None:

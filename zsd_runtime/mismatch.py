@@ -6,11 +6,11 @@ is no mismatch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from zsd_runtime.camera import Camera
+from zsd_runtime.camera import Camera, Ratios
 from zsd_runtime.image_statistics import Statistics, statistics
 from zsd_runtime.images.image import Image, Voxel
 from zsd_runtime.package import ModelDescription
@@ -23,7 +23,8 @@ NEGLIGIBLE = 0.1  # of the scale: levels are equal
 CERTAIN = 4  # standard errors
 SIZES = 1.05  # ratio of pixel sizes that a PSF does not notice
 NOISE_NEGLIGIBLE = 0.03  # of the scale: light of which the noise would explain the difference
-DARK_GROUPS, BRIGHT_GROUPS = slice(1, 4), slice(-2, -1)  # without the darkest and the brightest percent
+# Of `Statistics`, without the darkest and the brightest percent: dark, middle and bright parts.
+GROUPS = (slice(1, 4), slice(4, -2), slice(-2, -1))
 REMEDY = "use the raw counts of the camera, or train a model on this image"
 
 
@@ -103,11 +104,11 @@ def mismatches(
     return found
 
 
-def noise_ratios(camera: Camera, image: Statistics) -> tuple[float, float]:
-    """How many times the noise of the camera's line an image shows, in its dark and bright parts; 1 if unknown."""
-    ends = (_noise(camera, image, groups) for groups in (DARK_GROUPS, BRIGHT_GROUPS))
-    dark, bright = (end.variance / end.expected if end and end.variance else 1.0 for end in ends)
-    return dark, bright
+def noise_ratios(camera: Camera, image: Statistics) -> Ratios:
+    """How many times the noise of the camera's line an image shows, in dark, middle and bright parts; 1 if unknown."""
+    ends = _noise(replace(camera, noise_ratios=(1.0, 1.0, 1.0)), image)
+    dark, middle, bright = (part.variance / part.line if part and part.variance else 1.0 for part in ends)
+    return dark, middle, bright
 
 
 def _sizes(model: ModelDescription, voxel: Voxel) -> list[Mismatch]:
@@ -172,68 +173,67 @@ def _too_dark(camera: Camera, image: Statistics, dark: float, least: float) -> s
 
 
 @dataclass(frozen=True)
-class _End:
-    """The noise at one end of the brightness."""
+class _Part:
+    """The noise of an image at one brightness, and what the camera's line says there."""
 
     level: float
     variance: float
     error: float
-    expected: float
+    line: float
+    usual: float
 
-    def differs(self, camera: Camera, usual: float) -> bool:
-        """Whether it is certainly another noise than is `usual`, and not for a little light."""
-        expected = self.expected * usual
-        difference = abs(self.variance - expected)
-        return (
-            not NOISE[0] < self.variance / expected < NOISE[1]
-            and difference > NOISE_NEGLIGIBLE * camera.gain * camera.scale
-            and difference > CERTAIN * self.error
-        )
+    @property
+    def expected(self) -> float:
+        """Of what the line says, and what images of the training have there: the nearest."""
+        return min(max(self.variance, min(self.line, self.usual)), max(self.line, self.usual))
+
+    def differs(self, camera: Camera) -> bool:
+        """Whether it is another noise for certain, and not for a little light."""
+        difference = abs(self.variance - self.expected)
+        error = self.error * max(1.0, self.expected / max(self.variance, 1e-12))  # of as many pixels with that noise
+        least = max(NOISE_NEGLIGIBLE * camera.gain * camera.scale, CERTAIN * error)
+        return not NOISE[0] < self.variance / self.expected < NOISE[1] and difference > least
 
 
-def _noise(camera: Camera, image: Statistics, groups: slice) -> _End | None:
-    levels, variances = image.levels[groups], image.variances[groups]
-    if not levels:
-        return None
-    expected = [camera.variance(level) for level in levels]
-    ratios = [found / wanted for found, wanted in zip(variances, expected, strict=True)]
-    middle = int(np.argsort(ratios)[len(ratios) // 2])
-    return _End(levels[middle], variances[middle], image.errors[groups][middle], expected[middle])
+def _noise(camera: Camera, image: Statistics) -> list[_Part | None]:
+    """Of dark, middle and bright parts: the group of the middle ratio."""
+    parts: list[_Part | None] = []
+    for groups, usual in zip(GROUPS, camera.noise_ratios, strict=True):
+        rows = zip(image.levels[groups], image.variances[groups], image.errors[groups], strict=True)
+        found = [_Part(*row, camera.variance(row[0]), usual * camera.variance(row[0])) for row in rows]
+        found.sort(key=lambda part: part.variance / part.line)
+        parts.append(found[len(found) // 2] if found else None)
+    return parts
 
 
 def _offset_shift(camera: Camera, image: Statistics) -> float | None:
     """How far above the camera's line the noise of an image lies on the same line; None if it does not."""
-    dark, bright = (_noise(camera, image, groups) for groups in (DARK_GROUPS, BRIGHT_GROUPS))
-    usual_dark, usual_bright = camera.noise_ratios
-    if not camera.gain or dark is None or bright is None or not dark.differs(camera, usual_dark):
+    dark, _, bright = _noise(camera, image)
+    if not camera.gain or dark is None or bright is None or not dark.differs(camera):
         return None
     # What the line gives at the dark parts' noise is as far from their level as the offsets are from each other.
-    shift = dark.level - (dark.variance / usual_dark - camera.constant) / camera.gain
-    shifted = camera.variance(bright.level - shift) * usual_bright
-    if shift < NEGLIGIBLE * camera.scale or bright.level - dark.level < NEGLIGIBLE * camera.scale:
+    shift = dark.level - (dark.variance * dark.line / dark.usual - camera.constant) / camera.gain
+    shifted = camera.variance(bright.level - shift) * bright.usual / bright.line
+    if min(shift, bright.level - dark.level) < NEGLIGIBLE * camera.scale:
         return None
     return shift if NOISE[0] < bright.variance / shifted < NOISE[1] else None
 
 
 def _noise_mismatch(camera: Camera, image: Statistics) -> list[Mismatch]:
-    ends = [DARK_GROUPS]
-    if camera.gain and not image.saturated:  # otherwise it is unknown how noise grows with light, or does not
-        ends.append(BRIGHT_GROUPS)
-    found = [
-        (end, end.expected * usual)
-        for groups, usual in zip(ends, camera.noise_ratios, strict=False)
-        if (end := _noise(camera, image, groups)) is not None and end.differs(camera, usual)
-    ]
+    parts = _noise(camera, image)
+    if not camera.gain or image.saturated:  # it is unknown how noise grows with light, or it does not
+        parts = parts[:1]
+    found = [part for part in parts if part is not None and part.differs(camera)]
     if not found:
         return []
-    end, expected = max(found, key=lambda pair: abs(math.log(max(pair[0].variance, 1e-12) / pair[1])))
-    if end.variance < expected:
+    part = max(found, key=lambda part: abs(math.log(max(part.variance, 1e-12) / part.expected)))
+    if part.variance < part.expected:
         cause = "frames were averaged, the image was filtered, resampled or compressed, or the camera's gain is another"
     else:
         cause = "the camera's gain is another, frames were summed, or the image was rescaled or sharpened"
     text = (
-        f"its noise at {end.level:.4g} counts is {math.sqrt(end.variance):.3g} counts, and the model was trained on "
-        f"{math.sqrt(expected):.3g}: {cause}: {REMEDY}"
+        f"its noise at {part.level:.4g} counts is {math.sqrt(part.variance):.3g} counts, and the model was trained on "
+        f"{math.sqrt(part.expected):.3g}: {cause}: {REMEDY}"
     )
     return [Mismatch("noise", text)]
 
