@@ -139,7 +139,9 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 def test_a_format_is_one_value(tmp_path, monkeypatch):
     """A reader of another format: nothing else knows of it."""
-    npy = Format("NumPy", (".npy",), lambda path: path.suffix == ".npy", lambda path, axes, series: Image(np.load(path), "YX"))
+    npy = Format(
+        "NumPy", (".npy",), lambda path: path.suffix == ".npy", lambda path, axes, series: Image(np.load(path), "YX")
+    )
     monkeypatch.setattr(files, "FORMATS", (npy, *files.FORMATS))
     np.save(tmp_path / "a.npy", np.ones((5, 6), np.float32))
     assert open_image(tmp_path / "a.npy").data.shape == (5, 6)

@@ -108,8 +108,8 @@ def compress(
     """
     with reporting(quiet):
         from zsd_export.compress import compress as make
-        from zsd_optics.inputs import files_of, open_images
-        from zsd_runtime.images import read_image
+        from zsd_optics.inputs import open_images
+        from zsd_runtime.images import files_of, read_image
         from zsd_train.config import read_config
 
         if (clean or truth) and not image:

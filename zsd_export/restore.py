@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 
 from zsd_optics import options as optics
-from zsd_optics.inputs import files_of
 from zsd_runtime.batch import How, check_names, predict_files
 from zsd_runtime.channel_models import load_models
 from zsd_runtime.corrections.corrected import LINES, Corrections
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
-from zsd_runtime.images import Voxel
+from zsd_runtime.images import Voxel, files_of
 from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options

@@ -11,15 +11,15 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from zsd_optics.inputs import files_of, open_images
+from zsd_optics.inputs import open_images
 from zsd_optics.options import Axes, Channels, Dark, GainMap, RemoveLines, Series
 from zsd_runtime.corrections.corrected import Corrected, corrections_of
 from zsd_runtime.corrections.corrected import notice as notice_of
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import Image, Voxel, read_image, write_image
-from zsd_runtime.notices import notices
+from zsd_runtime.images import Image, Voxel, files_of, read_image, write_image
+from zsd_runtime.notices import notices, with_flags
 from zsd_runtime.sizes import names_text
-from zsd_runtime.terminal import Quiet, as_flags, command_line, numbers, reporting
+from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 
 SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
 
@@ -113,7 +113,7 @@ def noise(
         model = estimate_noise([plane for plane, _ in looked_at], [measured for _, measured in looked_at])
         if as_json:
             measured = asdict(model) | {"read_noise": model.read_noise}
-            print(json.dumps(measured | {"warnings": [as_flags(text) for text in model.warnings]}, indent=1))
+            print(json.dumps(measured | {"warnings": [with_flags(text) for text in model.warnings]}, indent=1))
             return
         print(f"gain        {model.gain:.4g} ± {model.gain_error:.2g} counts per photo-electron")
         print(f"offset      {model.offset:.5g} ± {model.offset_error:.2g} counts (level of the darkest part)")
@@ -125,8 +125,8 @@ def noise(
             if size:
                 print(f"{name:<11} {size:.3g} counts (standard deviation; not part of the variance)")
         for text in model.warnings:
-            print(f"warning: {as_flags(text)}", file=sys.stderr)
-        print(f"OK {as_flags(model.message)}")
+            print(f"warning: {with_flags(text)}", file=sys.stderr)
+        print(f"OK {with_flags(model.message)}")
 
 
 @app.command()

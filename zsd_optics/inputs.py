@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
 from zsd_runtime.errors import InputError, see_info
-from zsd_runtime.images import Image, Voxel, image_files, open_image, read_image
+from zsd_runtime.images import Image, Voxel, open_image, read_image
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import agreed, names_text, required
 
@@ -56,11 +56,6 @@ class Noisy:
         for image, channels in zip(self.images, self.channels, strict=True):
             found += _arrays(only(image, [channels[channel]]), self.spatial)
         return found
-
-
-def files_of(paths: list[Path]) -> list[Path]:
-    """The image files among paths and in folders, each once."""
-    return list(dict.fromkeys(file for path in paths for file in image_files(path)))
 
 
 def open_images(

@@ -86,7 +86,7 @@ class PsfOptics:
     wavelength_nm: float
     refractive_index: float = 1.515
 
-    def kernel(self, axes: str, voxel: Voxel, grid_factor: int, notice: Notice = no_notice) -> Kernel:  # noqa: ARG002
+    def kernel(self, axes: str, voxel: Voxel, grid_factor: int, notice: Notice = no_notice) -> Kernel:
         """The PSF on the deconvolved grid; see `PsfSource`."""
         from zsd_optics.optics import Optics
         from zsd_optics.psf import prepare_psf

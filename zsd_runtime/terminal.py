@@ -1,6 +1,5 @@
 """What all verbs of the command line share: how they report errors and progress, and read numbers."""
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -50,11 +49,6 @@ def reporting(quiet: bool = False) -> Iterator[None]:
 def flag(option: str) -> str:
     """An option as the command line writes it: ``z_step`` is ``--z-step``."""
     return "--" + option.replace("_", "-")
-
-
-def as_flags(text: str) -> str:
-    """A sentence with its options in backticks as the command line writes them."""
-    return re.sub(r"`(\w+)`", lambda option: flag(option[1]), text)
 
 
 def numbers(text: str | None, option: str, *, least: int = 1) -> tuple[int, ...] | None:

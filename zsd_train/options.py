@@ -12,13 +12,13 @@ import typer
 from numpy.typing import NDArray
 
 from zsd_optics.dimensions import check_dimensions
-from zsd_optics.inputs import files_of, open_images
+from zsd_optics.inputs import open_images
 from zsd_optics.psf_options import psf_sources_of
 from zsd_optics.psf_source import PsfSource
 from zsd_runtime.channels import Chosen, channels_of, file_names
 from zsd_runtime.corrections.camera_maps import CameraMaps, maps_of
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Voxel
+from zsd_runtime.images import Voxel, files_of
 from zsd_runtime.notices import Notice, no_notice
 from zsd_runtime.terminal import Bar, flag
 

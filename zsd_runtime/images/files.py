@@ -1,6 +1,6 @@
 """Open and create image files of any known format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -26,6 +26,11 @@ from zsd_runtime.images.views import View
 # the first that recognises a file opens it
 FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, NDTIFF, SLICES, PNG, NPY, *VENDOR, TIFF)
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """The images among paths and in folders (`image_files`), each once."""
+    return _without_repeats(list(dict.fromkeys(file for path in paths for file in image_files(path))))
 
 
 def image_files(path: Path) -> list[Path]:
@@ -72,7 +77,7 @@ def _without_repeats(files: list[Path]) -> list[Path]:
         if path.resolve() not in seen:
             seen |= {path.resolve(), *(other.resolve() for other in files_of_one_image(path))}
             kept.append(path)
-    return sorted(kept)
+    return [path for path in files if path in kept]
 
 
 def open_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
