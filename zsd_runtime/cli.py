@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import create_image, image_files, open_image, stem
+from zsd_runtime.images import create_image, images_in, open_image, stem
+from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.model import Model, load_model
 from zsd_runtime.terminal import Bar, Quiet, command_line, flag, numbers, progress_bar, reporting
 
@@ -68,7 +69,7 @@ def predict(
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         how = How(out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format)
-        images = [file for path in images for file in image_files(path)]
+        images = images_in(images)
         with load_model(package, device, engine=engine, precision=precision) as model:
             check_names(images, [output.name for output in model.description.outputs], out)
             used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
@@ -195,7 +196,7 @@ def _predict_file(model: Model, path: Path, how: How, bar: Bar) -> None:
             f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another model",
         )
     leading = image.axes.removesuffix(axes)
-    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
+    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and OME_ZARR.recognises(path)) else ".tif"
     with ExitStack() as files:
         targets = []
         for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):

@@ -1,6 +1,6 @@
 """Open and create image files of any known format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -62,15 +62,20 @@ def _is_image(path: Path) -> bool:
     return name.endswith((*SUFFIXES, *RAW_FORMATS))
 
 
+def images_in(paths: Iterable[Path]) -> list[Path]:
+    """The images in files and folders, in their order, each once; see `image_files`."""
+    return _without_repeats([file for path in paths for file in image_files(path)])
+
+
 def _without_repeats(files: list[Path]) -> list[Path]:
     """Each image once: no links to files that are listed, and one file of an OME-TIFF in several."""
     kept: list[Path] = []
     seen: set[Path] = set()
-    for path in sorted(files, key=lambda p: (p.is_symlink(), p)):
+    for path in sorted(files, key=Path.is_symlink):  # the files themselves first
         if path.resolve() not in seen:
             seen |= {path.resolve(), *(other.resolve() for other in files_of_one_image(path))}
             kept.append(path)
-    return sorted(kept)
+    return sorted(kept, key=files.index)
 
 
 def open_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
