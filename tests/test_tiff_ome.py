@@ -95,8 +95,9 @@ def test_files_of_one_image_that_are_listed_one_by_one_count_once(tmp_path):
     _, names = write_set(tmp_path)
     tifffile.imwrite(tmp_path / "z.tif", stack(8, 8))
     (tmp_path / "a link.tif").symlink_to("z.tif")
-    files = [tmp_path / n for n in ("a link.tif", "z.tif", *names, "z.tif")]
+    files = [tmp_path / n for n in ("a link.tif", "z.tif", *names)]
     assert images_in(files) == [tmp_path / "z.tif", tmp_path / names[0]]
+    assert images_in([tmp_path / "z.tif"] * 2) == [tmp_path / "z.tif"] * 2  # the verbs refuse it
     assert images_in([tmp_path / names[2], tmp_path / names[1]]) == [tmp_path / names[2]]
     assert images_in([tmp_path, tmp_path / names[1]]) == [tmp_path / names[0], tmp_path / "z.tif"]
 

@@ -63,19 +63,19 @@ def _is_image(path: Path) -> bool:
 
 
 def images_in(paths: Iterable[Path]) -> list[Path]:
-    """The images in files and folders, in their order, each once; see `image_files`."""
+    """The images in files and folders, in their order, each once; see `image_files`. A path given twice stays so."""
     return _without_repeats([file for path in paths for file in image_files(path)])
 
 
 def _without_repeats(files: list[Path]) -> list[Path]:
     """Each image once: no links to files that are listed, and one file of an OME-TIFF in several."""
-    kept: list[Path] = []
+    kept: set[Path] = set()
     seen: set[Path] = set()
     for path in sorted(files, key=Path.is_symlink):  # the files themselves first
         if path.resolve() not in seen:
             seen |= {path.resolve(), *(other.resolve() for other in files_of_one_image(path))}
-            kept.append(path)
-    return sorted(kept, key=files.index)
+            kept.add(path)
+    return [path for path in files if path in kept]
 
 
 def open_image(path: str | Path, axes: str | None = None, series: int | None = None) -> Image:
