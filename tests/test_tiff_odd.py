@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from zsd_runtime import InputError
-from zsd_runtime.images import image_files, open_image, read_image, stem
+from zsd_runtime.images import image_files, open_image, read_image, stem, tiff
 
 RNG = np.random.default_rng(0)
 
@@ -39,15 +39,15 @@ def test_axes_that_a_plain_tiff_names_are_used(tmp_path):
 
 def test_a_thumbnail_in_a_plain_tiff(tmp_path):
     big = stack(64, 64)
-    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
-        tiff.write(stack(16, 16), photometric="minisblack", metadata=None)
-        tiff.write(big, photometric="minisblack", metadata=None)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(stack(16, 16), photometric="minisblack", metadata=None)
+        file.write(big, photometric="minisblack", metadata=None)
     image = read_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.data, big)
     assert "holds 2 images" in image.description.notices[0]
-    with tifffile.TiffWriter(tmp_path / "b.tif") as tiff:  # that says that it is one
-        tiff.write(stack(16, 16), photometric="minisblack", metadata=None, subfiletype=1)
-        tiff.write(big, photometric="minisblack", metadata=None)
+    with tifffile.TiffWriter(tmp_path / "b.tif") as file:  # that says that it is one
+        file.write(stack(16, 16), photometric="minisblack", metadata=None, subfiletype=1)
+        file.write(big, photometric="minisblack", metadata=None)
     image = read_image(tmp_path / "b.tif")
     np.testing.assert_array_equal(image.data, big)
     assert image.description.notices == ()
@@ -194,6 +194,26 @@ def test_ways_to_store(tmp_path, options):
     image = read_image(tmp_path / "a.tif", "TYX")
     np.testing.assert_array_equal(image.data, data)
     assert not image.description.notices
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"imagej": True, "metadata": {"axes": "TZCYX"}}, (2, 3, 4, 40, 50)),
+        ({"ome": True, "tile": (16, 16), "metadata": {"axes": "CTZYX"}}, (2, 3, 4, 40, 50)),
+        ({"planarconfig": "contig", "metadata": None}, (3, 40, 50, 2)),
+    ],
+)
+def test_large_compressed_files_are_read_where_they_are_sliced(tmp_path, monkeypatch, options, shape):
+    tifffile.imwrite(tmp_path / "a.tif", stack(*shape), compression="zlib", photometric="minisblack", **options)
+    whole = read_image(tmp_path / "a.tif")
+    monkeypatch.setattr(tiff, "READ_AT_ONCE", 0)
+    image = open_image(tmp_path / "a.tif")
+    assert not isinstance(image.data, np.ndarray)
+    assert image.axes == whole.axes
+    box = tuple(slice(n // 3, n // 3 + n // 2) for n in image.data.shape)
+    np.testing.assert_array_equal(image.data[box], whole.data[box])
+    np.testing.assert_array_equal(image.data[(1, *box[1:])], whole.data[(1, *box[1:])])
 
 
 def test_compression_with_loss_is_a_notice(tmp_path):

@@ -10,7 +10,17 @@ import pytest
 import tifffile
 
 from zsd_runtime import InputError
-from zsd_runtime.images import Channel, Description, Image, Voxel, image_files, open_image, read_image, write_image
+from zsd_runtime.images import (
+    Channel,
+    Description,
+    Image,
+    Voxel,
+    image_files,
+    images_in,
+    open_image,
+    read_image,
+    write_image,
+)
 
 RNG = np.random.default_rng(0)
 SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -79,6 +89,17 @@ def test_missing_files_are_named(tmp_path, axis, planes, skip):
             open_image(tmp_path / name)
         assert all(names[i] in str(error.value) for i in skip)
         assert all(n not in str(error.value) for n in present if n != name)
+
+
+def test_files_of_one_image_that_are_listed_one_by_one_count_once(tmp_path):
+    _, names = write_set(tmp_path)
+    tifffile.imwrite(tmp_path / "z.tif", stack(8, 8))
+    (tmp_path / "a link.tif").symlink_to("z.tif")
+    files = [tmp_path / n for n in ("a link.tif", "z.tif", *names)]
+    assert images_in(files) == [tmp_path / "z.tif", tmp_path / names[0]]
+    assert images_in([tmp_path / "z.tif"] * 2) == [tmp_path / "z.tif"] * 2  # the verbs refuse it
+    assert images_in([tmp_path / names[2], tmp_path / names[1]]) == [tmp_path / names[2]]
+    assert images_in([tmp_path, tmp_path / names[1]]) == [tmp_path / names[0], tmp_path / "z.tif"]
 
 
 def test_two_sets_and_a_single_image_in_one_folder(tmp_path):

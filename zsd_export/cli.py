@@ -109,7 +109,7 @@ def compress(
     with reporting(quiet):
         from zsd_export.compress import compress as make
         from zsd_optics.inputs import open_images
-        from zsd_runtime.images import files_of, read_image
+        from zsd_runtime.images import images_in, read_image
         from zsd_train.config import read_config
 
         if (clean or truth) and not image:
@@ -120,7 +120,7 @@ def compress(
         with progress_bar("distilling", quiet) as bar:
             rows = make(
                 run, out, width=width, choices=choices,
-                images=open_images(files_of(image), axes).arrays() if image else [],
+                images=open_images(images_in(image), axes).arrays() if image else [],
                 truths=truths, resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
             )  # fmt: skip
         if as_json:

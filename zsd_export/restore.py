@@ -14,7 +14,7 @@ from zsd_runtime.channel_models import load_models
 from zsd_runtime.corrections.corrected import LINES, Corrections
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
-from zsd_runtime.images import Voxel, files_of
+from zsd_runtime.images import Voxel, images_in
 from zsd_runtime.notices import notices
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
@@ -67,7 +67,7 @@ def _restore(
             "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
             "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
         }  # fmt: skip
-        files = files_of(images)
+        files = images_in(images)
         tasks = options.tasks_of(
             files, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
             config=config, preset=preset, scheme=scheme, minutes=minutes, steps=steps, seed=seed, device=device,

@@ -16,7 +16,7 @@ from zsd_optics.options import Axes, Channels, Dark, GainMap, RemoveLines, Serie
 from zsd_runtime.corrections.corrected import Corrected, corrections_of
 from zsd_runtime.corrections.corrected import notice as notice_of
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.images import Image, Voxel, files_of, read_image, write_image
+from zsd_runtime.images import Image, Voxel, images_in, read_image, write_image
 from zsd_runtime.notices import notices, with_flags
 from zsd_runtime.sizes import names_text
 from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
@@ -95,7 +95,7 @@ def noise(
         from zsd_optics.measured_planes import measured_planes
         from zsd_optics.noise import estimate_noise
 
-        opened = open_images(files_of(images), axes, series=series, channels=channels, notice=notices(quiet))
+        opened = open_images(images_in(images), axes, series=series, channels=channels, notice=notices(quiet))
         if len(opened.chosen) > 1:
             raise InputError(f"`channels` {channels} are several", "estimate one at a time", option="channels")
         corrections = corrections_of(remove_lines=remove_lines, dark=dark, gain_map=gain_map)

@@ -89,6 +89,7 @@ def open_images(
     InputError
         When planes and volumes, different voxel sizes or different channels are mixed, or channels are to be chosen.
     """
+    paths = list(dict.fromkeys(paths))
     images = [open_image(path, axes, series) for path in paths]
     file_notices(((p, image.description.notices) for p, image in zip(paths, images, strict=True)), notice)
     depths = {image.data.shape[image.axes.index("Z")] if "Z" in image.axes else 1 for image in images}

@@ -74,11 +74,12 @@ class NoiseModel:
             if size
         ]
         if lines:
-            found.append(f"{' and '.join(lines)}: the restored image will show stripes: use `remove_lines`")
+            which = "both" if len(lines) > 1 else "rows" if self.row_noise else "columns"
+            found.append(f"{' and '.join(lines)}: the restored image will show stripes: set `remove_lines` to {which}")
         if self.fixed_pattern:
             found.append(
                 f"the camera has a fixed pattern of {self.fixed_pattern:.2g} counts, which stays in the restored "
-                "image: subtract a dark image (the mean of frames without light)"
+                "image: give `dark`, frames without light"
             )
         if self.undersampled:
             found.append(

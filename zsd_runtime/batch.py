@@ -13,6 +13,7 @@ from zsd_runtime.channels import Chosen, channel_view, only
 from zsd_runtime.corrections.corrected import Corrected, Corrections
 from zsd_runtime.errors import InputError, see_info, size_text
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
+from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.mismatch import Mismatch, image_mismatches
 from zsd_runtime.model import CORRECTIONS, Model
 from zsd_runtime.notices import Notice, file_notices, no_notice
@@ -143,7 +144,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
         warnings |= dict.fromkeys(image_mismatches(m.description, only(image, channels)))
     image = only(image, kept)
     leading = image.axes.removesuffix(axes)
-    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and path.is_dir()) else ".tif"
+    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and OME_ZARR.recognises(path)) else ".tif"
     with ExitStack() as files:
         targets, results = [], []
         for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):

@@ -14,7 +14,7 @@ from zsd_runtime.batch import FORMATS, How, check_names, predict_files
 from zsd_runtime.channel_models import load_models, packages_in
 from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Voxel, files_of
+from zsd_runtime.images import Voxel, images_in
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
 from zsd_runtime.summary import Restored, warning_lines
@@ -94,7 +94,7 @@ def predict(
                 keep_hot_pixels=keep_hot_pixels, remove_lines=remove_lines, dark=dark, gain_map=gain_map
             ),
         )  # fmt: skip
-        images = files_of(images)
+        images = images_in(images)
         with load_models(packages_in(package), device, engine=engine, precision=precision) as models:
             model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)

@@ -82,8 +82,8 @@ def fit(
     reason = ""
     if notice:
         report(Progress(state.step, 0, 0, 0, **_terms(loss), message=notice))
-    if s.measured.noise.correlated:
-        report(Progress(state.step, 0, 0, 0, **_terms(loss), message=_warning(s)))
+    for warning in _warnings(s):
+        report(Progress(state.step, 0, 0, 0, **_terms(loss), message=warning))
     with _interruptible() as interrupted, Log(out, state.step) as log, Threads(fixed=bool(config.steps)) as threads:
         while not reason:
             seconds = time.monotonic() - started
@@ -191,11 +191,11 @@ def _write_preview(folder: Path, s: Setup) -> None:
         iio.imwrite(temporary, montage([plane[inside] for plane in fine]), extension=".png")
 
 
-def _warning(s: Setup) -> str:
-    text = f"warning: {correlated_noise(s.measured.noise.correlated)}"
-    return (
-        text + "; trained on odd and even slices, whose noise differs" * s.config.scheme.learns_beside_correlated_noise
-    )
+def _warnings(s: Setup) -> list[str]:
+    """What makes the noise of the images difficult."""
+    beside = "; trained on odd and even slices, whose noise differs" * s.config.scheme.learns_beside_correlated_noise
+    correlated = correlated_noise(s.measured.noise.correlated)
+    return [f"warning: {text}{beside * (text == correlated)}" for text in s.measured.noise.warnings]
 
 
 @contextmanager

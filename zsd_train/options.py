@@ -18,8 +18,8 @@ from zsd_optics.psf_source import PsfSource
 from zsd_runtime.channels import Chosen, channels_of, file_names
 from zsd_runtime.corrections.camera_maps import CameraMaps, maps_of
 from zsd_runtime.errors import InputError
-from zsd_runtime.images import Voxel, files_of
-from zsd_runtime.notices import Notice, no_notice
+from zsd_runtime.images import Voxel, images_in
+from zsd_runtime.notices import Notice, no_notice, with_flags
 from zsd_runtime.terminal import Bar, flag
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Task:
             psf_source=self.psf.to_dict(), channel=self.channel.channel.name or None,
             channel_number=self.channel.number if self.of_several else None, camera_maps=self.camera_maps,
             resume=resume,
-            report=lambda p: bar(p.fraction, str(p), bool(p.message)),
+            report=lambda p: bar(p.fraction, with_flags(str(p)), bool(p.message)),
         )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def tasks_of(
 
     values = (read_config(config) if config else {}) | {k: v for k, v in choices.items() if v is not None}
     noisy = open_images(
-        files_of(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
+        images_in(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )
     every = channels_of(noisy.images[0])
     sources = psf_sources_of(noisy.chosen, every, **psf, notice=notice)

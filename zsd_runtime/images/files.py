@@ -28,11 +28,6 @@ FORMATS = (OME_ZARR, ZIPPED_OME_ZARR, NDTIFF, SLICES, PNG, NPY, *VENDOR, TIFF)
 SUFFIXES = sorted((suffix for known in FORMATS for suffix in known.suffixes), key=len, reverse=True)
 
 
-def files_of(paths: Iterable[Path]) -> list[Path]:
-    """The images among paths and in folders (`image_files`), each once."""
-    return _without_repeats(list(dict.fromkeys(file for path in paths for file in image_files(path))))
-
-
 def image_files(path: Path) -> list[Path]:
     """The images in a folder, by name; a path that is an image itself stands for itself.
 
@@ -69,14 +64,19 @@ def _is_image(path: Path) -> bool:
     return name.endswith((*SUFFIXES, *RAW_FORMATS))
 
 
+def images_in(paths: Iterable[Path]) -> list[Path]:
+    """The images in files and folders, in their order, each once; see `image_files`. A path given twice stays so."""
+    return _without_repeats([file for path in paths for file in image_files(path)])
+
+
 def _without_repeats(files: list[Path]) -> list[Path]:
     """Each image once: no links to files that are listed, and one file of an OME-TIFF in several."""
-    kept: list[Path] = []
+    kept: set[Path] = set()
     seen: set[Path] = set()
-    for path in sorted(files, key=lambda p: (p.is_symlink(), p)):
+    for path in sorted(files, key=Path.is_symlink):  # the files themselves first
         if path.resolve() not in seen:
             seen |= {path.resolve(), *(other.resolve() for other in files_of_one_image(path))}
-            kept.append(path)
+            kept.add(path)
     return [path for path in files if path in kept]
 
 
