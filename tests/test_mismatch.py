@@ -199,6 +199,27 @@ def test_volumes_are_sampled():
     assert found.variances == pytest.approx([40] * len(found.variances), rel=0.1)
 
 
+ODD = {
+    "one pixel": np.zeros((1, 1), np.uint8),
+    "one row": np.zeros((1, 300), np.float32),
+    "all NaN": np.full((50, 50), np.nan, np.float32),
+    "all infinite": np.full((50, 50), np.inf),
+    "64 bit": np.random.default_rng(0).integers(0, 2**63 - 1, (64, 64)),
+    "half precision": np.random.default_rng(0).random((64, 64)).astype(np.float16),
+    "huge": np.random.default_rng(0).random((64, 64)) * 1e300,
+    "large": np.random.default_rng(0).random((64, 64)) * 1e37,
+    "some infinite": np.where(np.random.default_rng(0).random((64, 64)) < 0.1, np.inf, 1.0),
+    "two values": np.random.default_rng(0).integers(0, 2, (64, 64)).astype(np.uint8),
+    "blank": np.zeros((2, 3, 20, 20), np.uint16),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_images_are_measured_without_a_complaint(name, model):
+    for mismatch in mismatches(model, statistics(ODD[name])):
+        assert "nan" not in str(mismatch)
+
+
 SIZES = {  # axes of the model; the image's z step and pixel sizes; kinds
     "the same": ("yx", (None, 0.0626, 0.0626), []),
     "rounded": ("yx", (None, 0.0625, 0.063), []),

@@ -26,6 +26,7 @@ _SMALLEST_GROUP = 50
 _DARK = 0.01  # share of the pixels that show the dark level
 _MAD = 1.4826  # standard deviation of normal noise over its median absolute value
 _HOT = 7  # standard deviations
+_LARGEST = 1e38  # a count, as in float32; its fourth power is a number, too
 _SATURATED = 1e-3  # share of the pixels
 
 
@@ -101,7 +102,7 @@ def statistics(data: Any, indices: Iterable[tuple[int, ...]] | None = None) -> S
     blocks: list[Array] = []
     samples = []
     for plane in (planes[i] for i in spread):
-        of_plane = [read_box(data, (*plane, *box)).astype(np.float64) for box in _boxes(data.shape[-2:], most)]
+        of_plane = [_values(read_box(data, (*plane, *box))) for box in _boxes(data.shape[-2:], most)]
         parts = [_samples(block) for block in of_plane if min(block.shape) > 2 * _RIM]
         if parts and (joined := _joined(parts)).level.size >= 2 * _SMALLEST_GROUP:
             samples.append(joined)
@@ -126,6 +127,13 @@ def statistics(data: Any, indices: Iterable[tuple[int, ...]] | None = None) -> S
         errors=errors,
         saturated=_saturated(blocks, highest),
     )  # fmt: skip
+
+
+def _values(block: NDArray[Any]) -> Array:
+    """As float64, NaN for what is no count."""
+    values = block.astype(np.float64)
+    values[~(np.abs(values) < _LARGEST)] = np.nan
+    return values
 
 
 def _boxes(shape: Sequence[int], most: int) -> Iterator[tuple[slice, slice]]:

@@ -15,8 +15,8 @@ from zsd_runtime.image_statistics import Statistics, statistics
 from zsd_runtime.images.image import Image, Voxel
 from zsd_runtime.package import ModelDescription
 
-# Of the brightness in the training (docs/decisions/other-images.md). Beyond the upper one, results are worse than the
-# noisy image; below the lower one, they lose light.
+# Of the brightness in the training (docs/decisions/other-images.md). Beyond the upper one, a Gaussian filter
+# is better than a model; below the lower one, results lose light.
 BRIGHTEST, DIMMEST = 5.0, 1 / 8
 NOISE = (1 / 1.5, 1.5)  # variance, relative to the training: two averaged frames have 0.5
 NEGLIGIBLE = 0.1  # of the scale: levels are equal
