@@ -10,10 +10,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import CREDITS
+from zsd_export import convert
 from zsd_runtime import InputError
 from zsd_runtime.package import read_package
 
-KINDS = ["2D zoo", "2D deepimagej"]
+SMALL = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
+CAMERA = {
+    "offset": 100.0, "scale": 60.0, "gain": 2.0, "constant": -196.0, "floor": 2.0, "dtype": "uint16", "lowest": 91,
+    "highest": 300, "saturated": 0.0, "noise_ratios": [0.9, 1.1],
+}  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=4), inside, max_size=3),
@@ -63,10 +69,18 @@ def files_of(package: Path):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """The files of a small package, by name, in both formats of BioImage.IO."""
+    other = convert(SMALL, tmp_path_factory.mktemp("04") / "plane.zip", format="deepimagej", credits=CREDITS)
+    return [files_of(SMALL), files_of(other)]
+
+
 def mutated_description(packages, folder, data):
-    files = files_of(packages[data.draw(st.sampled_from(KINDS))])
+    files = data.draw(st.sampled_from(packages))
     name = next(n for n in files if n.endswith(("rdf.yaml", "bioimageio.yaml")))
-    description = yaml.safe_load(files[name])
+    description = yaml.load(files[name], yaml.CSafeLoader)
+    description["config"]["zsd"] |= {"schema": 2, "camera": CAMERA, "channel": "GFP"}
     for _ in range(data.draw(st.integers(1, 3))):
         known = list(places(description))
         place = data.draw(st.sampled_from(known))
@@ -75,7 +89,7 @@ def mutated_description(packages, folder, data):
         )
         if not isinstance(description, dict | list):
             break
-    (folder / "rdf.yaml").write_text(yaml.safe_dump(description, allow_unicode=True), "utf-8")
+    (folder / "rdf.yaml").write_text(yaml.dump(description, Dumper=yaml.CSafeDumper, allow_unicode=True), "utf-8")
     for other, content in files.items():
         if other != name and not (folder / other).exists():
             (folder / other).parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +99,7 @@ def mutated_description(packages, folder, data):
 
 def mutated_bytes(packages, folder, data):
     """A zip of the description alone, without the weights' megabytes, with bytes changed, and cut."""
-    files = files_of(packages[data.draw(st.sampled_from(KINDS))])
+    files = data.draw(st.sampled_from(packages))
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))) as made:
         for name, content in files.items():
