@@ -14,6 +14,7 @@ from zsd_runtime.channels import channels_of
 from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
+from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.notices import Notice, file_notices, notices
 from zsd_runtime.sizes import lengths, required, sized
 from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
@@ -127,7 +128,7 @@ def filter_image(
                 f"{image} has axes {source.axes} and no slices: give one number, for planes; {see_info(image)}"
             )
         shape = (*source.data.shape[:-2], *(method.grid_factor * n for n in source.data.shape[-2:]))
-        path = out / f"{stem(image)}_{kind}{'.zarr' if image.is_dir() else '.tif'}"
+        path = out / f"{stem(image)}_{kind}{'.zarr' if OME_ZARR.recognises(image) else '.tif'}"
         fine = (method.grid_factor,) * 2
         with create_image(path, source.resized(shape, dtype), fine) as target, progress_bar(image.name, quiet) as bar:
             apply(source, target, method, bar)
