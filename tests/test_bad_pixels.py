@@ -93,6 +93,23 @@ def test_hot_pixels_are_found_and_nothing_else(share, low, high, found):
     assert missed.max(initial=0) < 350  # beside a bright structure, or next to another
 
 
+@pytest.mark.parametrize("frames", [1, 8])
+def test_hot_pixels_that_one_frame_hides_are_found_in_several(frames):
+    movie = np.stack([camera(CLEAN, seed) for seed in range(frames)])
+    places = (np.arange(5, 155, 25), np.arange(8, 158, 25))
+    movie[(slice(None), *places)] += 20  # 8 standard deviations would be 18 in the dark, and more elsewhere
+    movie[0, 77, 33] += 3000  # a cosmic ray in one of them
+    found = Corrected(movie)
+    hot = found.measured((slice(0, frames),))
+    if frames == 1:
+        assert (~hot[0])[places].sum() < 6
+    else:
+        assert not hot[(slice(None), *places)].any()
+        assert not hot[0, 77, 33]
+        assert hot[1:, 77, 33].all()
+        assert (~hot).sum() == 8 * 6 + 1
+
+
 def test_dead_pixels_and_lines():
     image = IMAGE.copy()
     image[70, 90] = 0

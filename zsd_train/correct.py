@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.corrections.bad_pixels import lasting_hot_pixels
 from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.corrections.corrected import LINES, Corrected, Corrections, notice
 from zsd_runtime.corrections.hot_pixels import SHARE
 from zsd_runtime.errors import InputError
 from zsd_train.config import TrainConfig
 
+MOST = 16  # frames that hot pixels are looked for in together
 UNDERSAMPLED = 0.2  # a PSF leaves less of a point's height in its neighbours: points look like hot pixels
 
 
@@ -54,10 +56,15 @@ def correct(
     """
     corrections = Corrections(config.hot_pixels == "replace", maps, LINES[config.remove_lines])
     share = _neighbour_share(psf, config.network.grid_factor)
+    lasting = None
+    if psf.ndim == 2 and len({image.shape for image in images}) == 1 and corrections.hot_pixels:
+        # The frames of a movie are images of their own: together they show what lasts.
+        few = np.unique(np.linspace(0, len(images) - 1, MOST).round().astype(int))
+        lasting = lasting_hot_pixels([images[i][0] for i in few], share)
     looked_at = [
         Corrected(
             image, corrections, volumes=psf.ndim == 3, neighbour_share=share,
-            name="the image" if len(images) == 1 else f"image {number}",
+            lasting=lasting, name="the image" if len(images) == 1 else f"image {number}",
         )
         for number, image in enumerate(images, 1)
     ]  # fmt: skip

@@ -3,8 +3,8 @@
 All are found by themselves, without any setting of the camera; padding and hot pixels have modules of their own.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from zsd_runtime.corrections.padding import find_padding, mirrored_into, union
 Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+FEWEST = 4  # planes that show which hot pixels last
+ROWS = 64
 PILED = 1e-4  # share of a plane that must pile up at the end of the range to be clipped
 
 
@@ -54,6 +56,12 @@ class BadPixels:
         """Whether the whole plane is padding: a frame that was never taken."""
         return self.padding is not None and bool(self.padding.all())
 
+    def with_hot(self, more: Mask | None) -> "BadPixels":
+        """With further hot pixels, outside of what is bad already."""
+        known = union(self.padding, self.high, self.dead)
+        more = more if more is None or known is None else more & ~known
+        return self if more is None else replace(self, hot=union(self.hot, more))
+
     def counts(self) -> dict[str, int]:
         """Number of pixels by kind."""
         masks = {"padding": self.padding, "low": self.low, "high": self.high, "hot": self.hot, "dead": self.dead}
@@ -86,6 +94,22 @@ def find_bad_pixels(plane: Plane, spread: Spread | None = None, neighbour_share:
     hot, dead = find_hot_pixels(values, spread or measure_spread([plane]), missing, padding, neighbour_share)
     elsewhere = union(padding, hot, dead)
     return BadPixels(padding, _clipped(values, elsewhere, -1), _clipped(values, elsewhere, 1), hot, dead)
+
+
+def lasting_hot_pixels(planes: Sequence[Plane], neighbour_share: float = SHARE) -> Mask | None:
+    """Pixels that are hot or dead in most of some planes (Y, X) of one camera, also by less than the noise of one.
+
+    Found in the median of the planes, whose noise is lower; needs `FEWEST` planes.
+    """
+    filled = (_filled(plane) for plane in planes)
+    used = [values for values, padding in filled if padding is None or not padding.all()]
+    if len(used) < FEWEST:
+        return None
+    median = np.empty(used[0].shape, np.float32)
+    for first in range(0, len(median), ROWS):  # a few rows at a time: the sorting needs copies
+        rows = slice(first, first + ROWS)
+        median[rows] = np.median(np.stack([plane[rows] for plane in used]), axis=0)
+    return find_bad_pixels(median, None, neighbour_share).replaced
 
 
 def _filled(plane: Plane) -> tuple[NDArray[np.float32], Mask | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.corrections.bad_pixels import BadPixels, find_bad_pixels, measure_spread
+from zsd_runtime.corrections.bad_pixels import FEWEST, BadPixels, find_bad_pixels, lasting_hot_pixels, measure_spread
 from zsd_runtime.corrections.camera_maps import CameraMaps, maps_of
 from zsd_runtime.corrections.hot_pixels import SHARE, Spread, replacements
 from zsd_runtime.corrections.lines import line_offsets
@@ -23,6 +23,7 @@ SAMPLE = 16  # planes that the spread of the noise is measured on
 SMALLEST = 16  # pixels, the side of planes that are looked at: smaller ones show no statistics
 MOST_NAN = 0.05  # share of single pixels that may be NaN
 NOTEWORTHY = 0.01  # share of pixels that are clipped at the lower end
+MEDIAN = 128 << 20  # bytes of the planes that hot pixels are looked for in together
 CACHE = 64 << 20  # bytes of whole planes that were continued into their padding
 
 Index = tuple[int, ...]
@@ -96,6 +97,8 @@ class Corrected:
         Whether the axis before Y and X is Z: a blank slice is then seen as its nearest neighbour.
     neighbour_share : float
         What the optics leave of a point's height in its neighbours, at least.
+    lasting : ndarray of bool
+        (Y, X), pixels that are hot in every plane; looked for in the planes when not given.
     report : callable
         Takes the share of the planes that have been looked at, 0 to 1.
 
@@ -121,6 +124,7 @@ class Corrected:
         *,
         volumes: bool = False,
         neighbour_share: float = SHARE,
+        lasting: Mask | None = None,
         name: str = "the image",
         report: Callable[[float], None] = lambda share: None,
     ) -> None:
@@ -132,7 +136,7 @@ class Corrected:
         self.dtype = source.dtype if exact else np.dtype(np.float32)
         if corrections.maps is not None:
             corrections.maps.check(self.shape, name)
-        self._share = neighbour_share
+        self._share, self._lasting = neighbour_share, lasting
         self._continued: OrderedDict[Index, NDArray[Any]] = OrderedDict()
         self.counts: Counter[str] = Counter()
         self.blank: list[Index] = []
@@ -216,6 +220,9 @@ class Corrected:
         indices = list(np.ndindex(leading))
         chosen = np.unique(np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices))).round().astype(int))
         spread = measure_spread(self._whole(indices[i]) for i in chosen)
+        few = chosen[:: max(1, -(-chosen.size * self._whole(indices[0]).nbytes // MEDIAN))]
+        if self._lasting is None and self.corrections.hot_pixels and few.size >= FEWEST:
+            self._lasting = lasting_hot_pixels([self._whole(indices[i]) for i in few], self._share)
         for done, index in enumerate(indices, 1):
             self._look_at(index, spread)
             release(self.source)
@@ -236,7 +243,7 @@ class Corrected:
 
     def _look_at(self, index: Index, spread: Spread) -> None:
         plane = self._whole(index)
-        bad = find_bad_pixels(plane, spread, self._share)
+        bad = find_bad_pixels(plane, spread, self._share).with_hot(self._lasting)
         missing = _missing(plane, bad.padding)
         self.counts.update(bad.counts() | {"nan": 0 if missing is None else int(missing.sum())})
         if not self.corrections.hot_pixels:  # NaN has no value that could be kept
