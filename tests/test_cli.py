@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_nothing(package, sample, tmp_path):
 def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], str]]:
     noisy, psf, config = sample / "sample" / "noisy.tif", sample / "sample" / "psf.tif", sample / "quick.toml"
     (tmp_path / "typo.toml").write_text("hesian_weight = 1\n")
-    tifffile.imwrite(tmp_path / "even.tif", np.ones((64, 64), np.float32))
+    tifffile.imwrite(tmp_path / "even.tif", np.outer(*[np.hanning(64) ** 8] * 2).astype(np.float32))
     tifffile.imwrite(tmp_path / "plain.tif", np.random.default_rng(0).poisson(9, (96, 96)).astype(np.uint16))
     tifffile.imwrite(tmp_path / "z.tif", np.ones((4, 96, 96), np.uint16), imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "small.tif", np.random.default_rng(0).poisson(9, (40, 96)).astype(np.uint16))

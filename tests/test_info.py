@@ -64,7 +64,7 @@ def test_all_that_a_file_says(tmp_path, monkeypatch):
     assert (found["time_step_s"], found["origin_um"]) == (2.5, {"Y": 10.0, "X": -3.5})
     assert [c["name"] for c in found["channels"]] == ["GFP", None]
     assert [c["emission_nm"] for c in found["channels"]] == [509.0, None]
-    assert found["sampled"] == {"planes": 16, "of_planes": 24, "plane_shape": [30, 40]}
+    assert found["sampled"] == {"planes": 16, "of_planes": 24, "plane_shape": [30, 40], "blank": []}
     assert found["notices"] == ["The stage moved: --axes were taken as said."]
     page = zsd("info", tmp_path / "a.made").stdout
     for line in (
@@ -78,10 +78,10 @@ def test_all_that_a_file_says(tmp_path, monkeypatch):
 
 PIXELS = {
     "clean": (counts(64, 64), {}, 0.0),
-    "clipped at 0": (np.clip(counts(64, 64).astype(int) - 130, 0, None).astype(np.uint16), {"piled up at 0"}, 0.5),
-    "full scale": (np.clip(counts(64, 64).astype(int) * 500, 0, 65535).astype(np.uint16), {"piled up at 65535"}, 0.0),
-    "12 bits": (np.clip(counts(64, 64).astype(int) * 31, 0, 4095).astype(np.uint16), {"piled up at 4095"}, 0.0),
-    "padded": (np.pad(counts(64, 48), ((0, 0), (0, 16))), {"piled up at 0"}, 0.25),
+    "clipped at 0": (np.clip(counts(64, 64).astype(int) - 130, 0, None).astype(np.uint16), {"low"}, 0.5),
+    "full scale": (np.clip(counts(64, 64).astype(int) * 500, 0, 65535).astype(np.uint16), {"high"}, 0.0),
+    "12 bits": (np.clip(counts(64, 64).astype(int) * 31, 0, 4095).astype(np.uint16), {"high"}, 0.0),
+    "padded": (np.pad(counts(64, 48), ((0, 0), (0, 16))), {"padding"}, 0.25),
     "negative": (counts(64, 64).astype(np.float32) - 130, {}, None),
 }
 
@@ -238,7 +238,13 @@ def test_of_a_large_plane_only_the_middle_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("zsd_runtime.facts.LARGEST", 10_000)
     found = facts_of(tmp_path / "a.tif")
     assert Huge.read == 16
-    assert found["sampled"] == {"planes": 16, "of_planes": 100_000, "plane_shape": [100, 100]}
+    assert found["sampled"] == {
+        "planes": 16,
+        "of_planes": 100_000,
+        "plane_shape": [100, 100],
+        "blank": found["sampled"]["blank"],
+    }
+    assert len(found["sampled"]["blank"]) == 16
 
 
 def test_a_zarr_is_a_file(tmp_path):

@@ -61,13 +61,15 @@ def folder(tmp_path_factory):
         metadata = {} if name == "frames" else {"spacing": 0.3}
         tifffile.imwrite(folder / f"{name}.tif", data, metadata={"axes": axes, "unit": "um"} | metadata, **known)
     tifffile.imwrite(folder / "plane.tif", stack[0], metadata={"axes": "YX", "unit": "um"}, **known)
-    tifffile.imwrite(folder / "wrong.tif", stack[0], metadata={"axes": "YX", "unit": "cm"}, **known)
+    tifffile.imwrite(
+        folder / "wrong.tif", stack[0], metadata={"axes": "YX", "unit": "um"}, imagej=True, resolution=(1, 1)
+    )
     write_image(folder / "oblong.tif", Image(stack[0], "YX", Voxel(None, 0.1, 0.2)))
-    z, y, x = np.ogrid[-4:5, -6:7, -6:7]
+    z, y, x = np.ogrid[-6:7, -9:10, -9:10]
     psf = np.exp(-0.5 * ((z / 2) ** 2 + (y / 2.5) ** 2 + (x / 2.5) ** 2)).astype(np.float32)
     write_image(folder / "psf3d.tif", Image(psf, "ZYX", Voxel.square(0.05, 0.3)))
     write_image(folder / "psf3f.tif", Image(psf, "TYX", Voxel.square(0.05)))
-    write_image(folder / "psf2d.tif", Image(psf[4], "YX", Voxel.square(0.05)))
+    write_image(folder / "psf2d.tif", Image(psf[6], "YX", Voxel.square(0.05)))
     (folder / "quick.toml").write_text(QUICK)
     return folder
 
@@ -102,10 +104,10 @@ def test_frames_or_slices_is_asked(options, folder, tmp_path):
 
 
 ANSWERED = [
-    ("frames.tif", ("--psf", "psf3d.tif", "--axes", "TYX"), "yx", "of the 9 slices of"),
+    ("frames.tif", ("--psf", "psf3d.tif", "--axes", "TYX"), "yx", "of the 13 slices of"),
     ("frames.tif", ("--psf", "psf2d.tif", "--axes", "TYX", "--z-step", 0.3), "yx", "--z-step 0.3 is not used"),
     ("frames.tif", ("--psf", "psf3d.tif", "--axes", "ZYX", "--z-step", 0.3, "--slices", 8), "zyx", ""),
-    ("plane.tif", ("--psf", "psf3d.tif"), "yx", "of the 9 slices of"),
+    ("plane.tif", ("--psf", "psf3d.tif"), "yx", "of the 13 slices of"),
     ("frames.tif", ("--psf", "psf2d.tif"), "yx", ""),
     (
         "spaced.tif",
@@ -170,7 +172,7 @@ def test_what_has_no_effect_or_does_not_fit_is_refused(image, options, message, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("image", "says"), [("wrong.tif", "1000 µm"), ("oblong.tif", "0.2 µm"), ("frames.tif", "")])
+@pytest.mark.parametrize(("image", "says"), [("wrong.tif", "1 µm"), ("oblong.tif", "0.2 µm"), ("frames.tif", "")])
 def test_a_typed_size_wins(image, says, folder, tmp_path):
     result = train(folder, tmp_path / "run", image, "--na", 1.1, "--wavelength", 525, "--pixel-size", 0.1)
     assert result.returncode == 0, result.stderr
@@ -215,7 +217,7 @@ def test_filters_ask_and_refuse_the_same(arguments, message, folder, tmp_path):
 def test_a_filter_writes_the_size_that_was_typed(folder, tmp_path):
     result = zsd("filter", folder / "wrong.tif", "--kind", "gaussian", "--pixel-size", 0.2, "--out", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "says 1000 µm; --pixel-size 0.2 µm is used" in result.stderr
+    assert "says 1 µm; --pixel-size 0.2 µm is used" in result.stderr
     assert read_image(tmp_path / "wrong_gaussian.tif").voxel.x_um == pytest.approx(0.2)
 
 
@@ -223,7 +225,7 @@ def test_a_prediction_is_of_the_size_that_was_typed(folder, tmp_path):
     package = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
     result = zsd("predict", package, folder / "wrong.tif", "--pixel-size", 0.2, "--out", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "says 1000 µm; --pixel-size 0.2 µm is used" in result.stderr
+    assert "says 1 µm; --pixel-size 0.2 µm is used" in result.stderr
     assert read_image(tmp_path / "wrong_deconvolved.tif").voxel.x_um == pytest.approx(0.1)
     refused = zsd("predict", package, folder / "wrong.tif", "--pixel-size", -1, "--out", tmp_path)
     assert (refused.returncode, "--pixel-size -1 must be above 0" in refused.stderr) == (2, True)

@@ -224,7 +224,7 @@ def test_zips_that_are_no_images(tmp_path):
         open_image(tmp_path / "cut.ome.zarr.zip")
     with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
         archive.writestr("rdf.yaml", "type: model")
-    with pytest.raises(InputError, match="not a readable TIFF"):
+    with pytest.raises(InputError, match="is a ZIP archive"):
         open_image(tmp_path / "model.zip")
     with (
         pytest.raises(InputError, match=r"as a folder, not as a zip: end the name in .ome.zarr"),

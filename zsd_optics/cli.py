@@ -124,7 +124,7 @@ def noise(
         ):  # fmt: skip
             if size:
                 print(f"{name:<11} {size:.3g} counts (standard deviation; not part of the variance)")
-        for text in model.warnings:
+        for text in () if quiet else model.warnings:
             print(f"warning: {with_flags(text)}", file=sys.stderr)
         print(f"OK {with_flags(model.message)}")
 

@@ -162,6 +162,8 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
             def report(done: int, total: int, number: int = number) -> None:
                 bar((number + done / total) / len(jobs))
 
+            if how.tile is not None:
+                m.plan(source.shape[-len(d.axes) :], how.tile)  # before all pixels are looked at
             corrected = Corrected(source, how.corrections, volumes=len(d.axes) == 3, name=str(path))
             if found := corrected.notice():
                 bar(number / len(jobs), f"{path.name}: {found}", milestone=True)

@@ -141,6 +141,8 @@ class Model:
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
+        if tile is not None:
+            self.plan(source.shape[-len(self.description.axes) :], tile)  # before all pixels are looked at
         source, targets = self._corrected(source, targets, corrections, notice)
         with self._reserved():
             self._fitted(
@@ -188,8 +190,12 @@ class Model:
         return "C" * (self.description.input.channels > 1) + self.description.axes.upper()
 
     def plan(self, shape: Sequence[int], tile: Sequence[int], grid: Sequence[int] | None = None) -> Plan:
-        """Tiles for an image of `shape`; see `zsd_runtime.tiling.plan`."""
+        """Tiles for an image of `shape` (its spatial axes); see `zsd_runtime.tiling.plan`."""
         d = self.description
+        if len(tile) != len(d.axes):
+            raise InputError(
+                f"`tile` {size_text(tile)} must have {len(d.axes)} numbers, for {d.axes.upper()}", option="tile"
+            )
         return plan(shape, tile, d.halo, d.size_multiple, self.overlap, grid, d.zero_margin)
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -251,10 +257,6 @@ class Model:
         """Do `work` with tiles that fit: with smaller ones each time that the device runs out of memory."""
         d = self.description
         shape = tuple(shape[-len(d.axes) :])
-        if tile is not None and len(tile) != len(d.axes):
-            raise InputError(
-                f"`tile` {size_text(tile)} must have {len(d.axes)} numbers, for {d.axes.upper()}", option="tile"
-            )
         # Chosen once: the first run keeps memory, and another tile would have to be prepared.
         key = (shape, grid, memory)
         chosen = tile is None

@@ -45,12 +45,6 @@ def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDA
     return arrays
 
 
-def axes_of(psf: NDArray[np.float64]) -> Axes:
-    """Of the images that a PSF is for."""
-    axes: Axes = get_args(Axes)[psf.ndim - 2]
-    return axes
-
-
 def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64]) -> TrainConfig:
     """The configuration for `images` (C, [Z,] Y, X), once they are fit to train with.
 
@@ -59,7 +53,7 @@ def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64])
     InputError
         When they are not.
     """
-    axes = axes_of(psf)
+    axes: Axes = get_args(Axes)[psf.ndim - 2]
     config = config.for_axes(axes)
     for image in images:
         size = size_text(image.shape[1:])

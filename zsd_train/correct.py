@@ -60,7 +60,7 @@ def correct(
     if psf.ndim == 2 and len({image.shape for image in images}) == 1 and corrections.hot_pixels:
         # The frames of a movie are images of their own: together they show what lasts.
         few = np.unique(np.linspace(0, len(images) - 1, MOST).round().astype(int))
-        lasting = lasting_hot_pixels([images[i][0] for i in few], share)
+        lasting = lasting_hot_pixels([images[i][0] for i in few], neighbour_share=share)
     looked_at = [
         Corrected(
             image, corrections, volumes=psf.ndim == 3, neighbour_share=share,

@@ -13,7 +13,7 @@ from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
-from zsd_train.checks import axes_of, channelled, check_teacher, config_for
+from zsd_train.checks import channelled, check_teacher, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit
@@ -93,9 +93,8 @@ def train(
     resumed = None
     if resume:
         config, resumed = config_to_resume(out, config, hashes)
-    config = _taught(config, teacher)
-    channels, bad = correct(channels, psf, config.for_axes(axes_of(psf)), camera_maps)
-    config = config_for(config, channels, psf)
+    config = config_for(_taught(config, teacher), channels, psf)
+    channels, bad = correct(channels, psf, config, camera_maps)
     if not resume and (out / "state.safetensors").exists():
         raise InputError(
             f"{out} already holds a run", "choose another `out`, or go on with it with `resume`",

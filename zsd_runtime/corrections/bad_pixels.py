@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.corrections.hot_pixels import SHARE, Spread, find_hot_pixels, spread_of
+from zsd_runtime.corrections.hot_pixels import SHARE, Spread, find_hot_pixels, replacements, spread_of
 from zsd_runtime.corrections.padding import find_padding, mirrored_into, union
 
 Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 FEWEST = 4  # planes that show which hot pixels last
-ROWS = 64
 PILED = 1e-4  # share of a plane that must pile up at the end of the range to be clipped
 
 
@@ -96,20 +95,28 @@ def find_bad_pixels(plane: Plane, spread: Spread | None = None, neighbour_share:
     return BadPixels(padding, _clipped(values, elsewhere, -1), _clipped(values, elsewhere, 1), hot, dead)
 
 
-def lasting_hot_pixels(planes: Sequence[Plane], neighbour_share: float = SHARE) -> Mask | None:
-    """Pixels that are hot or dead in most of some planes (Y, X) of one camera, also by less than the noise of one.
+def lasting_hot_pixels(
+    planes: Sequence[Plane], spread: Spread | None = None, neighbour_share: float = SHARE
+) -> Mask | None:
+    """Pixels that are hot or dead in all of some planes (Y, X) of one camera, also by less than the noise of one.
 
-    Found in the median of the planes, whose noise is lower; needs `FEWEST` planes.
+    Found in the mean of the planes, whose noise is lower; needs `FEWEST` planes. (Not in their median: it makes edges
+    that no optics make.)
     """
-    filled = (_filled(plane) for plane in planes)
-    used = [values for values, padding in filled if padding is None or not padding.all()]
-    if len(used) < FEWEST:
+    looked_at = [(values, padding) for values, padding in map(_filled, planes) if padding is None or not padding.all()]
+    if len(looked_at) < FEWEST:
         return None
-    median = np.empty(used[0].shape, np.float32)
-    for first in range(0, len(median), ROWS):  # a few rows at a time: the sorting needs copies
-        rows = slice(first, first + ROWS)
-        median[rows] = np.median(np.stack([plane[rows] for plane in used]), axis=0)
-    return find_bad_pixels(median, None, neighbour_share).replaced
+    spread = spread or spread_of((*each, True) for each in looked_at)
+    hot = [find_bad_pixels(values, spread, neighbour_share).replaced for values, _ in looked_at]
+    times = sum((mask.astype(np.uint8) for mask in hot if mask is not None), np.zeros(planes[0].shape, np.uint8))
+    often = times > max(1, len(hot) // 4)
+    total = np.zeros(planes[0].shape)
+    for (values, _), mask in zip(looked_at, hot, strict=True):
+        if mask is not None:  # a cosmic ray does not last
+            once = mask & ~often
+            values[once] = replacements(values, once)
+        total += values
+    return union(often, find_bad_pixels((total / len(hot)).astype(np.float32), None, neighbour_share).replaced)
 
 
 def _filled(plane: Plane) -> tuple[NDArray[np.float32], Mask | None]:

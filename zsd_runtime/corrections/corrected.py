@@ -222,7 +222,7 @@ class Corrected:
         spread = measure_spread(self._whole(indices[i]) for i in chosen)
         few = chosen[:: max(1, -(-chosen.size * self._whole(indices[0]).nbytes // MEDIAN))]
         if self._lasting is None and self.corrections.hot_pixels and few.size >= FEWEST:
-            self._lasting = lasting_hot_pixels([self._whole(indices[i]) for i in few], self._share)
+            self._lasting = lasting_hot_pixels([self._whole(indices[i]) for i in few], spread, self._share)
         for done, index in enumerate(indices, 1):
             self._look_at(index, spread)
             release(self.source)
@@ -261,19 +261,13 @@ class Corrected:
         if replaced is None and bad.unmeasured is None and lines is None:
             return
         none: tuple[NDArray[np.int64], NDArray[np.float32]] = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        places, values = none if replaced is None else (np.flatnonzero(replaced), self._replacing(plane, bad, replaced))
+        places, values = (
+            none if replaced is None else (np.flatnonzero(replaced), replacements(plane, replaced, bad.padding))
+        )
         if lines is not None and places.size:
             y, x = np.divmod(places, plane.shape[1])
             values = values - lines[0][y] - lines[1][x]
         self._planes[index] = _Plane(places, values, lines, _packed(bad.padding), _packed(bad.unmeasured), bad.blank)
-
-    @staticmethod
-    def _replacing(plane: NDArray[Any], bad: BadPixels, replaced: Mask) -> NDArray[np.float32]:
-        """What replaces hot and dead pixels; padding is no neighbour."""
-        if bad.padding is None:
-            return replacements(plane, replaced)
-        together = replacements(plane, replaced | bad.padding)
-        return together[replaced[replaced | bad.padding]]
 
     def _whole(self, index: Index) -> NDArray[Any]:
         """A plane before its corrections."""
@@ -325,6 +319,8 @@ class Corrected:
 
     def _unpacked(self, bits: NDArray[np.uint8]) -> Mask:
         height, width = self.shape[-2:]
+        if not bits.size:  # a blank plane
+            return np.ones((height, width), bool)
         return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
@@ -337,7 +333,8 @@ def _missing(plane: NDArray[Any], padding: Mask | None) -> Mask | None:
 
 
 def _packed(mask: Mask | None) -> NDArray[np.uint8] | None:
-    return None if mask is None else np.packbits(mask)
+    """Bits; of a blank plane none."""
+    return None if mask is None else np.packbits(mask[:0] if mask.all() else mask)
 
 
 def notice(counts: Mapping[str, int], pixels: int, blank: Sequence[int] = ()) -> str:

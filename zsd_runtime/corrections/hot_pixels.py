@@ -123,14 +123,18 @@ def find_hot_pixels(
     return hot, dead
 
 
-def replacements(plane: Plane, bad: Mask) -> NDArray[np.float32]:
-    """For each bad pixel, in the order of `plane[bad]`, the median of the good ones among its 24 neighbours."""
+def replacements(plane: Plane, bad: Mask, padding: Mask | None = None) -> NDArray[np.float32]:
+    """For each bad pixel, in the order of `plane[bad]`, the median of the good ones among its 24 neighbours.
+
+    Neighbours in the `padding` are not good.
+    """
     places = np.flatnonzero(bad)
     near = _neighbours(plane, places, _AROUND).astype(np.float32)
-    near[_neighbours(bad, places, _AROUND)] = np.nan
+    wrong = bad if padding is None else bad | padding
+    near[_neighbours(wrong, places, _AROUND)] = np.nan
     lonely = ~np.isfinite(near).any(axis=0)
     if lonely.any():
-        good = plane[~bad & np.isfinite(plane)].astype(np.float32)
+        good = plane[~wrong & np.isfinite(plane)].astype(np.float32)
         near[:, lonely] = np.median(good) if good.size else 0.0
     return np.nanmedian(near, axis=0).astype(np.float32)
 
@@ -176,7 +180,8 @@ def _lone_pixels(values: NDArray[np.float32], spread: Spread, sign: int, neighbo
     )
     places = np.flatnonzero(signed - second > STANDS_OUT / 2 * spread.sigma[0])
     level = np.median(_neighbours(values, places, _AROUND), axis=0)
-    sigma = np.maximum(spread.at(level), np.float32(1e-9))
+    # At an edge, the noise of the bright side counts.
+    sigma = np.maximum(spread.at(np.maximum(level, sign * second.ravel()[places])), np.float32(1e-9))
     height = sign * (values.ravel()[places] - level)
     beside = np.sort(sign * (_neighbours(values, places, _BESIDE) - level), axis=0)
     least = neighbour_share * height + sigma
@@ -190,14 +195,18 @@ def _bad_lines(values: NDArray[np.float32], spread: Spread, sign: int) -> Mask |
     for image, mask in ((values, lines), (values.T, lines.T)):
         if image.shape[1] < 8:
             continue
-        rows = np.pad(sign * image[:: max(1, len(image) // 256)], ((0, 0), (3, 3)), mode="reflect")
+        rows = np.pad(sign * image[:: max(1, len(image) // 128)], ((0, 0), (2, 2)), mode="reflect")
         n = image.shape[1]
-        at = {by: rows[:, 3 + by : 3 + by + n] for by in (-3, -2, -1, 0, 1, 2, 3)}
-        level = np.median(np.stack([at[by] for by in (-3, -2, 2, 3)]), axis=0)
+        at = {by: rows[:, 2 + by : 2 + by + n] for by in (-2, -1, 0, 1, 2)}
+        level = (at[-2] + at[2]) / 2
         height = np.median(at[0] - level, axis=0)
+        if (height <= LINE * spread.sigma[0]).all():  # as almost always
+            continue
         beside = np.maximum(*(np.median(at[by] - level, axis=0) for by in (-1, 1)))
         sigma = spread.at(np.median(sign * level, axis=0).astype(np.float32))
-        mask[:, (height > LINE * sigma) & (beside < SHARE * height)] = True
+        alone = (height > LINE * sigma) & (beside < SHARE * height)
+        alone[[0, -1]] = False  # what lies beyond the border may shine into its line alone
+        mask[:, alone] = True
     return lines if lines.any() else None
 
 

@@ -149,7 +149,7 @@ def _pointing_to_info(error: InputError, path: Path) -> InputError:
 
 def _unreadable(path: Path, name: str, error: Exception) -> InputError:
     """The error for what a reader did not expect: what the file is, if that is known."""
-    if path.is_file() and (content := real_content(path)):
+    if path.is_file() and name not in {known.name for known in VENDOR} and (content := real_content(path)):
         return InputError(f"{path} is not a readable {name}: it is {content[0]}", content[1])
     if "imagecodecs" in str(error) or "COMPRESSION" in str(error):
         return InputError(f"{path} is compressed in a way that zsd cannot read ({error})", "save it uncompressed")
