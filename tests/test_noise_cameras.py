@@ -224,4 +224,4 @@ def test_the_command_says_it_in_its_last_lines(tmp_path):
     done = zsd("noise", path)
     assert "row noise   7." in done.stdout
     assert done.stderr.strip().splitlines()[-1].startswith("warning: rows share noise of 7.")
-    assert done.stderr.strip().endswith("--remove-lines")
+    assert done.stderr.strip().endswith("--remove-lines to rows")

@@ -59,7 +59,7 @@ class BadPixels:
         """With further hot pixels, outside of what is bad already."""
         known = union(self.padding, self.high, self.dead)
         more = more if more is None or known is None else more & ~known
-        return self if more is None else replace(self, hot=union(self.hot, more))
+        return self if more is None or not more.any() else replace(self, hot=union(self.hot, more))
 
     def counts(self) -> dict[str, int]:
         """Number of pixels by kind."""

@@ -300,11 +300,10 @@ class Corrected:
             return self._continued[index]
         if plane.blank:
             other = self._nearest(index)
-            whole = np.zeros(self.shape[-2:], self.dtype) if other is None else self[other]
-        else:
-            whole = self._repaired(plane, self._whole(index), tuple(slice(0, n) for n in self.shape[-2:]))
-            assert plane.padding is not None
-            whole = mirrored_into(whole, self._unpacked(plane.padding))
+            return np.broadcast_to(self.dtype.type(0), self.shape[-2:]) if other is None else self[other]
+        whole = self._repaired(plane, self._whole(index), tuple(slice(0, n) for n in self.shape[-2:]))
+        assert plane.padding is not None
+        whole = mirrored_into(whole, self._unpacked(plane.padding))
         self._continued[index] = whole
         while len(self._continued) > max(1, CACHE // whole.nbytes):
             self._continued.popitem(last=False)
