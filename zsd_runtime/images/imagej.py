@@ -1,5 +1,6 @@
 """What ImageJ writes into its TIFF files: read and written."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images.image import Channel, Description, Image, Voxel
-from zsd_runtime.images.units import time_s, voxel_um
+from zsd_runtime.images.units import number, time_s, voxel_um
 
 
 def check_imagej(imagej: dict[str, Any], planes: int, name: str) -> None:
@@ -58,21 +59,53 @@ def describe_imagej(
     labels = imagej.get("Labels", ())
     labels = (labels,) if isinstance(labels, str) else tuple(map(str, labels))
     planes = int(np.prod([n for axis, n in sizes.items() if axis in "TCZ"]))
+    labels = labels if len(labels) == planes else ()
+    origins = {axis: imagej.get(f"{axis.lower()}origin") for axis in "ZYX"}
     return voxel, Description(
+        name=str(imagej.get("name", "")),
         text=str(imagej.get("Info", "")),
-        channels=_channels(imagej.get("LUTs", ()), sizes.get("C", 1)),
+        channels=_channels(imagej, labels, sizes.get("C", 1)),
         time_step_s=time_s(imagej.get("finterval"), str(imagej.get("tunit", "s"))),
-        labels=labels if len(labels) == planes else (),
+        # ImageJ counts pixels from where its coordinates begin.
+        origin_um={
+            axis: -at * (voxel[axis] or 0)
+            for axis, at in origins.items()
+            if isinstance(at, int | float) and voxel[axis]
+        },
+        labels=labels,
         size_source="ImageJ" if voxel != Voxel() else "",
         notices=notices,
     )
 
 
-def _channels(tables: Any, count: int) -> tuple[Channel, ...]:
+def _channels(imagej: dict[str, Any], labels: tuple[str, ...], count: int) -> tuple[Channel, ...]:
+    """From lookup tables, from what zsd wrote, and from labels that are the same in all planes of a channel."""
+    tables = imagej.get("LUTs", ())
     tables = [tables] if isinstance(tables, np.ndarray) else list(tables)
     if len(tables) != count or any(np.shape(t) != (3, 256) for t in tables):
+        tables = []
+    by_channel = [set(labels[c::count]) for c in range(count if count > 1 else 0)]
+    names = _names(imagej) or [found.pop() if len(found) == 1 else "" for found in by_channel]
+    names = names if len(names) == count else [""] * count
+    waves = [number(text) for text in str(imagej.get("emission_nm", "")).split(",")]
+    waves = waves if len(waves) == count else [None] * count
+    if not tables and not any(names) and not any(waves):
         return ()
-    return tuple(Channel(color=lut_color(table), lut=np.asarray(table, np.uint8)) for table in tables)
+    return tuple(
+        Channel(name, lut_color(tables[c]), wave, np.asarray(tables[c], np.uint8))
+        if tables
+        else Channel(name, None, wave)
+        for c, (name, wave) in enumerate(zip(names, waves, strict=True))
+    )
+
+
+def _names(imagej: dict[str, Any]) -> list[str]:
+    """Of channels, as zsd writes them."""
+    try:
+        names = json.loads(imagej.get("channel_names", "[]"))
+    except (TypeError, ValueError):
+        return []
+    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def lut_color(lut: NDArray[np.uint8]) -> str:
@@ -89,8 +122,19 @@ def imagej_metadata(image: Image, order: str) -> dict[str, Any]:
     if voxel.z_um:
         metadata["spacing"] = voxel.z_um
     sizes = dict(zip(image.axes, image.data.shape, strict=True))
-    if len(d.labels) == int(np.prod([n for axis, n in sizes.items() if axis in "TCZ"])):
+    planes = int(np.prod([n for axis, n in sizes.items() if axis in "TCZ"]))
+    if len(d.labels) == planes:
         metadata["Labels"] = list(d.labels)
+    elif len(d.channels) == sizes.get("C", 1) and any(c.name for c in d.channels):
+        metadata["Labels"] = [c.name for c in d.channels] * (planes // len(d.channels))  # what ImageJ shows as names
+    if len(d.channels) == sizes.get("C", 1) and any(c.name for c in d.channels):
+        metadata["channel_names"] = json.dumps([c.name for c in d.channels])
+    if len(d.channels) == sizes.get("C", 1) and all(c.emission_nm for c in d.channels):
+        metadata["emission_nm"] = ",".join(f"{c.emission_nm:g}" for c in d.channels)
+    if d.name:
+        metadata["name"] = d.name
+    for axis, at in d.origin_um.items():
+        metadata[f"{axis.lower()}origin"] = -at / (voxel[axis] or 1.0)
     tables = [c.lut if c.lut is not None else _lut(c.color) for c in d.channels]
     if tables and len(tables) == sizes.get("C", 1) and any(c.lut is not None or c.color for c in d.channels):
         metadata |= {"LUTs": tables, "mode": "composite" if len(tables) > 1 else "color"}

@@ -35,13 +35,12 @@ def create_tiff(path: Path, image: Image, scale: tuple[int, ...]) -> Iterator[An
 
 
 def _needs_ome(image: Image) -> bool:
-    """Whether ImageJ's kind cannot hold the image: planes of 4 GB, other numbers, names of channels, a position."""
-    d = image.description
+    """Whether ImageJ's kind cannot hold the image: planes of 4 GB, other numbers, a position without a pixel size."""
+    origin = image.description.origin_um
     return (
         prod(image.data.shape[-2:]) * image.data.dtype.itemsize >= 1 << 32
         or image.data.dtype.name not in _IMAGEJ_TYPES
-        or any(c.name or c.emission_nm for c in d.channels)
-        or bool(d.origin_um)
+        or any(not image.voxel[axis] for axis in origin)
     )
 
 
