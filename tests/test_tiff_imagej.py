@@ -159,8 +159,8 @@ def test_labels_of_other_planes_are_left_out(tmp_path, axes, shape):
         ("int32", Description(), True),
         ("float64", Description(), True),
         ("int16", Description(), True),
-        ("float32", Description(channels=(Channel("GFP"),)), True),  # ImageJ's kind has no names
-        ("float32", Description(origin_um={"Z": 1.0}), True),
+        ("float32", Description(channels=(Channel("GFP"),)), False),
+        ("float32", Description(origin_um={"Z": 1.0}), True),  # ImageJ counts pixels, whose size is not known
         ("float32", Description(channels=(Channel(color="FF0000"),)), False),
     ],
 )
@@ -171,6 +171,28 @@ def test_what_imagej_cannot_hold_is_written_as_ome_tiff(tmp_path, dtype, describ
     assert image.ome is ome
     assert image.data.dtype == dtype
     np.testing.assert_array_equal(image.data, data)
+
+
+def test_a_hyperstack_carries_names_wavelengths_and_position(tmp_path):
+    channels = (Channel("α-tubulin", "00FF00", 520.0), Channel('"GFP" & 1', "FF0000", 610.0))
+    described = Description(
+        "scan 3", channels=channels, time_step_s=2.5, origin_um={"Z": -4.0, "Y": 12.5, "X": 0.0}
+    )  # fmt: skip
+    data = np.arange(3 * 2 * 4 * 8 * 8, dtype=np.uint16).reshape(3, 2, 4, 8, 8)
+    write_image(tmp_path / "a.tif", Image(data, "TCZYX", Voxel.square(0.1, 0.3), description=described))
+    image = read_image(tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.imagej_metadata["Labels"][:3] == ["α-tubulin", '"GFP" & 1', "α-tubulin"]
+        assert file.imagej_metadata["xorigin"] == 0
+    assert not image.ome
+    assert image.axes == "TCZYX"
+    np.testing.assert_array_equal(image.data, data)
+    found = image.description
+    assert [(c.name, c.color, c.emission_nm) for c in found.channels] == [
+        (c.name, c.color, c.emission_nm) for c in channels
+    ]
+    assert (found.name, found.time_step_s) == ("scan 3", 2.5)
+    assert found.origin_um == pytest.approx(described.origin_um)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "float16"])
