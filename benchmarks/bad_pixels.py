@@ -101,8 +101,8 @@ def _write(path, image, results, scene, kind):
     middle = () if kind == "2d" else (image.shape[0] // 2,)
     panels = [enlarged(np.clip(image[middle], 90, 400), 2), enlarged(results["spoilt"][1][-1]["denoised"][middle], 2)]
     panels += [
-        results["spoilt"][1]["deconvolved"][middle],
-        results["control"][1]["deconvolved"][middle],
+        results["spoilt"][1][-1]["deconvolved"][middle],
+        results["control"][1][-1]["deconvolved"][middle],
         scene.truth[middle],
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
