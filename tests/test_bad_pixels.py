@@ -67,6 +67,9 @@ LEFT_ALONE = {
     "smooth": ndi.gaussian_filter(IMAGE.astype(np.float32), 1),
     "16 x 16": IMAGE[:16, :16],
     "a strip": IMAGE[:20],
+    "one row": IMAGE[80:81],
+    "one column": IMAGE[:, 80:81],
+    "two rows": IMAGE[80:82],
 }
 
 

@@ -88,6 +88,14 @@ def test_more_planes_announced_than_held(tmp_path, lines, pages, announced, cont
         open_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("lines", [["frames=4"], ["slices=2", "frames=2"], ["channels=3"]])
+def test_planes_that_are_not_announced_are_a_notice(tmp_path, lines):
+    write(tmp_path / "a.tif", stack(6, 16, 16), *lines)
+    assert "more planes than its ImageJ description" in open_image(tmp_path / "a.tif").description.notices[0]
+    write(tmp_path / "a.tif", stack(6, 16, 16), "slices=2", "channels=3")
+    assert not open_image(tmp_path / "a.tif").description.notices
+
+
 @pytest.mark.parametrize("left_out", [1, 700, 2 * 16 * 16 * 2])
 def test_one_directory_for_all_planes(tmp_path, left_out):
     """As ImageJ writes above 4 GB, and virtual stacks."""

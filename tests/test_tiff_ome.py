@@ -1,7 +1,6 @@
 """OME-TIFF as microscopes and programs write it."""
 
 from dataclasses import replace
-from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
@@ -89,6 +88,45 @@ def test_missing_files_are_named(tmp_path, axis, planes, skip):
             open_image(tmp_path / name)
         assert all(names[i] in str(error.value) for i in skip)
         assert all(n not in str(error.value) for n in present if n != name)
+
+
+@pytest.mark.parametrize("folder", ["C:\\data\\", "/home/me/scan/", "raw/", "..\\"])
+def test_files_are_found_without_the_folders_of_another_computer(tmp_path, folder):
+    data, names = write_set(tmp_path)
+    for i, name in enumerate(names):
+        with tifffile.TiffFile(tmp_path / name) as tiff:
+            text = tiff.ome_metadata
+        write(tmp_path / name, data[i], text.replace('FileName="', f'FileName="{folder}'))
+    assert [p.name for p in image_files(tmp_path)] == names[:1]
+    np.testing.assert_array_equal(read_image(tmp_path / names[1]).data, data)
+    (tmp_path / names[3]).unlink()
+    with pytest.raises(InputError, match=f"of which {names[3]} is missing"):
+        open_image(tmp_path / names[1])
+
+
+PARTS = {
+    "empty": (lambda path: path.write_bytes(b""), "part2.ome.tif, a part of .* is not a readable TIFF"),
+    "no TIFF": (lambda path: path.write_text("moved"), "part2.ome.tif, a part of .* is not a readable TIFF"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "part2.ome.tif is cut off"),
+    "other shape": (lambda path: tifffile.imwrite(path, stack(9, 14)), "part2.ome.tif has planes of 9x14 pixels"),
+}
+
+
+@pytest.mark.parametrize("fault", PARTS)
+def test_the_part_that_is_damaged_is_named(tmp_path, fault):
+    damage, message = PARTS[fault]
+    write_set(tmp_path)
+    damage(tmp_path / "part2.ome.tif")
+    with pytest.raises(InputError, match=message):
+        open_image(tmp_path / "part0.ome.tif")
+
+
+def test_a_part_of_another_acquisition_is_a_notice(tmp_path):
+    write_set(tmp_path)
+    assert not open_image(tmp_path / "part0.ome.tif").description.notices
+    write(tmp_path / "part2.ome.tif", stack(12, 14), xml(image_xml((1, 1, 1, 12, 14)), "urn:uuid:x"))
+    (notice,) = open_image(tmp_path / "part0.ome.tif").description.notices
+    assert notice.startswith("part2.ome.tif may be of another acquisition")
 
 
 def test_files_of_one_image_that_are_listed_one_by_one_count_once(tmp_path):
@@ -192,6 +230,20 @@ def test_the_largest_image_is_taken_with_a_notice(tmp_path, shapes, largest):
         np.testing.assert_array_equal(chosen.data, data.squeeze())
         assert chosen.description.name == f"pos{i}"
         assert not chosen.description.notices
+
+
+@pytest.mark.parametrize(("shape", "series"), [((40, 40, 3), 1), ((90, 90, 3), 1), ((90, 90, 3), 0)])
+def test_an_overview_in_colour_is_left_out_with_a_notice(tmp_path, shape, series):
+    data = stack(64, 64)
+    pages = [(RNG.integers(0, 255, shape, np.uint8), "rgb", "YXS", "slide"), (data, "minisblack", "YX", "scan")]
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        for pixels, photometric, axes, name in pages if series else pages[::-1]:
+            tiff.write(pixels, photometric=photometric, metadata={"axes": axes, "Name": name})
+    image = read_image(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.data, data)
+    assert f"not in colour is taken, {series}: scan" in image.description.notices[0]
+    with pytest.raises(InputError, match="colour"):
+        open_image(tmp_path / "a.ome.tif", series=1 - series)
 
 
 def test_images_of_one_shape_have_to_be_chosen(tmp_path):
@@ -370,13 +422,16 @@ def test_positions_follow_the_planes_in_any_order(tmp_path, axes):
     [
         ('<Plane TheZ="0" TheT="0" TheC="0" PositionX="5" PositionXUnit="mm"/>', {"X": 5000.0}),
         ('<Plane TheZ="0" TheT="0" TheC="0" PositionX="5"/>', {}),  # of a frame that nobody knows
+        ('<Plane TheZ="0" TheT="0" TheC="0" PositionX="5" PositionXUnit="reference frame"/>', {}),
         ('<Plane TheZ="1" TheT="0" TheC="0" PositionX="5" PositionXUnit="µm"/>', {}),
         ("", {}),
     ],
 )
 def test_positions(tmp_path, more, origin):
     write(tmp_path / "a.ome.tif", stack(2, 8, 8), xml(image_xml((1, 1, 2, 8, 8), "<TiffData/>" + more)))
-    assert open_image(tmp_path / "a.ome.tif").description.origin_um == origin
+    described = open_image(tmp_path / "a.ome.tif").description
+    assert described.origin_um == origin
+    assert len(described.notices) == ('TheZ="0"' in more and not origin)
 
 
 def test_the_label_of_the_stage_is_a_position(tmp_path):
@@ -397,6 +452,25 @@ def test_the_label_of_the_stage_is_a_position(tmp_path):
 def test_time_steps(tmp_path, more, seconds):
     write(tmp_path / "a.ome.tif", stack(2, 8, 8), xml(image_xml((2, 1, 1, 8, 8), "<TiffData/>", more=more)))
     assert open_image(tmp_path / "a.ome.tif").description.time_step_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "seconds", "notices"),
+    [
+        ([0, 5, 10, 15], "s", 5.0, 0), ([100, 350, 610], "ms", 0.255, 0), ([0, 1, 2], "min", 60.0, 0),
+        ([-3, -1, 1], "s", 2.0, 0), ([0, 1, 9], "s", None, 1), ([0, 0, 0], "s", None, 0), ([0, None, 2], "s", None, 0),
+        ([5], "s", None, 0), ([0, "x", 2], "s", None, 0),
+    ],
+)  # fmt: skip
+def test_time_steps_from_the_times_of_planes(tmp_path, times, unit, seconds, notices):
+    planes = "".join(
+        f'<Plane TheZ="{z}" TheC="0" TheT="{t}" DeltaT="{s if z == 0 else 7}" DeltaTUnit="{unit}"/>'
+        for t, s in enumerate(times) for z in range(2) if s is not None
+    ) + '<Plane TheZ="0" TheC="0" TheT="1"/>' * (None in times)  # fmt: skip
+    text = xml(image_xml((len(times), 1, 2, 8, 8), "<TiffData/>" + planes))
+    write(tmp_path / "a.ome.tif", stack(2 * len(times), 8, 8), text)
+    described = open_image(tmp_path / "a.ome.tif").description
+    assert (described.time_step_s, len(described.notices)) == (seconds, notices)
 
 
 def test_the_description_of_one_channel_is_kept_without_an_axis_for_it(tmp_path):
@@ -426,11 +500,3 @@ def test_names_of_channels_stay_with_their_channels(axes, shape, new_axes, new_s
     described = Description(channels=tuple(Channel(str(i)) for i in range(count)))
     image = Image(np.zeros(shape), axes, Voxel(), True, described)
     assert bool(image.resized(new_shape, "float32", new_axes).description.channels) is kept
-
-
-def test_damage_is_named(tmp_path: Path):
-    write_set(tmp_path)
-    part = tmp_path / "part2.ome.tif"
-    part.write_bytes(part.read_bytes()[:-40])
-    with pytest.raises(InputError, match="cut off"):
-        open_image(tmp_path / "part0.ome.tif")

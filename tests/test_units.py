@@ -106,6 +106,10 @@ def test_what_cannot_be_used_is_named():
     assert len(notices) == 2
     assert "0,3" in notices[0]
     assert "1 furlong" in notices[1]
+    assert voxel_um({"Y": (None, "um"), "X": (0.1, "um")}) == (
+        Voxel(),
+        ("the file gives a pixel size along X only, so it counts as unknown",),
+    )
 
 
 @pytest.mark.parametrize(

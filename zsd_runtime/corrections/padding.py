@@ -77,6 +77,8 @@ def _mirrored_places(valid: Mask) -> NDArray[np.int64]:
 def _solid_squares(values: Plane) -> Mask | None:
     """The union of all constant squares (a morphological opening of each level)."""
     side = min(SOLID, *values.shape)
+    if side < 2:  # one row or column
+        return None
     quick = values[:: max(side - 2, 1)]  # every square crosses one of these rows
     same = quick[:, 1:] == quick[:, :-1]
     if not _windows(same, side - 1, axis=1).any():
@@ -123,7 +125,9 @@ def _constant_border(values: Plane) -> Mask | None:
 
 
 def _constant_rows(values: Plane) -> int:
-    """How many rows from the first on are constant, all of the same value."""
+    """How many rows from the first on are constant, all of the same value; none of a few pixels, which may be alike."""
+    if values.shape[1] < SOLID:
+        return 0
     count = 0
     while count < len(values) and (values[count] == values[0, 0]).all():
         count += 1

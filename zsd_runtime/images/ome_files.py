@@ -1,7 +1,8 @@
 """Which files an OME-TIFF consists of, and which of its descriptions is that of which image."""
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.images.ome_xml import Ome, OmeImage, parse_ome, without_files
+from zsd_runtime.images.ome_xml import Ome, OmeImage, parse_ome, without_files, without_folders
 from zsd_runtime.images.series import Found
 
 
@@ -37,10 +38,11 @@ def complaints_of_tifffile() -> Iterator[list[str]]:
 def open_with_ome(path: Path) -> tuple[Any, Ome | None, tuple[str, ...]]:
     """The file, with the OME-XML that describes it: its own, or that of its companion."""
     if path.name.lower().endswith(".companion.ome"):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        ome = _parsed(text, path)
+        text, ome = _read(path)
         names = [n for image in ome.images for n in image.files]
         there = [path.parent / n for n in names if (path.parent / n).is_file()]
+        if not names:
+            raise InputError(f"{path} names no files with planes", "give a TIFF")
         if not there:
             raise InputError(f"{path} describes {_listed(names)}, which is missing", "copy its files into its folder")
         return tifffile.TiffFile(there[0], omexml=text), ome, ()
@@ -48,9 +50,9 @@ def open_with_ome(path: Path) -> tuple[Any, Ome | None, tuple[str, ...]]:
     try:
         if not tiff.is_ome:
             return tiff, None, ()
+        written = str(tiff.ome_metadata)
         try:
-            text = str(tiff.ome_metadata)
-            ome = parse_ome(text)
+            text, ome = _local(written, path.parent)
         except ElementTree.ParseError as error:
             # tifffile reads the planes nevertheless
             return tiff, None, (f"the OME description is malformed ({error}), so nothing of it is known",)
@@ -60,12 +62,11 @@ def open_with_ome(path: Path) -> tuple[Any, Ome | None, tuple[str, ...]]:
                 raise InputError(
                     f"{path} is described in {ome.companion}, which is missing", f"copy it into {path.parent}"
                 )
-            text = companion.read_text(encoding="utf-8", errors="replace")
-            ome = _parsed(text, companion)
+            text, ome = _read(companion)
         elif len({n for i in ome.images for n in i.files}) == 1 and ome.missing(path.parent):
             text = without_files(text)  # the file was renamed
             ome = parse_ome(text)
-        else:
+        if text == written:
             return tiff, ome, ()
         tiff.close()
         return tifffile.TiffFile(path, omexml=text), ome, ()
@@ -80,9 +81,9 @@ def files_of_one_image(path: Path) -> list[Path]:
         with complaints_of_tifffile(), tifffile.TiffFile(path) as tiff:
             if not tiff.is_ome:
                 return []
-            ome = parse_ome(str(tiff.ome_metadata))
+            ome = _local(str(tiff.ome_metadata), path.parent)[1]
             if ome.companion:
-                ome = parse_ome((path.parent / ome.companion).read_text(encoding="utf-8", errors="replace"))
+                ome = _read(path.parent / ome.companion)[1]
     except Exception:  # opening it says what is wrong with it
         return []
     mine = next((image for image in ome.images if path.name in image.files), None)
@@ -90,11 +91,39 @@ def files_of_one_image(path: Path) -> list[Path]:
     return [path.parent / name for name in mine.files] if mine else []
 
 
-def _parsed(text: str, path: Path) -> Ome:
+def foreign_files(pages: Iterable[Any], image: OmeImage) -> list[str]:
+    """Names of files with these pages that are others than the image means: so says the UUID in them."""
+    parents = {Path(page.parent.filehandle.path).name: page.parent for page in pages}
+    found = {name: (_own_uuid(parents[name]), uuid) for name, uuid in image.files.items() if name in parents}
+    return [name for name, (own, meant) in found.items() if own and meant and own != meant]
+
+
+def _own_uuid(tiff: Any) -> str:
+    """What a file is called in its OME-XML, of which only the beginning is read: it may have many MB."""
+    tag = tiff.pages.first.tags.get("ImageDescription")
+    if tag is None:
+        return ""
+    with Path(tiff.filehandle.path).open("rb") as file:
+        file.seek(tag.valueoffset)
+        match = re.search(rb'<(?:\w+:)?OME\s[^>]*\bUUID="([^"]*)"', file.read(min(tag.count, 4096)))
+    return match[1].decode("ascii", "replace") if match else ""
+
+
+def _read(companion: Path) -> tuple[str, Ome]:
+    """The OME-XML in a companion, and what it says."""
     try:
-        return parse_ome(text)
+        return _local(companion.read_text(encoding="utf-8", errors="replace"), companion.parent)
     except ElementTree.ParseError as error:
-        raise InputError(f"{path} is malformed ({error})", "copy it again") from None
+        raise InputError(f"{companion} is malformed ({error})", "copy it again") from None
+
+
+def _local(text: str, folder: Path) -> tuple[str, Ome]:
+    """An OME-XML and what it says; without the folders of files if those are missing here."""
+    ome = parse_ome(text)
+    if ome.has_folders and ome.missing(folder):
+        text = without_folders(text)
+        ome = parse_ome(text)
+    return text, ome
 
 
 def ome_image(ome: Ome, all_series: list[Any], found: Found, folder: Path) -> OmeImage | None:

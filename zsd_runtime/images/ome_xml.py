@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from zsd_runtime.images.image import Channel, Description, Image, Voxel
-from zsd_runtime.images.units import length_um, position_um, time_s, voxel_um
+from zsd_runtime.images.units import length_um, number, position_s, position_um, time_s, voxel_um
 
+EVEN = 0.1  # frames that are this evenly spaced, as a share, have one time step
 UM = "µm"
 
 
@@ -60,6 +62,11 @@ class Ome:
         names = {n: u for image in (self.images if images is None else images) for n, u in image.files.items()}
         return [n for n, u in names.items() if not (folder / n).exists() and not (u and u == self.uuid)]
 
+    @property
+    def has_folders(self) -> bool:
+        """Whether it names files with their folders."""
+        return any(_last(name) != name for image in self.images for name in image.files)
+
 
 def parse_ome(xml: str) -> Ome:
     """What an OME-XML says.
@@ -82,6 +89,20 @@ def without_files(xml: str) -> str:
             for uuid in list(_children(data, "UUID")):
                 data.remove(uuid)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def without_folders(xml: str) -> str:
+    """An OME-XML that names its files without the folders of the computer that wrote it."""
+    root = _root(xml)
+    for uuid in root.iter():
+        if _is(uuid, "UUID") and uuid.get("FileName"):
+            uuid.set("FileName", _last(uuid.get("FileName", "")))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _last(name: str) -> str:
+    """The name of a file, from its path on any system."""
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _root(xml: str) -> ElementTree.Element:
@@ -115,14 +136,17 @@ def _image(element: ElementTree.Element) -> OmeImage:
             for axis in ("ZYX" if sizes["Z"] > 1 or sizes["T"] > 1 else "YX")
         }
     )
+    increment = time_s(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    time_step, times = (increment, ()) if increment else _time_step(pixels)
+    origin, positions = _origin(element, pixels)
     described = Description(
         name,
         text,
         tuple(_channel(e) for e in _children(pixels, "Channel")),
-        time_s(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")),
-        _origin(element, pixels),
+        time_step,
+        origin,
         size_source="OME-XML" if voxel != Voxel() else "",
-        notices=notices,
+        notices=(*notices, *times, *positions),
     )
     return OmeImage(sizes, files, voxel, described)
 
@@ -143,8 +167,25 @@ def _channel(element: ElementTree.Element) -> Channel:
     return Channel(element.get("Name", ""), color, um and float(f"{um * 1e3:.12g}"))
 
 
-def _origin(image: ElementTree.Element, pixels: ElementTree.Element) -> dict[str, float]:
-    """Where the stage was for the first plane; the whole image's label of the stage if no plane says."""
+def _time_step(pixels: ElementTree.Element) -> tuple[float | None, tuple[str, ...]]:
+    """From when the planes of the first channel and slice were taken; unknown, with a notice, if it varies."""
+    planes = [p for p in _children(pixels, "Plane") if p.get("TheC", "0") == p.get("TheZ", "0") == "0"]
+    taken = {_integer(p.get("TheT", "0")): position_s(p.get("DeltaT"), p.get("DeltaTUnit", "s")) for p in planes}
+    times = [taken[frame] for frame in sorted(taken)]
+    known = [s for s in times if s is not None]
+    if len(known) < 2 or len(known) < len(times):
+        return None, ()
+    mean = (known[-1] - known[0]) / (len(known) - 1)
+    steps = [b - a for a, b in pairwise(known)]
+    if mean <= 0:
+        return None, ()
+    if max(abs(step - mean) for step in steps) > EVEN * mean:
+        return None, (f"frames are {min(steps):.4g} to {max(steps):.4g} s apart, so the time step counts as unknown",)
+    return float(f"{mean:.6g}"), ()
+
+
+def _origin(image: ElementTree.Element, pixels: ElementTree.Element) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Where the stage was for the first plane, or the label of the stage if no plane says; and notices."""
     planes = _children(pixels, "Plane")
     first = next((p for p in planes if all(p.get(f"The{axis}", "0") == "0" for axis in "ZCT")), None)
     found = {}
@@ -153,7 +194,13 @@ def _origin(image: ElementTree.Element, pixels: ElementTree.Element) -> dict[str
     stage = next(_children(image, "StageLabel"), None)
     if stage is not None and not any(um is not None for um in found.values()):
         found = {a: position_um(stage.get(a), stage.get(f"{a}Unit")) for a in "ZYX"}
-    return {a: um for a, um in found.items() if um is not None}
+    origin = {a: um for a, um in found.items() if um is not None}
+    bare = [v for a in "XYZ" if first is not None and number(v := first.get(f"Position{a}"))]
+    if origin or not bare:
+        return origin, ()
+    return {}, (
+        f"the position {' x '.join(map(str, bare))} of the file has no unit of length, so it counts as unknown",
+    )
 
 
 def ome_metadata(image: Image, order: str) -> dict[str, Any]:

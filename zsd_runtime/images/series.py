@@ -67,8 +67,10 @@ def choose(tiff: Any, number: int | None, path: Path) -> tuple[Found, tuple[str,
                 option="series",
             )
         return found[number], names, ()
+    # Beside images, pictures in colour are overviews and labels of slides.
+    images = [f for f in found if not _is_picture(f)] or found
     # Of positions in a file each, that of this file.
-    here = [f for f in found if any(p is not None and p.parent is tiff for p in f.series.pages)] or found
+    here = [f for f in images if any(p is not None and p.parent is tiff for p in f.series.pages)] or images
     largest = max(here, key=lambda one: prod(one.shape))
     alike = [one for one in here if one.shape == largest.shape]
     if len(alike) > 1:
@@ -82,11 +84,17 @@ def choose(tiff: Any, number: int | None, path: Path) -> tuple[Found, tuple[str,
     if not names:
         return largest, names, ()
     chosen = found.index(largest)
-    which = "the one in this file" if len(here) < len(found) else "the largest"
+    which = "the one in this file" if len(here) < len(images) else "the largest"
+    which += " that is not in colour" * (len(images) < len(found))
     notice = (
         f"the file holds {_count(len(found))}; {which} is taken, {chosen}: {names[chosen]}; --series N takes another"
     )
     return largest, names, (notice,)
+
+
+def _is_picture(one: Found) -> bool:
+    """Whether it has 8-bit red, green and blue."""
+    return "S" in one.axes and one.series.dtype.itemsize == 1 and int(one.series.keyframe.photometric) in (2, 6)
 
 
 def _count(count: int) -> str:

@@ -1,5 +1,6 @@
 """TIFF, in: OME-TIFF, ImageJ hyperstacks, and what microscopes write."""
 
+import re
 import weakref
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,11 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images.chunked import Chunked
 from zsd_runtime.images.image import Channel, Description, Format, Image
 from zsd_runtime.images.imagej import check_imagej, describe_imagej, lut_color
-from zsd_runtime.images.ome_files import check_files, complaints_of_tifffile, ome_image, open_with_ome
+from zsd_runtime.images.ome_files import (
+    check_files,
+    complaints_of_tifffile,
+    foreign_files,
+    ome_image,
+    open_with_ome,
+)
 from zsd_runtime.images.ome_xml import Ome, OmeImage
 from zsd_runtime.images.samples import with_notices, without_samples
 from zsd_runtime.images.series import Found, choose
@@ -32,19 +39,29 @@ def _open(path: Path, axes: str | None, series: int | None) -> Image:
         tiff, ome, notices = open_with_ome(path)
         files.callback(tiff.close)
         if not tiff.series:
-            raise InputError(f"{path} holds no image")
+            raise InputError(f"{path} holds no image", "copy it again")
         found, names, chosen = choose(tiff, series, path)
         described = ome_image(ome, tiff.series, found, path.parent) if ome else None
         notices += chosen
         if ome and described is None and found.series.kind != "mmstack":
             check_files(ome, ome.images, path)
             notices += ("the OME description does not fit the planes of the file, so only the planes are read",)
+        for complaint in complaints:
+            unread = re.search(r"failed to read '([^']+)'", complaint)
+            if unread and (part := path.parent / unread[1]).is_file():
+                raise InputError(f"{part}, a part of the image in {path}, is not a readable TIFF", "copy it again")
         _check_planes(path, tiff, found.series, ome, described)
+        if described and (foreign := foreign_files([p for p in found.series.pages if p is not None], described)):
+            notices += (
+                f"{', '.join(foreign[:5])} may be of another acquisition: the UUID in it is not the one in {path.name}",
+            )
         data, lazy = _pixels(path, found)
         if any("invalid page offset" in c or "corrupted" in c for c in complaints):
             raise InputError(f"{path} is cut off or damaged: planes are missing", "copy it again")
         if any("OME series expected" in c for c in complaints):
             notices += ("the file has more planes than its OME description; the others are left out",)
+        if found.series.kind == "imagej" and len(tiff.pages) * found.series.keyframe.size > prod(data.shape):
+            notices += ("the file has more planes than its ImageJ description; the others are left out",)
         if any("Returning subset" in c for c in complaints):
             notices += (
                 "Micro-Manager announces more planes than there are: the acquisition was stopped, or files are missing",
@@ -66,6 +83,13 @@ def _check_planes(path: Path, tiff: Any, series: Any, ome: Ome | None, image: Om
     pages = list(series.pages)
     there = [p for p in pages if p is not None and p.dataoffsets and any(p.dataoffsets)]
     expected = max(prod(series.get_shape(False)) // max(series.keyframe.size, 1), 1)
+    for p in there:
+        if p.shape != series.keyframe.shape:
+            shape = size_text(series.keyframe.shape)
+            raise InputError(
+                f"{_file_of(p, path)} has planes of {size_text(p.shape)} pixels, and others of its image have {shape}",
+                "copy the right one (this may be of another acquisition)",
+            )
     if len(there) < (1 if series.is_truncated else expected) and series.dataoffset is None:
         raise InputError(
             f"{path} announces {expected} planes and holds {len(there)}",
@@ -75,7 +99,12 @@ def _check_planes(path: Path, tiff: Any, series: Any, ome: Ome | None, image: Om
         size = p.parent.filehandle.size
         end = max((o + n for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)), default=0)
         if end > size:
-            raise _cut_off(path, size, end)
+            raise _cut_off(_file_of(p, path), size, end)
+
+
+def _file_of(page: Any, path: Path) -> Path:
+    """The file that a plane of the image at `path` is in."""
+    return path.parent / str(page.parent.filehandle.name)
 
 
 def _cut_off(path: Path, size: int, end: int) -> InputError:

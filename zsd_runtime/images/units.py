@@ -86,6 +86,12 @@ def time_s(value: object, unit: str | None) -> float | None:
     return seconds if seconds and isfinite(seconds) else None
 
 
+def position_s(value: object, unit: str | None) -> float | None:
+    """A point in time in seconds, with its sign; None where it is unknown."""
+    factor, at = _factor(unit, _SECONDS), number(value)
+    return None if factor is None or at is None else at * factor
+
+
 def position_um(value: object, unit: str | None) -> float | None:
     """A position in µm, with its sign; zero is a position. None where it is unknown. See `length_um`."""
     size = number(value)
@@ -160,6 +166,8 @@ def voxel_um(sizes: Mapping[str, tuple[object, str | None]]) -> tuple[Voxel, tup
             elif unit and not _is_pixel(unit):
                 notices.append(f"the {of} of the file is {value!s:.40} {unit!s:.40}, a unit that zsd does not know")
     y, x = um.get("Y"), um.get("X")
+    if (y or x) and not (y and x) and not notices:
+        notices.append(f"the file gives a pixel size along {'Y' if y else 'X'} only, so it counts as unknown")
     voxel, implausible = plausible(Voxel(um.get("Z"), *((y, x) if y and x else (None, None))))
     return voxel, (*dict.fromkeys(notices), *implausible)
 
