@@ -120,6 +120,8 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
     tifffile.imwrite(tmp_path / "plain.tif", np.random.default_rng(0).poisson(9, (96, 96)).astype(np.uint16))
     tifffile.imwrite(tmp_path / "z.tif", np.ones((4, 96, 96), np.uint16), imagej=True, metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "small.tif", np.random.default_rng(0).poisson(9, (40, 96)).astype(np.uint16))
+    tifffile.imwrite(tmp_path / "noisy.tif", np.ones((96, 96), np.uint16))
+    tifffile.imwrite(tmp_path / "frames.tif", np.ones((4, 96, 96), np.uint16), imagej=True, metadata={"axes": "TYX"})
     (empty := tmp_path / "empty").mkdir()
     out = ("--out", tmp_path / "never")
     train = ("train", noisy, *out, "--config", config)
@@ -146,7 +148,16 @@ def _bad(sample: Path, tmp_path: Path) -> dict[str, tuple[tuple[object, ...], st
         "no package": (("predict", tmp_path / "none", noisy, *out), "does not exist"),
         "empty folder": (("predict", tmp_path / "none", empty, *out), "empty is a folder without images"),
         "size": (("simulate", tmp_path / "never", "--size", "12by12"), "--size 12by12"),
-        "same names": (("predict", OLD_PACKAGE, noisy, noisy, *out), "different folders"),
+        "given twice": (("predict", OLD_PACKAGE, noisy, noisy, *out), "is given twice: give it once"),
+        "same names": (("predict", OLD_PACKAGE, noisy, tmp_path / "noisy.tif", *out), "different folders"),
+        "frames or slices": (
+            ("predict", OLD_PACKAGE, tmp_path / "frames.tif", "--z-step", 0.3, *out),
+            "say --axes ZYX if these are slices",
+        ),
+        "frames or slices of a filter": (
+            ("filter", tmp_path / "frames.tif", "--kind", "median", "--size", "3x3", *out),
+            "give one number, for planes, or say --axes ZYX if its frames are slices",
+        ),
         "grids": (("evaluate", noisy, "--truth", sample / "sample" / "truth.tif"), "on the same grid"),
     }
 

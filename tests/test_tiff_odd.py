@@ -257,13 +257,15 @@ def test_an_unknown_compression_is_named(tmp_path):
 BY_NAME = {
     "a.dcimg": "Hamamatsu DCIMG", "a.oib": "Olympus OIB", "a.vsi": "Olympus VSI", "a.sld": "SlideBook",
     "a.ZVI": "Zeiss ZVI", "a.jpg": "JPEG", "a.JPEG": "JPEG", "a.gif": "GIF", "a.avi": "film", "a.npz": "NumPy archive",
-    "a.mat": "MATLAB", "a.raw": "raw dump",
+    "a.mat": "MATLAB", "a.raw": "raw dump", "a.msr": "Abberior", "a.dm4": "Gatan", "a.nd": "MetaMorph list",
+    "a.tif.gz": "gzip archive", "a.nii": "NIfTI", "a.jp2": "JPEG 2000",
 }  # fmt: skip
 BY_CONTENT = {
     "a.tif": (b"\xff\xd8\xff\xe0" + bytes(50), "JPEG"), "b.tif": (b"PK\x03\x04" + bytes(50), "ZIP archive"),
     "c.tif": (b"<!DOCTYPE html>", "web page"), "d.tif": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
     "e.tif": (bytes(1000), "nothing but zeros"), "f.tif": (b"", "empty"), "g.tif": (b"\x89HDF\r\n\x1a\n", "HDF5"),
-    "h.png": (b"GIF89a" + bytes(50), "GIF"), "i.tif": (b"\x93NUMPY\x01\0", "NumPy array"),
+    "h.png": (b"GIF89a" + bytes(50), "GIF"), "j.tif": (b"\x1f\x8b\x08" + bytes(50), "gzip archive"),
+    "k.png": (b"\xff\xd8\xff\xe0" + bytes(50), "JPEG"), "i.tif": (b"\x93NUMPY\x01\0", "NumPy array"),
 }  # fmt: skip
 
 
@@ -280,6 +282,28 @@ def test_files_that_are_something_else(tmp_path, name):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=f"{name} is not a readable .*: it is .*{what}"):
         open_image(tmp_path / name)
+
+
+DAMAGED = {
+    "a.png": lambda path: iio.imwrite(path, stack(64, 64)), "a.npy": lambda path: np.save(path, stack(64, 64)),
+    "a.tif": lambda path: tifffile.imwrite(path, stack(64, 64)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_is_cut_off_is_no_other_format(tmp_path, name):
+    DAMAGED[name](tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:600])
+    with pytest.raises(InputError, match=r"is cut off.*copy it again") as error:
+        read_image(tmp_path / name)
+    assert "it is a" not in str(error.value)
+
+
+def test_a_jpeg_that_is_called_png_is_no_png(tmp_path):
+    iio.imwrite(tmp_path / "a.jpg", stack(64, 64, dtype="uint8", top=200))
+    (tmp_path / "a.jpg").rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match="it is a JPEG"):
+        open_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(

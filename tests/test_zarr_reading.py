@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from tests.zarr_files import axes, dataset, multiscale, write
+from zsd_optics.inputs import open_images
 from zsd_runtime import InputError
 from zsd_runtime.images import Voxel, open_image, read_image
 
@@ -336,4 +337,22 @@ def test_refused_with_a_sentence(tmp_path, name):
     described, data, message = REFUSED[name]
     write(tmp_path / "a.zarr", data, described)
     with pytest.raises(InputError, match=message):
+        open_image(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_damaged_chunk_is_named_with_its_file(tmp_path, zarr_format):
+    write(tmp_path / "a.zarr", PLANE, multiscale(), zarr_format=zarr_format)
+    chunk = next(p for p in sorted((tmp_path / "a.zarr" / "0").rglob("*1")) if p.is_file())
+    chunk.write_bytes(b"xx")
+    for read in (lambda path: open_images([path]).arrays(), read_image):
+        with pytest.raises(InputError, match=r"a\.zarr cannot be read .*: copy it again"):
+            read(tmp_path / "a.zarr")
+
+
+def test_a_folder_without_its_hidden_files_says_so(tmp_path):
+    write(tmp_path / "a.zarr", PLANE, multiscale())
+    for name in (".zgroup", ".zattrs", "0/.zarray"):
+        (tmp_path / "a.zarr" / name).unlink()
+    with pytest.raises(InputError, match=r"is not Zarr: copy it again, with its hidden files"):
         open_image(tmp_path / "a.zarr")

@@ -120,13 +120,15 @@ def filter_image(
             if z_step is not None and "Z" not in source.axes:
                 raise InputError(
                     f"`z_step` {z_step:g} is for volumes, and {image} has axes {source.axes}",
-                    "leave it out, or say with `axes` what they are", option=("z_step", "axes"),
+                    "leave it out, or name the axes of slices with `axes`", option=("z_step", "axes"),
                 )  # fmt: skip
             method, note = _local(kind, given, source.voxel), ""
         if method.volumes and "Z" not in source.axes:
+            frames = f", or say `axes` {source.axes.replace('T', 'Z')} if its frames are slices" * ("T" in source.axes)
             raise InputError(
-                f"{image} has axes {source.axes} and no slices: give one number, for planes; {see_info(image)}"
-            )
+                f"{image} has axes {source.axes} and no slices",
+                f"give one number, for planes{frames}; {see_info(image)}", option="axes",
+            )  # fmt: skip
         shape = (*source.data.shape[:-2], *(method.grid_factor * n for n in source.data.shape[-2:]))
         path = out / f"{stem(image)}_{kind}{'.zarr' if OME_ZARR.recognises(image) else '.tif'}"
         fine = (method.grid_factor,) * 2

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
 from zsd_runtime.errors import InputError, see_info
-from zsd_runtime.images import Image, Voxel, open_image, read_image
+from zsd_runtime.images import Image, Voxel, open_image, read_box, read_image
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import agreed, names_text, required
 
@@ -53,8 +53,8 @@ class Noisy:
     def arrays(self, channel: int = 0) -> list[NDArray[np.generic]]:
         """All planes (Y, X) or volumes (Z, Y, X) of the channel at this place in `chosen`; mapped where possible."""
         found = []
-        for image, channels in zip(self.images, self.channels, strict=True):
-            found += _arrays(only(image, [channels[channel]]), self.spatial)
+        for path, image, channels in zip(self.paths, self.images, self.channels, strict=True):
+            found += _arrays(only(image, [channels[channel]]), self.spatial, str(path))
         return found
 
 
@@ -204,8 +204,8 @@ def read_sized(
     return data, (size(f"{prefix}z_step", given.z_um, image.voxel.z_um), pixel_size)
 
 
-def _arrays(image: Image, spatial: str) -> list[NDArray[np.generic]]:
+def _arrays(image: Image, spatial: str, name: str) -> list[NDArray[np.generic]]:
     """The arrays over the `spatial` axes; a Z of length 1 is dropped."""
     if not isinstance(image.data, np.ndarray):  # chunks are decoded on reading, and training reads all of them often
-        image = replace(image, data=image.data[tuple(slice(0, n) for n in image.data.shape)])
+        image = replace(image, data=read_box(image.data, tuple(slice(0, n) for n in image.data.shape), name))
     return [array.reshape(array.shape[-len(spatial) :]) for array in image.planes(spatial)]

@@ -128,8 +128,8 @@ class PsfGaussian:
             expected = two if axes == "zyx" else "one number, for instance 1.2"
             kind = "volumes" if axes == "zyx" else "planes"
             raise InputError(
-                f"`psf_sigma` {given} must be {expected} (raw pixels), for the images are {kind}",
-                "or say with `axes` what they are", option=("psf_sigma", "axes"),
+                f"the images are {kind}, so `psf_sigma` {given} must be {expected} (raw pixels)",
+                "correct it, or say with `axes` what the images are", option=("psf_sigma", "axes"),
             )  # fmt: skip
         *z, lateral = self.sigma_px
         return gaussian_psf(*z, lateral * grid_factor)

@@ -66,11 +66,14 @@ def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
     seen: dict[str, Path] = {}
     for path in images:
         other = seen.setdefault(stem(path).casefold(), path)
-        if other is not path:
-            raise InputError(
-                f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
-                "predict them into different folders",
-            )
+        if other is path:
+            continue
+        if other.resolve() == path.resolve():
+            raise InputError(f"{path} is given twice", "give it once, by itself or by its folder")
+        raise InputError(
+            f"{other} and {path} would both become {stem(path)}_{outputs[0]}.tif",
+            "predict them into different folders",
+        )
 
 
 def predict_files(
@@ -107,7 +110,8 @@ def predict_files(
                 image = open_image(path, how.axes, how.series)
                 found.append((path, image.description.notices))
                 done(_predict_file(models, path, image, how, bar))
-            except (InputError, RuntimeError, MemoryError) as error:
+            except (InputError, RuntimeError, MemoryError) as failure:
+                error = _named(failure, path)
                 failures.append(error)
                 done(Restored(path, error=_text(error)))
                 if len(images) > 1:
@@ -118,6 +122,13 @@ def predict_files(
     if failures:
         serious = next((f for f in failures if not isinstance(f, InputError)), failures[0])
         raise type(serious)(f"{len(failures)} of {len(images)} images failed; one of them: {_text(serious)}")
+
+
+def _named(error: Exception, path: Path) -> Exception:
+    """The error of an image, with its name."""
+    if isinstance(error, InputError) and path.name not in str(error):
+        return InputError(f"{path}: {error}", option=error.options)
+    return error
 
 
 def _text(error: Exception) -> str:
@@ -137,6 +148,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
     each = assigned([m.description for m in models], image, path, how.channel, how.notice)
     jobs = [(m, channels) for m, channels in zip(models, each, strict=True) if channels]
     kept = sorted((c for _, channels in jobs for c in channels), key=lambda c: c.number)
+    _check_z_step(image, path, how)
     image = sized(image, path, how.voxel, how.notice)
     warnings: dict[Mismatch, None] = {}
     bad_pixels: Counter[str] = Counter()
@@ -173,6 +185,17 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
                 notice=lambda text: bar(0, text, milestone=True),
             )  # fmt: skip
     return Restored(path, tuple(results), tuple(warnings), dict(bad_pixels))
+
+
+def _check_z_step(image: Image, path: Path, how: How) -> None:
+    """Raise `InputError` where a z step is typed for frames: they may be slices."""
+    frames = dict(zip(image.axes, image.data.shape, strict=True)).get("T", 1)
+    if how.voxel.z_um is not None and frames > 1 and "Z" not in image.axes and how.axes is None:
+        raise InputError(
+            f"{path} has {frames} frames (axes {image.axes}), but `z_step` {how.voxel.z_um:g} is for volumes",
+            f"say `axes` {image.axes.replace('T', 'Z')} if these are slices, or leave `z_step` out",
+            option=("z_step", "axes"),
+        )
 
 
 def _parts(arrays: list[Any], leading: str, kept: list[Chosen], channels: list[Chosen]) -> list[Any]:

@@ -138,8 +138,10 @@ def _format(path: Path) -> Format:
     if unreadable := known_unreadable(path):
         raise InputError(f"{path} is {unreadable[0]}, which zsd does not read", unreadable[1])
     if known is None:
-        what = "is a folder that is not Zarr" if path.suffix == ".zarr" else "is a folder"
-        raise InputError(f"{path} {what}", "give one of its files")
+        if path.suffix == ".zarr":
+            hidden = "copy it again, with its hidden files (.zgroup, .zarray, .zattrs)"
+            raise InputError(f"{path} is a folder that is not Zarr", hidden)
+        raise InputError(f"{path} is a folder", "give one of its files")
     return known
 
 
@@ -150,7 +152,11 @@ def _pointing_to_info(error: InputError, path: Path) -> InputError:
 def _unreadable(path: Path, name: str, error: Exception) -> InputError:
     """The error for what a reader did not expect: what the file is, if that is known."""
     if path.is_file() and name not in {known.name for known in VENDOR} and (content := real_content(path)):
+        if content[0].endswith(name):
+            return InputError(f"{path} is not a readable {name}: it is cut off or damaged ({error})", "copy it again")
         return InputError(f"{path} is not a readable {name}: it is {content[0]}", content[1])
+    if "not a TIFF file" in str(error):
+        return InputError(f"{path} is not a readable TIFF, nor another format that zsd knows", "save it as TIFF")
     if "imagecodecs" in str(error) or "COMPRESSION" in str(error):
         return InputError(f"{path} is compressed in a way that zsd cannot read ({error})", "save it uncompressed")
     return InputError(f"{path} is not a readable {name} ({error})", "copy it again, or save it as TIFF")
@@ -161,7 +167,7 @@ def read_image(path: str | Path, axes: str | None = None, series: int | None = N
     image = open_image(path, axes, series)
     if not isinstance(image.data, np.ndarray) or isinstance(image.data, np.memmap):
         try:
-            data = np.array(read_box(image.data, tuple(slice(0, n) for n in image.data.shape)))
+            data = np.array(read_box(image.data, tuple(slice(0, n) for n in image.data.shape), str(path)))
         except MemoryError:
             size = prod(image.data.shape) * image.data.dtype.itemsize / 1e9
             raise InputError(f"{path} needs {size:.0f} GB of memory", "crop it, or give a part of it") from None

@@ -179,14 +179,14 @@ def check_array(array: NDArray[np.generic], name: str) -> None:
         raise InputError(f"{name} has {count} pixels that are NaN or infinite", "repair them, for instance by a median")
 
 
-def read_box(data: Any, box: tuple[int | slice, ...]) -> NDArray[Any]:
-    """A part of `Image.data`; raise `InputError` where a file turns out to be damaged."""
+def read_box(data: Any, box: tuple[int | slice, ...], name: str = "the image") -> NDArray[Any]:
+    """A part of `Image.data`; raise `InputError`, with the `name` of the file, where it turns out to be damaged."""
     try:
         return np.asarray(data[box])
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # decoders fail in many ways on damaged files; all mean the same to the user
-        raise InputError(f"the image cannot be read ({error}): copy it again") from error
+        raise InputError(f"{name} cannot be read ({error})", "copy it again") from error
 
 
 def as_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -11,6 +11,9 @@ from zsd_runtime.images.samples import without_samples
 def _open(path: Path, axes: str | None, series: int | None) -> Image:  # noqa: ARG001
     import imageio.v3 as iio
 
+    with path.open("rb") as file:
+        if file.read(4) != b"\x89PNG":  # Pillow reads others, too, and says nothing
+            raise ValueError("not a PNG file")
     data = np.asarray(iio.imread(path, plugin="pillow"))
     image = Image(data, "YX" if data.ndim == 2 else "YXS")
     if axes is not None or data.ndim == 2:
