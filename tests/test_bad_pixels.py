@@ -1,5 +1,6 @@
 """Padding, clipped, hot and dead pixels: what is found, what is left alone."""
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
@@ -22,6 +23,14 @@ THIN[0] = True
 MISSING_TILE = np.zeros(IMAGE.shape, bool)
 MISSING_TILE[40:80, 50:90] = True
 CORNERS = ndi.rotate(np.ones(IMAGE.shape), 30, reshape=False, order=0) == 0
+SMALL_ANGLE = ndi.rotate(np.ones(IMAGE.shape), 2.5, reshape=False, order=0) == 0  # wedges, 3 pixels thick
+GAP = np.zeros(IMAGE.shape, bool)
+GAP[79:82], GAP[:, 79:82] = True, True
+RIM = np.ones(IMAGE.shape, bool)
+RIM[1:-1, 1:-1] = False
+BRIGHT = camera(CLEAN * 100)
+BRIGHT[100, 90] = 0  # a dead pixel
+CELL = ndi.gaussian_filter(np.hypot(*np.mgrid[:160, -80:80]) < 50, 2.0, output=np.float64) * 300
 SHEARED = np.add.outer(np.arange(160), np.arange(160)) < 60
 
 
@@ -36,6 +45,9 @@ PADDINGS = {
     "26 % zeros": (FRAME, 0), "26 % of the offset": (FRAME, 100), "26 % NaN": (FRAME, np.nan),
     "26 % white": (FRAME, 65535), "one row": (THIN, 0), "a missing tile of a mosaic": (MISSING_TILE, 0),
     "rotated": (CORNERS, 0), "rotated, NaN": (CORNERS, np.nan), "deskewed": (SHEARED, 98), "-1": (FRAME, -1.0),
+    "rotated by 2.5 degrees": (SMALL_ANGLE, 0), "rotated by 2.5 degrees, NaN": (SMALL_ANGLE, np.nan),
+    "a gap between tiles": (GAP, 0), "1 pixel around": (RIM, 0), "1 pixel around, NaN": (RIM, np.nan),
+    "the lowest value": (FRAME, IMAGE.min()), "the mean": (FRAME, IMAGE.mean().astype(np.uint16)),
 }  # fmt: skip
 
 
@@ -52,6 +64,20 @@ def test_padding_is_found(name):
     assert bad.dead is None
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "image"),
+    [(FRAME, 0, BRIGHT), (FRAME, 0, (IMAGE - IMAGE.min()) / np.float64(np.ptp(IMAGE))), (FRAME, 1e300, IMAGE * 1.0),
+     (FRAME, 0, np.minimum(IMAGE, 150)), (CORNERS, 0, (IMAGE // 2).astype(np.uint8)),
+     (SMALL_ANGLE, 0, camera(CLEAN / 60))],
+    ids=["bright, with a dead pixel", "0 to 1", "beyond float32", "saturated", "8 bit", "few photons"],
+)  # fmt: skip
+def test_padding_of_other_images_is_found(where, value, image):
+    padding = find_bad_pixels(padded(where, value, image)).padding
+    assert padding is not None
+    assert not (where & ~padding).any()
+    assert (padding & ~where).mean() < 1e-3
+
+
 LEFT_ALONE = {
     "as the camera gave it": IMAGE,
     "float": IMAGE.astype(np.float32) / 7,
@@ -65,6 +91,12 @@ LEFT_ALONE = {
     "points": camera(ndi.gaussian_filter((np.random.default_rng(3).random((160, 160)) < 1e-3) * 9e3, 1.0)),
     "binned": camera(CLEAN).reshape(80, 2, 80, 2).sum((1, 3)),
     "smooth": ndi.gaussian_filter(IMAGE.astype(np.float32), 1),
+    "JPEG": iio.imread(
+        iio.imwrite("<bytes>", (IMAGE - 60).clip(0, 255).astype(np.uint8), extension=".jpg", quality=75)
+    ),
+    "enlarged 6 times": IMAGE[:80, :80].repeat(6, axis=0).repeat(6, axis=1),
+    "few grey levels": (camera(CELL) // 16).astype(np.uint8),
+    "smooth, 8 bit": ndi.gaussian_filter(IMAGE / 16, 1).astype(np.uint8),
     "16 x 16": IMAGE[:16, :16],
     "a strip": IMAGE[:20],
     "one row": IMAGE[80:81],
@@ -130,7 +162,10 @@ def test_dead_pixels_and_lines():
 @pytest.mark.parametrize(
     ("image", "end"),
     [(np.minimum(IMAGE, 160), "high"), (np.minimum(IMAGE.astype(np.float32), 190.5), "high"),
-     (np.clip(IMAGE.astype(int) - 104, 0, None).astype(np.uint16), "low"), (np.maximum(IMAGE, 101), "low")],
+     (np.clip(IMAGE.astype(int) - 104, 0, None).astype(np.uint16), "low"), (np.maximum(IMAGE, 101), "low"),
+     (np.clip(IMAGE.astype(int) - 130, 0, None).astype(np.uint16), "low"), (np.minimum(camera(CELL), 150), "high"),
+     (np.clip(ndi.gaussian_filter(camera(CELL) - 104.0, 1.5), 0, None), "low"),
+     (np.minimum(CELL + 10, 255).round().astype(np.uint8), "high")],
 )  # fmt: skip
 def test_clipped_pixels_are_no_padding(image, end):
     bad = find_bad_pixels(image)

@@ -122,7 +122,8 @@ def lasting_hot_pixels(
 def _filled(plane: Plane) -> tuple[NDArray[np.float32], Mask | None]:
     """The plane as float32 with its padding mirrored and other NaN left out, and the padding."""
     padding = find_padding(plane)
-    values = plane.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        values = plane.astype(np.float32)
     if plane.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
         values[~finite] = np.median(values[finite]) if finite.any() else 0.0
     if padding is not None:

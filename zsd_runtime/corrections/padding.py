@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-SOLID = 5  # side of the squares whose constancy shows padding
+SOLID = 5, 5  # rows and columns of areas whose constancy shows padding
+THIN = 2, 16  # the same, of wedges that a small rotation leaves, and of gaps between tiles
+RIM = 1, 32  # the same, of the outermost rows and columns
 LONGEST_TIP = 32  # pixels
+HOLES = 1e-3  # single pixels in a constant area, of its pixels: padding has none
 LEAST = 5e-3  # share of a plane that a constant area inside it must have to be padding
+SMOOTH = 0.1  # share of neighbours that are equal beyond chance: the image is constant in parts by itself
 
 
 def find_padding(plane: Plane) -> Mask | None:
@@ -20,29 +24,47 @@ def find_padding(plane: Plane) -> Mask | None:
     Noise never leaves one, unless it is clipped, or where there is no light: such areas are data.
     """
     finite = np.isfinite(plane) if plane.dtype.kind == "f" else np.ones(plane.shape, bool)
-    if not finite.any() or (plane == plane.flat[0]).all():
+    if ((plane == plane.flat[finite.argmax()]) | ~finite).all():
         return np.ones(plane.shape, bool)
+    if min(plane.shape) < SOLID[0]:  # a few pixels may be alike
+        return None
     # NaN as one more constant, which no pixel has
     values = plane if finite.all() else np.where(finite, plane, np.float64(plane[finite].min()) - 1)
-    solid, border = _solid_squares(values), _constant_border(values)
-    if solid is None and border is None:
+    thick = union(_constant(values, *SOLID), _constant_border(values))
+    solid = union(thick, _constant(values, *THIN), _transposed(_constant(values.T, *THIN)), _constant_rim(values))
+    if solid is None:
         return None
-    solid = union(solid, border)
-    rest = values[~solid]
+    rest = values[~solid].astype(np.float64)
+    low, high = np.quantile(rest, (0.001, 0.999)) if rest.size else (-np.inf, np.inf)
+    smooth = _is_smooth(values, solid)
     padding = np.zeros(values.shape, bool)
     for constant in np.unique(values[solid]):
         area = solid & (values == constant)
+        large, extreme = area.mean() > LEAST, not low < constant < high
         at_border = area[0].any() or area[-1].any() or area[:, 0].any() or area[:, -1].any()
-        missing = not finite[area].any()
-        if missing or ((at_border or area.mean() > LEAST) and not _is_clipped(values, area, constant, rest)):
+        possible = large or at_border if not smooth else large and extreme
+        core = area if thick is None or not thick[area].any() else area & thick
+        if not finite[area].any() or (possible and not _is_clipped(values, core, constant, rest)):
             padding |= _with_tips(area, values == constant)
     return padding if padding.any() else None
+
+
+def _is_smooth(values: Plane, solid: Mask) -> bool:
+    """Whether neighbours are equal not because grey levels are few: in smoothed, enlarged and JPEG images."""
+
+    def equal(image: Plane, within: Mask, distance: int) -> float:
+        pairs = (image[:, distance:] == image[:, :-distance])[~(within[:, distance:] & within[:, :-distance])]
+        return float(pairs.mean()) if pairs.size else 1.0
+
+    lines = [(image[::step], within[::step]) for image, within, step in ((values, solid, 2), (values.T, solid.T, 2))]
+    near, far = (min(equal(*line, distance) for line in lines) for distance in (1, 5))
+    return near - far > SMOOTH * (1 - far) or near == 1
 
 
 def _with_tips(area: Mask, constant: Mask) -> Mask:
     """An area and what touches it of the pixels of its value: corners that no square fits into."""
     for _ in range(LONGEST_TIP):
-        grown = _grown(area, 1) & constant
+        grown = _grown(area, (1, 1)) & constant
         if (grown == area).all():
             break
         area = grown
@@ -74,41 +96,54 @@ def _mirrored_places(valid: Mask) -> NDArray[np.int64]:
     return np.where(valid | (nearest < 0) | (nearest >= n), places, mirror)
 
 
-def _solid_squares(values: Plane) -> Mask | None:
-    """The union of all constant squares (a morphological opening of each level)."""
-    side = min(SOLID, *values.shape)
-    if side < 2:  # one row or column
+def _constant(values: Plane, height: int, width: int) -> Mask | None:
+    """The union of all constant rectangles (a morphological opening of each level)."""
+    height, width = min(height, values.shape[0]), min(width, values.shape[1])
+    quick = values[:: max(height - 2, 1), :: 2 if width > 8 else 1]  # every rectangle crosses one of these rows
+    if not _windows(quick[:, 1:] == quick[:, :-1], min(width, 8) - 1, axis=1).any():
         return None
-    quick = values[:: max(side - 2, 1)]  # every square crosses one of these rows
-    same = quick[:, 1:] == quick[:, :-1]
-    if not _windows(same, side - 1, axis=1).any():
-        return None
-    down = _windows(values[1:] == values[:-1], side - 1, axis=0)
-    right = _windows(values[:, 1:] == values[:, :-1], side - 1, axis=1)
-    corners = _windows(right, side, axis=0) & _windows(down, side, axis=1)
+    right = _windows(values[:, 1:] == values[:, :-1], width - 1, axis=1)
+    down = _windows(values[1:] == values[:-1], height - 1, axis=0)
+    corners = _windows(right, height, axis=0) & _windows(down, width, axis=1)
     if not corners.any():
         return None
-    squares = np.zeros(values.shape, bool)
-    squares[: corners.shape[0], : corners.shape[1]] = corners
-    return _grown(squares, side - 1, before=0)
+    found = np.zeros(values.shape, bool)
+    found[: corners.shape[0], : corners.shape[1]] = corners
+    return _grown(found, (height - 1, width - 1), before=(0, 0))
+
+
+def _constant_rim(values: Plane) -> Mask | None:
+    """Constant parts of the outermost rows and columns."""
+    rim = np.zeros(values.shape, bool)
+    for image, mask in ((values, rim), (values[::-1], rim[::-1]), (values.T, rim.T), (values.T[::-1], rim.T[::-1])):
+        if (line := _constant(image[:1], *RIM)) is not None:
+            mask[:1] |= line
+    return rim if rim.any() else None
+
+
+def _transposed(mask: Mask | None) -> Mask | None:
+    return None if mask is None else mask.T
 
 
 def _windows(mask: Mask, length: int, axis: int) -> Mask:
     """Whether all of `length` neighbours along an axis are True, for each first one."""
-    n = mask.shape[axis] - length + 1
-    if n < 1:
+    if length < 1:  # of none, all are
+        return np.ones([n + (a == axis) for a, n in enumerate(mask.shape)], bool)
+    if mask.shape[axis] < length:
         return np.zeros((0, 0), bool)
-    parts = (mask[i : i + n] if axis == 0 else mask[:, i : i + n] for i in range(length))
-    return reduce(np.logical_and, parts)
+    known = 1
+    while known < length:
+        step = min(known, length - known)
+        mask = mask[:-step] & mask[step:] if axis == 0 else mask[:, :-step] & mask[:, step:]
+        known += step
+    return mask
 
 
-def _grown(mask: Mask, after: int, before: int | None = None) -> Mask:
+def _grown(mask: Mask, after: tuple[int, int], before: tuple[int, int] | None = None) -> Mask:
     """Dilated by a rectangle: `after` pixels down and right, and as many, or `before`, up and left."""
-    before = after if before is None else before
-    for axis in (0, 1):
-        n = mask.shape[axis]
-        padded = np.pad(mask, [(after, before) if a == axis else (0, 0) for a in (0, 1)])
-        parts = (padded[i : i + n] if axis == 0 else padded[:, i : i + n] for i in range(before + after + 1))
+    for axis, (n, right, left) in enumerate(zip(mask.shape, after, before or after, strict=True)):
+        padded = np.pad(mask, [(right, left) if a == axis else (0, 0) for a in (0, 1)])
+        parts = (padded[i : i + n] if axis == 0 else padded[:, i : i + n] for i in range(left + right + 1))
         mask = reduce(np.logical_or, parts)
     return mask
 
@@ -125,31 +160,29 @@ def _constant_border(values: Plane) -> Mask | None:
 
 
 def _constant_rows(values: Plane) -> int:
-    """How many rows from the first on are constant, all of the same value; none of a few pixels, which may be alike."""
-    if values.shape[1] < SOLID:
-        return 0
+    """How many rows from the first on are constant, all of the same value."""
     count = 0
     while count < len(values) and (values[count] == values[0, 0]).all():
         count += 1
     return count
 
 
-def _is_clipped(values: Plane, area: Mask, constant: np.generic, rest: Plane) -> bool:
+def _is_clipped(values: Plane, area: Mask, constant: np.generic, rest: NDArray[np.float64]) -> bool:
     """Whether a constant area is real but clipped: its neighbours are as constant, or reach up to its value."""
-    ring = values[_grown(area, 2) & ~area].astype(np.float64)
+    ring = values[_grown(area, (2, 2)) & ~area].astype(np.float64) - float(constant)
     if ring.size == 0 or rest.size == 0:
         return False
-    if (ring == float(constant)).mean() > 0.5:  # a dark background of few grey levels
-        return True
-    low, high = np.quantile(rest.astype(np.float64), (0.001, 0.999))
-    step = abs(float(np.median(ring)) - float(constant))
-    if constant >= high:  # a saturated area is surrounded by what is nearly so
-        return step < 0.4 * (high - low)
-    if constant > low or not (rest == constant).any():
+    sides = area[:-2, 1:-1] & area[2:, 1:-1] & area[1:-1, :-2] & area[1:-1, 2:]
+    if (ring == 0).mean() > 0.5 or (sides & ~area[1:-1, 1:-1]).sum() > HOLES * area.sum():
+        return True  # a dark background of few grey levels
+    low, high = np.quantile(rest, (0.001, 0.999))
+    if low < constant < high:
         return False
-    # Such pixels lie scattered elsewhere, too. No photon there, but one or two beside it? A background that is cut off?
-    least = np.unique(rest[rest > constant])[:2]
-    return bool(step < 0.1 * (high - low) or float(np.median(ring)) <= float(least[-1]))
+    nearest, near = np.quantile(ring[ring != 0] * (1 if constant <= low else -1), (0.02, 0.16))
+    levels = np.unique(rest[:: max(1, rest.size // 100_000)])
+    step = float(np.diff(levels).min(initial=np.inf))  # no photon there, one beside it
+    gap = nearest > max(0.5 * (near - nearest), step)
+    return not gap or (constant >= high and bool(nearest < high - low))  # filaments that are saturated have steep sides
 
 
 def union(*masks: Mask | None) -> Any:
