@@ -137,7 +137,7 @@ REFUSED = [
     (
         "plane.tif",
         ("--psf-sigma", "1.5x1.1"),
-        "must be one number, .* the images are planes",
+        "the images are planes, so .* must be one number",
     ),
     ("frames.tif", ("--psf-sigma", 1.1, "--slices", 3, "--axes", "TYX"), "--slices 3 is for volumes"),
     (
@@ -145,7 +145,7 @@ REFUSED = [
         ("--psf", "psf2d.tif"),
         "is one plane, and .*slices.tif is a volume.*--axes TYX if it",
     ),
-    ("slices.tif", ("--psf-sigma", 1.1), "must be two.*for the images are volumes: or say with --axes"),
+    ("slices.tif", ("--psf-sigma", 1.1), "the images are volumes, so .* must be two.*or say with --axes"),
     ("both.tif", ("--psf", "psf2d.tif"), "--axes ZTYX if it holds frames"),
     (
         "plane.tif",
