@@ -159,6 +159,14 @@ def test_labels_of_other_planes_are_left_out(tmp_path, axes, shape):
     assert read_image(tmp_path / "a.tif").description.labels == (("one", "two") if axes == "CYX" else ())
 
 
+@pytest.mark.parametrize(("axes", "kept"), [("TCYX", True), ("TZYX", True), ("CTYX", False), ("ZTYX", False)])
+def test_labels_of_planes_in_another_order_are_left_out(tmp_path, axes, kept):
+    labels = tuple(f"plane {i}" for i in range(6))
+    image = Image(np.zeros((3, 2, 8, 8), np.float32), "TCYX", description=Description(labels=labels))
+    write_image(tmp_path / "a.tif", image)
+    assert open_image(tmp_path / "a.tif", axes).description.labels == (labels if kept else ())
+
+
 @pytest.mark.parametrize(
     ("dtype", "described", "ome"),
     [

@@ -53,6 +53,19 @@ def test_a_thumbnail_in_a_plain_tiff(tmp_path):
     assert image.description.notices == ()
 
 
+@pytest.mark.parametrize(
+    ("per_inch", "um"),
+    [(72, None), (96, None), (600, None), (4800, None), (254e5 / 65, 0.065), (25400, 1.0), (0, None)],
+)
+def test_resolution_in_inches_counts_where_no_printer_is_as_fine(tmp_path, per_inch, um):
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack(8, 8), metadata=None, resolution=(per_inch, per_inch), resolutionunit="INCH"
+    )
+    image = open_image(tmp_path / "a.tif")
+    assert image.voxel.x_um == (um and pytest.approx(um, rel=1e-6))
+    assert not image.description.notices
+
+
 @pytest.mark.parametrize(("per_cm", "um"), [(28.346, None), (118.11, None), (153846.15, 0.065), (100000, 0.1)])
 def test_resolution_in_centimetres(tmp_path, per_cm, um):
     tifffile.imwrite(

@@ -72,8 +72,9 @@ def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64])
         fine = [n * config.network.grid_factor for n in image.shape[-2:]]
         if min(fine) < psf.shape[-1] or (psf.ndim == 3 and image.shape[1] < psf.shape[0] // 2 + 1):
             raise InputError(
-                f"the PSF ({size_text(psf.shape)}, fine pixels) is larger than the image ({size})", "crop the PSF"
-            )
+                f"the PSF ({size_text(psf.shape)}, fine pixels) is larger than the image ({size})",
+                "crop the PSF" + ", or train on planes (`axes` TYX instead of ZYX)" * (psf.ndim == 3), option="axes",
+            )  # fmt: skip
     return config
 
 

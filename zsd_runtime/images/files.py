@@ -110,7 +110,7 @@ def open_image(path: str | Path, axes: str | None = None, series: int | None = N
         raise _unreadable(path, format.name, error) from None
     try:
         if axes is not None:
-            image = replace(image, axes=_checked_axes(axes, image.data.shape, path))
+            image = _with_typed_axes(image, _checked_axes(axes, image.data.shape, path))
         elif len(set(image.axes)) < len(image.axes):
             raise InputError(
                 f"{path} does not name its axes, of shape {image.data.shape}", "name them with `axes`", option="axes"
@@ -217,6 +217,15 @@ def _checked_axes(axes: str, shape: tuple[int, ...], path: Path) -> str:
             f"`axes` {axes} names {len(axes)} axes; {path} has shape {shape}, {len(shape)} axes", option="axes"
         )
     return axes
+
+
+def _with_typed_axes(image: Image, axes: str) -> Image:
+    """With other axes; labels of planes are lost where that brings the planes into another order."""
+    outer = [a for a in axes if a in "TZC"]
+    described = image.description
+    if described.labels and outer != sorted(outer, key="TZC".index):
+        described = replace(described, labels=())
+    return replace(image, axes=axes, description=described)
 
 
 def _yx_last(image: Image, path: Path) -> Image:

@@ -29,6 +29,7 @@ from zsd_runtime.images.tiff_makers import describe_maker
 from zsd_runtime.images.tiff_write import create_tiff
 from zsd_runtime.images.views import View
 
+FINEST_PRINT_CM = 2.54 / 5080  # of a pixel that a printer or scanner sets
 READ_AT_ONCE = 1 << 30  # bytes of a compressed TIFF; larger ones are decoded where they are sliced
 _LOSSY = {"OJPEG", "JPEG", "ALT_JPEG", "JPEG_LOSSY", "JPEG_2000_LOSSY", "WEBP"}
 _COLOURS = {"RGB", "YCBCR", "CIELAB", "ICCLAB", "SEPARATED"}
@@ -160,10 +161,7 @@ def _described(image: Image, tiff: Any, found: Found, ome: OmeImage | None) -> I
     elif tiff.is_imagej and found.series.kind in ("imagej", "generic", "uniform", "shaped"):
         voxel, described = describe_imagej(tiff.imagej_metadata or {}, _per_pixel(page), image.axes, image.data.shape)
     else:
-        unit = page.tags.get("ResolutionUnit")
-        # inches are what programs write that do not know the pixel size
-        per_cm = _per_pixel(page) if unit is not None and int(unit.value) == 3 else {}
-        voxel, described = describe_maker(tiff, page, per_cm)
+        voxel, described = describe_maker(tiff, page, _cm_per_pixel(page))
     count = dict(zip(image.axes, image.data.shape, strict=True)).get("C", 1)
     channels = described.channels
     if _name(page.photometric) == "PALETTE" and page.colormap is not None and count == 1 and not channels:
@@ -189,6 +187,16 @@ def _per_pixel(page: Any) -> dict[str, float | None]:
         value = tag.value if tag is not None else None
         found[axis] = value[1] / value[0] if isinstance(value, tuple) and len(value) == 2 and value[0] else None
     return found
+
+
+def _cm_per_pixel(page: Any) -> dict[str, float | None]:
+    """The size of a pixel, cm; none in inches that a printer or scanner could have: these stand for unknown."""
+    tag = page.tags.get("ResolutionUnit")
+    unit = int(tag.value) if tag is not None else 2  # TIFF's default
+    if unit == 3:
+        return _per_pixel(page)
+    cm = {axis: size and 2.54 * size for axis, size in _per_pixel(page).items()} if unit == 2 else {}
+    return cm if all(size and size < FINEST_PRINT_CM for size in cm.values()) else {}
 
 
 def _palette(colormap: NDArray[np.uint16]) -> tuple[Channel, ...]:
