@@ -31,6 +31,13 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif and psf.tif.")],
     kind: Annotated[str, typer.Option(help="2d (an image) or 3d (a volume).")] = "2d",
     size: Annotated[str | None, typer.Option(help="[Zx]YxX, raw pixels; default 512x512 or 64x256x256.")] = None,
+    sample: Annotated[
+        str,
+        typer.Option(
+            help="cell (filaments, vesicles and haze), filaments, fibres, mitochondria, points, vesicles, "
+            "hollow-vesicles, nuclei, membranes, tissue, or mixed (some of these)."
+        ),
+    ] = "cell",
     photons: Annotated[float, typer.Option(help="Photo-electrons in the brightest raw pixel.")] = 30.0,
     gain: Annotated[float, typer.Option(help="Counts per photo-electron.")] = 1.0,
     offset: Annotated[float, typer.Option(help="Camera offset, counts.")] = 100.0,
@@ -43,7 +50,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate a noisy image with its truth: filaments, vesicles and haze through a microscope onto a camera.
+    """Simulate a noisy image with its truth: a sample through a microscope onto a camera.
 
     truth.tif and psf.tif are on a grid twice as fine.
     """
@@ -57,8 +64,9 @@ def simulate(
         if len(shape) != len(SIMULATED[kind]):
             raise InputError(f"--size {size} has {len(shape)} numbers; --kind {kind} has {len(SIMULATED[kind])}")
         result = make(
-            shape, photons=photons, camera=Camera(offset, gain, read_noise), na=na, wavelength_nm=wavelength,
-            refractive_index=refractive_index, pixel_size_um=pixel_size, z_step_um=z_step, seed=seed,
+            shape, sample=sample, photons=photons, camera=Camera(offset, gain, read_noise), na=na,
+            wavelength_nm=wavelength, refractive_index=refractive_index, pixel_size_um=pixel_size, z_step_um=z_step,
+            seed=seed,
         )  # fmt: skip
         fine = pixel_size / GRID_FACTOR
         for name, data, pixel in (

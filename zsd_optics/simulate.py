@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -11,6 +10,7 @@ from scipy.signal import fftconvolve
 
 from zsd_optics.optics import Optics
 from zsd_optics.pictures import binned
+from zsd_optics.structures import STRUCTURES, Grid, mixed, splat
 from zsd_runtime.errors import InputError, size_text
 
 Array = NDArray[np.float64]
@@ -18,6 +18,7 @@ GRID_FACTOR = 2  # the truth lives on a grid twice as fine as the camera's, in Y
 DRAWN_STEP_UM = 0.1  # at most, between the planes on which a volume is drawn; the camera focuses on some of them
 DEFOCUS_UM = 2.0  # light from further away is too spread out to matter
 PSF_RADIUS = 32  # fine pixels
+SAMPLES = ("cell", *STRUCTURES, "mixed")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Simulation:
 def simulate(
     shape: tuple[int, ...] = (512, 512),
     *,
+    sample: str = "cell",
     photons: float = 30.0,
     camera: Camera | None = None,
     na: float = 1.4,
@@ -97,14 +99,17 @@ def simulate(
 ) -> Simulation:
     """Simulate a fluorescence image (Y, X) or volume (Z, Y, X) with its truth.
 
-    Filaments, vesicles and a diffuse background are drawn on a grid twice as fine as the camera's, blurred by a
-    diffraction PSF, averaged onto the camera's pixels and exposed. In a volume the filaments also run along Z, and
-    every slice contains the defocused light of the others. The same arguments give the same bytes.
+    The sample is drawn on a grid twice as fine as the camera's, blurred by a diffraction PSF, averaged onto the
+    camera's pixels and exposed. In a volume every slice contains the defocused light of the others. The same arguments
+    give the same bytes.
 
     Parameters
     ----------
     shape : tuple of int
         (Y, X) or (Z, Y, X), raw pixels.
+    sample : str
+        One of `SAMPLES`: "cell" has filaments, vesicles and a diffuse background; "mixed", one to three of the others,
+        which are those of `zsd_optics.structures`.
     photons : float
         Largest expected number of photo-electrons in a raw pixel.
     camera : Camera
@@ -125,6 +130,8 @@ def simulate(
         raise InputError(
             f"size {size_text(shape)} must be YxX or ZxYxX with 16 to 16384 pixels in Y and X", option="size"
         )  # fmt: skip
+    if sample not in SAMPLES:
+        raise InputError(f"sample {sample!r} is not known", f"choose one of {', '.join(SAMPLES)}", option="sample")
     if not 0 < z_step_um <= 10:
         raise InputError(f"z step {z_step_um} µm must be above 0 and at most 10", option="z_step")
     if not 0 < photons <= 1e6:
@@ -148,7 +155,7 @@ def simulate(
     inside = tuple(slice(p, -p) for p in pad)
     fine = (*(per_slice * n for n in z), *(GRID_FACTOR * n for n in shape[-2:]))
     field = tuple(n + 2 * p for n, p in zip(fine, pad, strict=True))
-    structure = _volume(field, z_step_um / per_slice / fine_um, rng) if z else _plane(field, rng)
+    structure = _drawn(sample, field, z_step_um / per_slice / fine_um if z else 1.0, rng)
     blurred = fftconvolve(structure, optics, mode="same")[inside]
     structure = structure[inside]
     if z:  # a slice of the camera is the light in the middle plane; a slice of the truth is the mean of its planes
@@ -167,6 +174,13 @@ def simulate(
     )
 
 
+def _drawn(sample: str, shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -> Array:
+    """The sample ([Z,] Y, X) on the fine grid, whose planes are `plane_px` fine pixels apart."""
+    if sample == "cell":
+        return _volume(shape, plane_px, rng) if len(shape) == 3 else _plane(shape, rng)
+    return {**STRUCTURES, "mixed": mixed}[sample](Grid(shape, plane_px), rng)
+
+
 def _plane(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     return _filaments(shape, rng) + _vesicles(shape, rng) + _diffuse(shape, rng)
 
@@ -182,7 +196,7 @@ def _volume(shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -
         climbs = ndi.gaussian_filter1d(np.cumsum(rng.normal(0, 0.003, length)) + rng.normal(0, 0.06), 20)
         steps = np.array([np.sin(climbs) / plane_px, np.cos(climbs) * np.sin(turns), np.cos(climbs) * np.cos(turns)])
         path = (rng.uniform(-0.1, 1.1, 3) * shape)[:, None] + 0.5 * np.cumsum(steps, axis=1)
-        _splat(volume, path, np.full(length, 0.5 * rng.uniform(0.6, 1.0)))
+        splat(volume, path, np.full(length, 0.5 * rng.uniform(0.6, 1.0)))
     volume = ndi.gaussian_filter(volume, (0.8 / plane_px, 0.8, 0.8))
     for _ in range(max(3, round(amount / 8e5))):
         centre, radius = rng.uniform(0, 1, 3) * shape, rng.uniform(2, 5)
@@ -212,7 +226,7 @@ def _filaments(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         start = rng.uniform(-0.1, 1.1, 2) * shape
         path = start[:, None] + step * np.cumsum([np.sin(turns), np.cos(turns)], axis=1)
         brightness = rng.uniform(0.6, 1.0) * (1 + 0.15 * ndi.gaussian_filter1d(rng.normal(0, 5, length), 30))
-        _splat(image, path, step * np.clip(brightness, 0, None))
+        splat(image, path, step * np.clip(brightness, 0, None))
     return ndi.gaussian_filter(image, 0.8)  # filaments are one fine pixel wide; this antialiases
 
 
@@ -234,16 +248,3 @@ def _diffuse(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Out-of-focus haze: smooth, and absent in places, as outside a cell."""
     haze = ndi.gaussian_filter(rng.normal(0, 1, shape), min(shape) / 12, mode="wrap")
     return 0.03 * np.clip(haze / haze.std() + 0.8, 0, None)
-
-
-def _splat(image: Array, path: Array, weight: Array) -> None:
-    """Add points (axes, N) to `image` with linear weights."""
-    corner = np.floor(path).astype(int)
-    part = path - corner
-    size = np.array(image.shape)[:, None]
-    for corners in product((0, 1), repeat=image.ndim):
-        up = np.array(corners)[:, None]
-        place = corner + up
-        inside = ((place >= 0) & (place < size)).all(axis=0)
-        share = np.where(up, part, 1 - part).prod(axis=0) * weight
-        np.add.at(image, tuple(place[:, inside]), share[inside])
