@@ -15,7 +15,7 @@ import imageio.v3 as iio
 from zsd_export.compare import Image, Row, compare, picture
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
-from zsd_train.config import PRESETS, TrainConfig, make_config
+from zsd_train.config import PRESETS, NetworkConfig, TrainConfig, make_config
 from zsd_train.fit import Progress
 from zsd_train.networks.build import build, parameter_count
 from zsd_train.networks.prune import prunes
@@ -115,6 +115,8 @@ def student_config(teacher: Run, width: int | None, choices: dict[str, Any]) -> 
             )
         head = max(1, round(theirs.head * width / theirs.width))
         defaults["network"] = theirs.model_dump() | {"width": width, "head": head}
+    if isinstance(network := choices.get("network"), dict) and isinstance(theirs, NetworkConfig):
+        choices = choices | {"network": {"upsampling": theirs.upsampling} | network}  # so that it can be pruned
     return make_config(**(defaults | CHOICES | choices))
 
 

@@ -31,8 +31,13 @@ class NetworkConfig(BaseModel):
     width: int = Field(16, ge=2, description="channels of the first level; each level below has twice as many")
     depth: int = Field(3, ge=1, le=6, description="number of 2 x 2 poolings, in Y and X")
     convs: int = Field(2, ge=2, description="convolutions a level")
-    head: int = Field(32, ge=1, description="channels of the convolutions on the fine grid")
+    head: int = Field(32, ge=1, description="channels of the convolutions between features and the deconvolved image")
     grid_factor: Literal[1, 2] = Field(2, description="how much finer the deconvolved grid is in Y and X")
+    upsampling: Literal["nearest", "shuffle"] = Field(
+        "nearest",
+        description="how the head gets to the fine grid: nearest, before its convolutions, as published; shuffle, "
+        "after them (Shi et al. 2016), which takes a third less time; for planes",
+    )
 
     _rename = model_validator(mode="before")(lambda values: _renamed(values))
 
@@ -73,13 +78,17 @@ Network = Annotated[
 ]
 Axes = Literal["yx", "zyx"]
 
-# What volumes need beside a network: fine detail, of which the PSF leaves a few per cent, within minutes.
+# What the second stage needs beside a network: fine detail, of which the PSF leaves a few per cent, within minutes.
+PLANES = {"hessian_weight": 2e-3, "contrast_floor": 0.05, "positivity_weight": 1.0}
 VOLUMES = {"hessian_weight": 2e-5, "contrast_floor": 0.02, "positivity_weight": 1.0}
 # compact: minutes on a laptop. reference: the published widths (13,109,010 parameters in 2D, 2,003,490 in 3D).
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
-    ("compact", "yx"): {"network": NetworkConfig(), "patch": 64, "batch": 4, "learning_rate": 2e-3},
+    ("compact", "yx"): {
+        "network": NetworkConfig(upsampling="shuffle"), "patch": 64, "batch": 4, "learning_rate": 2e-3, **PLANES,
+    },
     ("reference", "yx"): {
-        "network": NetworkConfig(width=32, depth=4, convs=3, head=128), "patch": 128, "batch": 4, "learning_rate": 3e-4,
+        "network": NetworkConfig(width=32, depth=4, convs=3, head=128), "patch": 128, "batch": 4,
+        "learning_rate": 3e-4, **PLANES,
     },
     # Never a single patch: its narrow 3D convolutions torch unfolds, unless in bf16 (benchmarks/volume_step.py).
     ("compact", "zyx"): {
@@ -121,6 +130,12 @@ class TrainConfig(BaseModel):
         default_factory=Auto,
         description="how input and target are made; auto: recorrupt, or odd-even for volumes "
         "whose neighbouring pixels share noise",
+    )
+
+    start: str = Field(
+        "auto",
+        description="weights to start from: scratch (random), zoo (trained on simulations), the folder of an earlier "
+        "run; auto: zoo where it has this network, else scratch",
     )
 
     loss: Literal["mse", "mae"] = Field("mse", description="of the data terms; the mean absolute error biases flux")

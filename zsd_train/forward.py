@@ -47,6 +47,14 @@ def upsampled(x: Tensor, factor: int) -> Tensor:
     return torch.nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
 
 
+def shuffled(x: Tensor, factor: int) -> Tensor:
+    """(N, factor² · C, [Z,] Y, X) -> (N, C, [Z,] factor · Y, factor · X): numbers of a pixel become finer pixels."""
+    if x.ndim == 4:
+        return torch.nn.functional.pixel_shuffle(x, factor)
+    planes = torch.nn.functional.pixel_shuffle(x.transpose(1, 2), factor)
+    return planes.transpose(1, 2)
+
+
 def crop(image: Tensor, margin: int | tuple[int, ...]) -> Tensor:
     """Leave `margin` pixels out at both ends of Y and X, or of as many of the last axes as numbers are given."""
     margins = (margin, margin) if isinstance(margin, int) else margin

@@ -43,6 +43,13 @@ Preset = Annotated[str | None, typer.Option(help="compact (default) or reference
 ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with any key of TrainConfig.")]
 Scheme = Annotated[str | None, typer.Option(help="How pairs are made: auto, recorrupt, or odd-even (volumes).")]
 Slices = Annotated[int | None, typer.Option(help="Slices of a volume in a patch.")]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights to start from: zoo (default; trained on simulations), scratch (random), or the folder of an "
+        "earlier run."
+    ),
+]
 Minutes = Annotated[float | None, typer.Option(help="Time to train, for each channel; default: 4, for volumes 15.")]
 Steps = Annotated[int | None, typer.Option(help="Steps to train, in place of a time: repeatable.")]
 Offset = Annotated[float | None, typer.Option(help="Camera offset, counts; default: estimated.")]

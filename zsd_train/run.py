@@ -31,7 +31,7 @@ from zsd_train.config import TrainConfig, make_config
 from zsd_train.networks.build import build
 from zsd_train.networks.dual_stage import Network
 
-SCHEMA = 2  # of config.toml; older ones are read, newer ones are refused
+SCHEMA = 3  # of config.toml; older ones are read, newer ones are refused
 RENAMED = {"light_lacked": "flux_deficit"}  # keys of schema 1
 # What resuming must not change: its hash in config.toml, and what is said of it.
 TRAINED = {
@@ -68,6 +68,8 @@ class Measured(BaseModel):
     psf_shape : list of int
     psf : dict or None
         How the PSF was made (`zsd_optics.psf_source`).
+    start : str or None
+        Whose weights the training started from; None for random ones.
     versions : dict of str
         Of the libraries that matter.
     pixel_size_um, z_step_um : float or None
@@ -107,6 +109,7 @@ class Measured(BaseModel):
     highest: float | None = None
     psf_shape: list[int]
     psf: dict[str, Any] | None = None
+    start: str | None = None
     versions: dict[str, str]
     pixel_size_um: float | None = None
     z_step_um: float | None = None
@@ -212,6 +215,8 @@ def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:
                 "update zsd: pip install --upgrade zsd",
             )
         measured = {RENAMED.get(key, key): value for key, value in stored["measured"].items()}
+        if schema < 3 and stored["config"]["network"].get("kind", "unet") == "unet":
+            stored["config"]["network"].setdefault("upsampling", "nearest")  # the preset's was another then
         return make_config(**stored["config"]), Measured(**measured)
     except (
         OSError,

@@ -32,6 +32,7 @@ from zsd_train.sampler import Sampler
 from zsd_train.schemes import Auto
 from zsd_train.schemes.distill import Taught
 from zsd_train.schemes.scheme import Batch, Source
+from zsd_train.start import start_of
 from zsd_train.state import State
 
 Images = list[Any]  # (C, [Z,] Y, X) each, arrays or `Corrected`
@@ -127,6 +128,9 @@ def set_up(
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
     fabric = Fabric(accelerator=accelerator(config), devices=1, precision=precision(config))
     network = build(config.network, config.axes) if teacher is None else student(config.network, teacher.network)
+    start = None if teacher or resumed else start_of(config)
+    if start:
+        network.load_state_dict(start.weights)
     network = network.to(memory_format=defaults.layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     model, optimizer = fabric.setup(network, optimizer)
@@ -149,6 +153,7 @@ def set_up(
         lowest=float(min(data_of(plane).min() for plane in looked_at)),
         highest=float(max(data_of(plane).max() for plane in looked_at)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
+        start=resumed.start if resumed else start.name if start else None,
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
     multiples = (1, *network.size_multiple)

@@ -23,15 +23,20 @@ from safetensors.numpy import load_file
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"
-SMALL_2D = 'network = {width = 8, depth = 2, head = 12}\npatch = 48\nbatch = 2\nprecision = "fp32"\n'
+# What the presets of then chose.
+THEN_2D = "hessian_weight = 0.02\ncontrast_floor = 0.0\npositivity_weight = 0.0\n"
+SMALL_2D = (
+    'network = {width = 8, depth = 2, head = 12, upsampling = "nearest"}\npatch = 48\nbatch = 2\nprecision = "fp32"\n'
+)
 SMALL_3D = 'network = {width = 4, depth = 2, head = 4}\npatch = 32\nslices = 6\nbatch = 2\nprecision = "fp32"\n'
 STUDENT = 'network = {width = 4, depth = 2, head = 6}\npatch = 48\nbatch = 2\nprecision = "fp32"\n'
 # Name: configuration, image, other options of `zsd train`.
 TRAININGS = {
-    "2d-poisson": (SMALL_2D, "plane", ["--psf-sigma", "1.3"]),
-    "2d-gaussian": (SMALL_2D + 'recorruption = "gaussian"\n', "plane", ["--psf-sigma", "1.3"]),
+    "2d-poisson": (SMALL_2D + THEN_2D, "plane", ["--psf-sigma", "1.3"]),
+    "2d-gaussian": (SMALL_2D + THEN_2D + 'recorruption = "gaussian"\n', "plane", ["--psf-sigma", "1.3"]),
     "2d-terms": (
-        SMALL_2D + 'loss = "mae"\nweakest = 0.05\npositivity_weight = 1.0\ntv_weight = 0.01\nl1_weight = 0.01\n',
+        SMALL_2D
+        + 'hessian_weight = 0.02\nloss = "mae"\nweakest = 0.05\npositivity_weight = 1.0\ntv_weight = 0.01\nl1_weight = 0.01\n',
         "plane",
         ["--psf-sigma", "1.3"],
     ),

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from zsd_train.forward import upsampled
+from zsd_train.forward import shuffled, upsampled
 from zsd_train.networks.rcan3d import RCAN3D, Window
 from zsd_train.networks.unet import CONV, ConvBlock, UNet, activation
 
@@ -92,6 +93,8 @@ class Network(nn.Module):
         for last in (getattr(self, f"to_{output}") for output in self.outputs):
             nn.init.normal_(last.weight, std=0.02)
             nn.init.constant_(last.bias, 0.1)
+        for head in (module for module in self.modules() if isinstance(module, Head)):
+            head.even_out()
 
 
 class DualStage(Network):
@@ -105,6 +108,8 @@ class DualStage(Network):
         Channels from a stage's features to the last convolution before its image.
     grid_factor : int
         The fine grid's factor in Y and X, 1 or 2; there are never more slices.
+    shuffle : bool
+        The head works on the raw grid, and its last features are the fine grid's pixels (`Head`).
     clipped : bool
         The second stage sees no negative values.
     """
@@ -118,6 +123,7 @@ class DualStage(Network):
         deconvolved_head: Sequence[int],
         *,
         grid_factor: int,
+        shuffle: bool = False,
         clipped: bool = False,
         **options: Any,
     ) -> None:
@@ -125,16 +131,54 @@ class DualStage(Network):
         self.grid_factor = grid_factor
         self.between = nn.ReLU() if clipped else nn.Identity()
         self.deconvolve = stage(1)
-        self.head = ConvBlock(*deconvolved_head, axes=self.axes, slope=options.get("head_slope", 0.0))
+        self.head = Head(
+            *deconvolved_head, factor=grid_factor, shuffle=shuffle, axes=self.axes, slope=options.get("head_slope", 0.0)
+        )
         self.to_deconvolved = CONV[self.axes](deconvolved_head[-1], 1, 3, padding=1)
         self.initialise()
 
     def forward(self, x: Tensor) -> Restored:  # noqa: D102
         denoised = self.denoised(x)
-        features = self.deconvolve(self.between(denoised))
-        if self.grid_factor > 1:
-            features = upsampled(features, self.grid_factor)
-        return Restored(denoised, self.last(self.to_deconvolved(self.head(features))))
+        features = self.head(self.deconvolve(self.between(denoised)))
+        return Restored(denoised, self.last(self.to_deconvolved(features)))
+
+
+class Head(ConvBlock):
+    """Convolutions from features on the raw grid to features on the fine grid (N, C, [Z,] kY, kX).
+
+    Without `shuffle` the features are first enlarged, and every convolution has k² times as many pixels (as published).
+    With it, the convolutions stay on the raw grid; the last one gives k² numbers for each feature, one for each fine
+    pixel (sub-pixel convolution, Shi et al. 2016).
+
+    Parameters
+    ----------
+    *channels : int
+        Of the features, and after each convolution; the last are those on the fine grid.
+    factor : int
+        k.
+    shuffle : bool
+    axes, slope
+        As of `ConvBlock`.
+    """
+
+    def __init__(self, *channels: int, factor: int, shuffle: bool, axes: str, slope: float) -> None:
+        self.phases = factor**2 if shuffle else 1
+        super().__init__(*channels[:-1], channels[-1] * self.phases, axes=axes, slope=slope)
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if self.phases > 1:
+            return shuffled(super().forward(x), self.factor)
+        return super().forward(x if self.factor == 1 else upsampled(x, self.factor))
+
+    def even_out(self) -> None:
+        """Give all fine pixels of a raw one the same weights, so that no checkerboard is there to begin with.
+
+        Aitken et al. 2017.
+        """
+        last = [layer for layer in self if isinstance(layer, nn.Conv2d | nn.Conv3d)][-1]
+        with torch.no_grad():
+            last.weight.copy_(last.weight[:: self.phases].repeat_interleave(self.phases, 0))
 
 
 class SingleStageUNet(Network):
@@ -171,9 +215,12 @@ class DualStageUNet(DualStage):
     width, depth, convs : int
         Of each U-Net.
     head : int
-        Channels of the two convolutions before the deconvolved image.
+        Channels of the two convolutions before the deconvolved image. With shuffle, half as many are left on the fine
+        grid.
     grid_factor, axes, slope, channels
         As of `DualStage`.
+    upsampling : {"nearest", "shuffle"}
+        How the head gets to the fine grid.
     """
 
     kind = "unet"
@@ -185,14 +232,16 @@ class DualStageUNet(DualStage):
         convs: int,
         head: int,
         grid_factor: int = 2,
+        upsampling: str = "nearest",
         *,
         axes: str = "yx",
         slope: float = LEAKY,
         channels: int = 1,
     ) -> None:
-        features = width // 2
+        features, shuffle = width // 2, upsampling == "shuffle" and grid_factor > 1
         super().__init__(
-            lambda channels: UNet(width, depth, convs, axes, channels), [features], [features, head, head],
+            lambda channels: UNet(width, depth, convs, axes, channels), [features],
+            [features, head, head // 2 if shuffle else head], shuffle=shuffle,
             axes=axes, size_multiple=_yx(2**depth, axes), grid_factor=grid_factor, slope=slope, channels=channels,
         )  # fmt: skip
 

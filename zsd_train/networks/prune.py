@@ -18,8 +18,8 @@ def student(config: NetworkConfig | RCANConfig, teacher: Network) -> Network:
     assert isinstance(network, DualStageUNet) and isinstance(teacher, DualStageUNet)  # noqa: PT018
     with torch.no_grad():
         _inherit(network.to_denoised, teacher.to_denoised, _inherit_unet(network.denoise, teacher.denoise))
-        features = _inherit_unet(network.deconvolve, teacher.deconvolve)
-        _inherit(network.to_deconvolved, teacher.to_deconvolved, _inherit(network.head, teacher.head, features))
+        features, phases = _inherit_unet(network.deconvolve, teacher.deconvolve), network.head.phases
+        _inherit(network.to_deconvolved, teacher.to_deconvolved, _inherit(network.head, teacher.head, features, phases))
     return network
 
 
@@ -28,6 +28,8 @@ def prunes(network: Network, teacher: Network) -> bool:
     ours, theirs = network.state_dict(), teacher.state_dict()
     return (
         isinstance(network, DualStageUNet)
+        and isinstance(teacher, DualStageUNet)
+        and network.head.phases == teacher.head.phases
         and ours.keys() == theirs.keys()
         and all(a <= b for name in ours for a, b in zip(ours[name].shape, theirs[name].shape, strict=True))
     )
@@ -46,17 +48,20 @@ def _inherit_unet(network: Any, teacher: Any) -> Tensor:
     return seen
 
 
-def _inherit(network: nn.Module, teacher: nn.Module, seen: Tensor) -> Tensor:
+def _inherit(network: nn.Module, teacher: nn.Module, seen: Tensor, phases: int = 1) -> Tensor:
     """Give convolutions in a row the teacher's strongest filters.
 
     `seen` are the teacher's channels that come in; those that go out are returned. A filter's strength is its L1 norm
-    (Li et al. 2017, section 3.1).
+    (Li et al. 2017, section 3.1). Of the last convolution each feature has as many filters as there are `phases`.
     """
-    for ours, theirs in zip(_convolutions(network), _convolutions(teacher), strict=True):
-        strength = theirs.weight.abs().flatten(1).sum(1)
-        kept = strength.topk(ours.out_channels).indices.sort().values
-        ours.weight.copy_(theirs.weight[kept][:, seen])
-        ours.bias.copy_(theirs.bias[kept])  # type: ignore[union-attr, index]
+    layers = [*zip(_convolutions(network), _convolutions(teacher), strict=True)]
+    for n, (ours, theirs) in enumerate(layers, 1):
+        each = phases if n == len(layers) else 1
+        strength = theirs.weight.abs().flatten(1).sum(1).view(-1, each).sum(1)
+        kept = strength.topk(ours.out_channels // each).indices.sort().values
+        filters = (kept[:, None] * each + torch.arange(each)).flatten()
+        ours.weight.copy_(theirs.weight[filters][:, seen])
+        ours.bias.copy_(theirs.bias[filters])  # type: ignore[union-attr, index]
         seen = kept
     return seen
 

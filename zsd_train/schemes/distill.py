@@ -21,7 +21,8 @@ AT_ONCE = 8  # held-out patches that the teacher looks at
 # A large teacher takes several times as long as a step of a small student: each of its answers is used more than once.
 USES, KEPT = 8, 64  # times, on average; batches that are held in memory
 # What differs from a training on noisy images: the teacher's output is regularised already.
-CHOICES = {"scheme": {"kind": "distill"}, "denoising_weight": 0.5, "hessian_weight": 0.0, "contrast_floor": 0.0}
+CHOICES = {"scheme": {"kind": "distill"}, "denoising_weight": 0.5, "hessian_weight": 0.0, "contrast_floor": 0.0,
+           "positivity_weight": 0.0}  # fmt: skip
 
 
 class Distill(Recorrupt):

@@ -1,0 +1,257 @@
+"""Starting weights: a network that has seen simulated samples of many kinds, optics and cameras, with their truth.
+
+    python -m zsd_train.pretrain OUT --axes yx --minutes 65
+    python -m zsd_train.pretrain OUT --axes zyx --minutes 60
+
+The networks of the zoo are made this way (model_zoo/start-2d, start-3d). Every step draws a new crop of a sample,
+blurs it with one of many PSFs, exposes it to a camera of random gain and noise, and compares both outputs with what was
+drawn.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.ndimage as ndi
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zsd_optics.optics import Optics, generate_psf
+from zsd_optics.psf import gaussian_psf
+from zsd_optics.structures import Grid, mixed
+from zsd_train.config import Axes, TrainConfig
+from zsd_train.defaults import DEFAULTS, Shape
+from zsd_train.forward import blur, crop, dihedral, downsample, otf_of
+from zsd_train.networks.build import build
+from zsd_train.start import write_start
+
+FACTOR = 2  # the truth's grid is finer by it, in Y and X
+# Highest frequency that the optics pass, cycles a raw pixel: from twice as fine as Nyquist's 0.5 to just below it.
+CUTOFF = (0.18, 0.48)
+SIGMA_PX = (0.6, 1.7)  # of PSFs that are Gaussian, raw pixels
+PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
+READ_NOISE_E = (0.2, 5)
+BACKGROUND = (0.001, 1)  # below what is taken for the offset, in units of a bright pixel
+FLOOR = 1e-3  # of relative errors: no sample counts without end
+EMA_DECAY = 0.999
+
+
+@dataclass(frozen=True)
+class World:
+    """What samples, microscopes and crops look like; sizes are ([Z,] Y, X).
+
+    Attributes
+    ----------
+    samples, psfs : int
+        How many are drawn once and used again.
+    sample : tuple of int
+        Fine pixels.
+    patch, margin, blurred : tuple of int
+        Raw pixels: what the losses see, around it what the network sees too, and around that what light comes from.
+    """
+
+    samples: int
+    psfs: int
+    sample: Shape
+    patch: Shape
+    margin: Shape
+    blurred: Shape
+
+
+WORLDS: dict[Axes, World] = {
+    "yx": World(400, 96, (448, 448), (64, 64), (12, 12), (12, 12)),
+    "zyx": World(48, 32, (40, 320, 320), (16, 48, 48), (4, 4, 4), (4, 8, 8)),
+}
+
+
+class Lesson(NamedTuple):
+    """A batch (N, 1, [Z,] Y, X): a noisy image, the image without noise, the sample, the noise's mean variance (N,)."""
+
+    noisy: Tensor
+    clean: Tensor
+    truth: Tensor
+    variance: Tensor
+
+
+class Lessons:
+    """Draws lessons.
+
+    Parameters
+    ----------
+    axes : {"yx", "zyx"}
+    seed : int
+    report : callable
+        Gets a line a sample.
+    """
+
+    def __init__(self, axes: Axes, seed: int, report: Callable[[str], None] = lambda line: None) -> None:
+        self.world = WORLDS[axes]
+        self.rng = torch.Generator().manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        size = tuple(
+            n + 2 * m + 2 * b for n, m, b in zip(self.world.patch, self.world.margin, self.world.blurred, strict=True)
+        )
+        self.window = tuple(n * FACTOR if axis >= len(size) - 2 else n for axis, n in enumerate(size))
+        self.otfs = torch.stack(
+            [otf_of(_psf(axes, i, rng, self.window), self.window)[None] for i in range(self.world.psfs)]
+        )
+        self.samples, self.dark, self.bright = [], [], []
+        for i in range(self.world.samples):
+            report(f"drawing sample {i + 1} of {self.world.samples}")
+            plane_px = float(rng.uniform(3, 8)) if axes == "zyx" else 1.0
+            drawn = mixed(Grid(self.world.sample, plane_px), np.random.default_rng(1000 + 1000 * seed + i))
+            smooth = ndi.gaussian_filter(drawn, 3.0 / Grid(self.world.sample, plane_px).spacing)
+            self.samples.append(torch.tensor(drawn.astype(np.float16)))
+            self.dark.append(float(np.percentile(smooth, 1)))
+            self.bright.append(float(np.percentile(smooth, 99.5)))
+
+    def draw(self, batch: int) -> Lesson:
+        """A batch, normalised as a training normalises images."""
+        chosen = torch.randint(len(self.samples), (batch,), generator=self.rng).tolist()
+        truths = []
+        for i in chosen:
+            dark = self.dark[i] * (0.8 + 0.2 * self._uniform(1))
+            truths.append((self._window(self.samples[i]) - dark) / (self.bright[i] * self._between(1, 0.7, 1.5)))
+        truth = torch.stack(truths)[:, None]
+        axes = len(self.window)
+
+        def column(values: Tensor) -> Tensor:
+            return values.view(-1, *[1] * (axes + 1))
+
+        otf = self.otfs[torch.randint(len(self.otfs), (batch,), generator=self.rng)]
+        clean = crop(downsample(blur(truth, otf), FACTOR), self.world.blurred)
+        photons = self._between(batch, *PHOTONS)
+        read = column(torch.minimum(self._between(batch, *READ_NOISE_E), 0.3 * photons))
+        photons, background = column(photons), column(self._between(batch, *BACKGROUND))
+        electrons = ((clean + background) * photons).clamp(min=0)
+        exposed = torch.poisson(electrons, generator=self.rng) + read * torch.randn(clean.shape, generator=self.rng)
+        variance = ((electrons + read**2) / photons**2).flatten(1).mean(1)
+        fine = (*self.world.blurred[:-2], *(FACTOR * n for n in self.world.blurred[-2:]))
+        return Lesson(exposed / photons - background, clean, crop(truth, fine), variance)
+
+    def _window(self, sample: Tensor) -> Tensor:
+        first = [
+            int(torch.randint(n - w + 1, (1,), generator=self.rng))
+            for n, w in zip(sample.shape, self.window, strict=True)
+        ]
+        box = tuple(slice(a, a + w) for a, w in zip(first, self.window, strict=True))
+        return dihedral(sample[box].float(), int(torch.randint(8, (1,), generator=self.rng)))
+
+    def _uniform(self, n: int) -> Tensor:
+        return torch.rand(n, generator=self.rng)
+
+    def _between(self, n: int, low: float, high: float) -> Tensor:
+        """Evenly in the logarithm."""
+        return low * (high / low) ** self._uniform(n)
+
+
+def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of both outputs' relative errors, and each of them.
+
+    1 is the error of an output that leaves its task undone: the noise in the denoised image, the blur in the
+    deconvolved one. The square root lets easy and difficult samples count alike.
+    """
+    fine = (*margin[:-2], *(FACTOR * n for n in margin[-2:]))
+    denoised, clean = (crop(image, margin) for image in (restored.denoised.float(), lesson.clean))
+    deconvolved, truth = (crop(image, fine) for image in (restored.deconvolved.float(), lesson.truth))
+    scale = [1.0] * (clean.ndim - 4) + [float(FACTOR)] * 2
+    undone = _mean(torch.nn.functional.interpolate(clean, scale_factor=scale) - truth)
+    noise = _mean(denoised - clean) / (lesson.variance + 0.1 * FLOOR)
+    blurred = _mean(deconvolved - truth) / (undone + FLOOR)
+    return (noise + FLOOR).sqrt().mean() + (blurred + FLOOR).sqrt().mean(), noise.mean(), blurred.mean()
+
+
+def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> None:
+    """Train the compact network on simulations and write it as a start (`zsd_train.start`).
+
+    Parameters
+    ----------
+    axes : {"yx", "zyx"}
+    minutes : float
+        Budget, without the time to draw samples.
+    out : path
+        A .safetensors file.
+    seed : int
+    report : callable
+        Gets lines.
+    """
+    config, layout = TrainConfig(axes=axes), DEFAULTS[axes].layout
+    lessons = Lessons(axes, seed, report)
+    torch.manual_seed(seed)
+    network = build(config.network, axes).to(memory_format=layout)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
+    average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    started, step, seen = time.monotonic(), 0, []
+    while (spent := (time.monotonic() - started) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1, (step + 1) / 100) * (1 - spent)
+        lesson = lessons.draw(config.batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            restored = network(lesson.noisy.contiguous(memory_format=layout))
+        total, noise, blurred = loss(restored, lesson, lessons.world.margin)
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            decay = min(EMA_DECAY, step / (step + 10))
+            torch._foreach_lerp_([*average.values()], [*network.state_dict().values()], 1 - decay)
+        seen.append((noise.item(), blurred.item()))
+        if step % 250 == 0:
+            means = np.mean(seen[-250:], axis=0)
+            report(
+                f"step {step}, {time.monotonic() - started:.0f} s: noise left {means[0]:.4f}, blur left {means[1]:.4f}"
+            )
+            write_start(out, average, config.network, _recipe(axes, seed, minutes, step))
+    write_start(out, average, config.network, _recipe(axes, seed, minutes, step))
+
+
+def _recipe(axes: Axes, seed: int, minutes: float, steps: int) -> str:
+    command = f"python -m zsd_train.pretrain OUT --axes {axes} --minutes {minutes:g} --seed {seed}"
+    return json.dumps({"command": command, "steps": steps, "torch": torch.__version__})
+
+
+def _mean(difference: Tensor) -> Tensor:
+    """Mean square of each sample, (N,)."""
+    return difference.square().flatten(1).mean(1)
+
+
+def _psf(axes: Axes, number: int, rng: np.random.Generator, window: Shape) -> Tensor:
+    """A PSF of random width on the fine grid, that fits the window: one in three Gaussian, the others from theory."""
+    cutoff = math.exp(rng.uniform(*np.log(CUTOFF)))  # = 2 NA / λ · raw pixel size
+    if axes == "yx" and number % 3 == 0:
+        psf = gaussian_psf(FACTOR * math.exp(rng.uniform(*np.log(SIGMA_PX))))
+    else:
+        na, index = (1.2, 1.515) if axes == "yx" else (rng.uniform(0.8, 1.25), 1.33)
+        fine_um = cutoff * 0.525 / (2 * na) / FACTOR
+        side = 65 if axes == "yx" else 41
+        z_um = rng.uniform(0.15, 0.95 * Optics(na, 525.0, index).nyquist_um[0])
+        shape, steps = ((side, side), (fine_um,)) if axes == "yx" else ((9, side, side), (z_um, fine_um))
+        sheet = {"kind": "light-sheet", "sheet_um": rng.uniform(0.5, 2)} if axes == "zyx" and number % 2 else {}
+        psf = generate_psf(Optics(na, 525.0, index), shape, steps, **sheet)
+    return _fitted(psf, window)
+
+
+def _fitted(psf: NDArray[np.float64], window: Shape) -> Tensor:
+    """The middle of a PSF, at most as large as the window; sums to 1."""
+    excess = [max(0, n - (w - 1 + w % 2)) for n, w in zip(psf.shape, window, strict=True)]
+    inside = psf[tuple(slice(-(-e // 2), n - -(-e // 2)) for e, n in zip(excess, psf.shape, strict=True))]
+    return torch.tensor(inside / inside.sum(), dtype=torch.float32)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--axes", choices=["yx", "zyx"], default="yx")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    pretrain(arguments.axes, arguments.minutes, arguments.out, arguments.seed, lambda line: print(line, flush=True))

@@ -1,0 +1,75 @@
+"""Where a training starts: random weights, those of the zoo, or those of an earlier run.
+
+The zoo's networks have seen nothing but simulations (`zsd_train.pretrain`). A start changes where learning begins, not
+what is learnt: the loss compares with the user's own image alone.
+"""
+
+import json
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import safe_open
+from torch import Tensor
+
+from zsd_runtime.errors import InputError
+from zsd_train.config import Axes, NetworkConfig, RCANConfig, TrainConfig
+from zsd_train.run import load_run
+
+ZOO = {"yx": "start-2d", "zyx": "start-3d"}  # folders of the zoo, by axes
+# Fewer than from random weights, which start wherever a large step throws them.
+LEARNING_RATE = 0.5  # of the configured one
+NETWORK = "network"  # metadata of a file of weights
+
+
+class Start(NamedTuple):
+    """Weights to start from, and their name."""
+
+    name: str
+    weights: dict[str, Tensor]
+
+
+def start_of(config: TrainConfig) -> Start | None:
+    """The start that a configuration asks for; None for random weights.
+
+    Raises
+    ------
+    InputError
+        When the weights asked for are of another network, or not there.
+    """
+    if config.start == "scratch":
+        return None
+    if config.start in ("auto", "zoo"):
+        found = _zoo(config.axes)
+        if found and found[0] == config.network:
+            return Start(f"zoo:{ZOO[config.axes]}", found[1])
+        if config.start == "auto":
+            return None
+        raise InputError(
+            "the zoo has no starting weights for this network" if found else "the zoo has no starting weights",
+            "leave `network` and `preset` as they are, or set `start` to scratch", option="start",
+        )  # fmt: skip
+    run = load_run(config.start)
+    if (run.config.axes, run.config.network) != (config.axes, config.network):
+        raise InputError(
+            f"{run.folder} has another network than this training", "choose the same `preset` and `network`, or "
+            "another `start`", option="start",
+        )  # fmt: skip
+    return Start(str(run.folder), run.network.state_dict())
+
+
+def write_start(path: Path, weights: dict[str, Tensor], network: NetworkConfig | RCANConfig, recipe: str) -> None:
+    """Write weights as a start, with what made them."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(tensors, path, {NETWORK: network.model_dump_json(), "recipe": recipe})
+
+
+def _zoo(axes: Axes) -> tuple[NetworkConfig, dict[str, Tensor]] | None:
+    source = files("model_zoo") / ZOO[axes] / "weights.safetensors"
+    if not source.is_file():
+        return None
+    with as_file(source) as path, safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        network = NetworkConfig(**json.loads(file.metadata()[NETWORK]))
+        return network, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
