@@ -143,6 +143,8 @@ def plan(
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
     edge: Sequence[int] | None = None,
+    *,
+    square: bool = False,
 ) -> Plan:
     """Cover an image with tiles.
 
@@ -154,6 +156,9 @@ def plan(
         shortened where tiles have no room for it. The stride is a multiple of `grid` where tiles are long enough.
         `edge` is by how much the image is continued at both ends of an axis, rounded up to `size_multiple` and at most
         a halo; `EDGE` unless given.
+    square : bool
+        Keep tiles that are square in Y and X so, also where the image is shorter along one of them: it is then
+        continued further by reflection.
 
     Raises
     ------
@@ -165,6 +170,8 @@ def plan(
         for n, length, numbers in zip(image_shape, tile, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
     ]
     lengths, lines, overlaps = zip(*axes, strict=True)
+    if square:  # the shorter ones are as long as the image
+        lengths = (*lengths[:-2], *[max(lengths[-2:])] * 2)
     return Plan(lines, lengths, tuple(image_shape), overlaps)
 
 
@@ -196,6 +203,36 @@ def choose_tile(
         axis = max(wanted, key=lambda a: lengths[a] / (2 * axes[a][1] + axes[a][3] + axes[a][2]))
         counts[axis] += 1
         lengths[axis] = _length(counts[axis], *axes[axis])
+
+
+def choose_square_tile(
+    image_shape: Sequence[int],
+    halo: Sequence[int],
+    size_multiple: Sequence[int],
+    pixels: float,
+    overlap: Sequence[int] | None = None,
+    grid: Sequence[int] | None = None,
+    edge: Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """As `choose_tile`, for tiles that are square in Y and X; `halo`, `size_multiple` and `edge` are so, too."""
+    tile = choose_tile(image_shape, halo, size_multiple, pixels, overlap, grid, edge)
+    if tile[-1] == tile[-2]:
+        return tile
+    sizes = tuple(image_shape[-2:])
+    axes = [
+        (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
+    ]
+    smallest = min(2 * axes[-1][1] + axes[-1][2], max(_length(1, *axis) for axis in axes[-2:]))
+    parts = {_length(count, *axis) for axis in axes[-2:] for count in range(1, -(-axis[0] // axis[2]) + 1)}
+    sides = sorted(max(side, smallest) for side in parts)
+    fitting = [side for side in sides if side <= LONGEST_SIDE and prod(tile[:-2]) * side**2 <= pixels] or sides[:1]
+
+    def arithmetic(side: int) -> float:
+        each = [None if numbers is None else numbers[-2:] for numbers in (overlap, grid, edge)]
+        return plan(sizes, (side, side), halo[-2:], size_multiple[-2:], *each, square=True).arithmetic
+
+    side = min(reversed(fitting), key=arithmetic)  # of equal ones the longest
+    return (*tile[:-2], side, side)
 
 
 def reflected(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
