@@ -165,10 +165,8 @@ def plan(
     InputError
         When a tile has no core: it must be larger than twice its halo.
     """
-    axes = [
-        _plan_axis(n, length, *numbers)
-        for n, length, numbers in zip(image_shape, tile, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
-    ]
+    numbers = _axes(image_shape, halo, size_multiple, overlap, grid, edge)
+    axes = [_plan_axis(length, *axis) for length, axis in zip(tile, numbers, strict=True)]
     lengths, lines, overlaps = zip(*axes, strict=True)
     if square:  # the shorter ones are as long as the image
         lengths = (*lengths[:-2], *[max(lengths[-2:])] * 2)
@@ -189,9 +187,7 @@ def choose_tile(
     It divides each axis into as few equal parts as possible, and cuts the longest tiles first; the smallest has a core
     of one `size_multiple`. Other arguments as for `plan`.
     """
-    axes = [
-        (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
-    ]
+    axes = list(_axes(image_shape, halo, size_multiple, overlap, grid, edge))
     counts = [1] * len(axes)
     lengths = [_length(1, *axis) for axis in axes]
     while True:
@@ -218,18 +214,15 @@ def choose_square_tile(
     tile = choose_tile(image_shape, halo, size_multiple, pixels, overlap, grid, edge)
     if tile[-1] == tile[-2]:
         return tile
-    sizes = tuple(image_shape[-2:])
-    axes = [
-        (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
-    ]
+    axes = list(_axes(image_shape, halo, size_multiple, overlap, grid, edge))
     smallest = min(2 * axes[-1][1] + axes[-1][2], max(_length(1, *axis) for axis in axes[-2:]))
     parts = {_length(count, *axis) for axis in axes[-2:] for count in range(1, -(-axis[0] // axis[2]) + 1)}
     sides = sorted(max(side, smallest) for side in parts)
     fitting = [side for side in sides if side <= LONGEST_SIDE and prod(tile[:-2]) * side**2 <= pixels] or sides[:1]
 
     def arithmetic(side: int) -> float:
-        each = [None if numbers is None else numbers[-2:] for numbers in (overlap, grid, edge)]
-        return plan(sizes, (side, side), halo[-2:], size_multiple[-2:], *each, square=True).arithmetic
+        more = [None if numbers is None else numbers[-2:] for numbers in (overlap, grid, edge)]
+        return plan(image_shape[-2:], (side, side), halo[-2:], size_multiple[-2:], *more, square=True).arithmetic
 
     side = min(reversed(fitting), key=arithmetic)  # of equal ones the longest
     return (*tile[:-2], side, side)
@@ -249,17 +242,18 @@ def round_up(value: int, multiple: int) -> int:
 
 
 def _axes(
+    image_shape: Sequence[int],
     halo: Sequence[int],
     size_multiple: Sequence[int],
     overlap: Sequence[int] | None,
     grid: Sequence[int] | None,
     edge: Sequence[int] | None,
-) -> Iterator[tuple[int, int, int, int, int]]:
-    """(halo, size_multiple, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
+) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """(n, halo, size_multiple, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
     overlap = [min(h // 2, LONGEST_OVERLAP) for h in halo] if overlap is None else overlap
     halo = [round_up(h, s) for h, s in zip(halo, size_multiple, strict=True)]
     edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), size_multiple, halo, strict=True)]
-    return zip(halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
+    return zip(image_shape, halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
 
 
 def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int) -> int:
@@ -271,7 +265,7 @@ def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, gri
 
 
 def _plan_axis(
-    n: int, tile: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int
+    tile: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int
 ) -> tuple[int, tuple[Span, ...], int]:
     """Length of the tiles, the tiles, and how many pixels neighbours share."""
     asked, tile = tile, round_up(tile, size_multiple)
