@@ -157,18 +157,19 @@ def plan(
         `edge` is by how much the image is continued at both ends of an axis, rounded up to `size_multiple` and at most
         a halo; `EDGE` unless given.
     square : bool
-        Keep tiles that are square in Y and X so, also where the image is shorter along one of them: it is then
-        continued further by reflection.
+        Keep tiles that are square in Y and X so, where the image is not: it is then continued by a whole halo, so that
+        it does not matter how far tiles reach beyond it.
 
     Raises
     ------
     InputError
         When a tile has no core: it must be larger than twice its halo.
     """
+    edge = _square_edge(image_shape, halo, edge) if square else edge
     numbers = _axes(image_shape, halo, size_multiple, overlap, grid, edge)
     axes = [_plan_axis(length, *axis) for length, axis in zip(tile, numbers, strict=True)]
     lengths, lines, overlaps = zip(*axes, strict=True)
-    if square:  # the shorter ones are as long as the image
+    if square:
         lengths = (*lengths[:-2], *[max(lengths[-2:])] * 2)
     return Plan(lines, lengths, tuple(image_shape), overlaps)
 
@@ -211,21 +212,17 @@ def choose_square_tile(
     edge: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """As `choose_tile`, for tiles that are square in Y and X; `halo`, `size_multiple` and `edge` are so, too."""
+    edge = _square_edge(image_shape, halo, edge)
     tile = choose_tile(image_shape, halo, size_multiple, pixels, overlap, grid, edge)
     if tile[-1] == tile[-2]:
         return tile
     axes = list(_axes(image_shape, halo, size_multiple, overlap, grid, edge))
     smallest = min(2 * axes[-1][1] + axes[-1][2], max(_length(1, *axis) for axis in axes[-2:]))
     parts = {_length(count, *axis) for axis in axes[-2:] for count in range(1, -(-axis[0] // axis[2]) + 1)}
-    sides = sorted(max(side, smallest) for side in parts)
-    fitting = [side for side in sides if side <= LONGEST_SIDE and prod(tile[:-2]) * side**2 <= pixels] or sides[:1]
-
-    def arithmetic(side: int) -> float:
-        more = [None if numbers is None else numbers[-2:] for numbers in (overlap, grid, edge)]
-        return plan(image_shape[-2:], (side, side), halo[-2:], size_multiple[-2:], *more, square=True).arithmetic
-
-    side = min(reversed(fitting), key=arithmetic)  # of equal ones the longest
-    return (*tile[:-2], side, side)
+    tiles = [(*tile[:-2], side, side) for side in sorted(max(side, smallest) for side in parts)]
+    fitting = [square for square in tiles if square[-1] <= LONGEST_SIDE and prod(square) <= pixels] or tiles[:1]
+    plans = (plan(image_shape, square, halo, size_multiple, overlap, grid, edge, square=True) for square in fitting)
+    return min(plans, key=lambda planned: (planned.arithmetic, len(planned))).tile
 
 
 def reflected(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -254,6 +251,13 @@ def _axes(
     halo = [round_up(h, s) for h, s in zip(halo, size_multiple, strict=True)]
     edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), size_multiple, halo, strict=True)]
     return zip(image_shape, halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
+
+
+def _square_edge(image_shape: Sequence[int], halo: Sequence[int], edge: Sequence[int] | None) -> Sequence[int] | None:
+    """`edge` for square tiles: a whole halo in Y and X, if the image is not square."""
+    if image_shape[-1] == image_shape[-2]:
+        return edge
+    return (*(edge or [EDGE] * len(halo))[:-2], *halo[-2:])
 
 
 def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int) -> int:
