@@ -157,8 +157,7 @@ def plan(
         `edge` is by how much the image is continued at both ends of an axis, rounded up to `size_multiple` and at most
         a halo; `EDGE` unless given.
     square : bool
-        Keep tiles that are square in Y and X so, where the image is not: it is then continued by a whole halo, so that
-        it does not matter how far tiles reach beyond it.
+        Keep tiles square in Y and X where the image is not; it is then continued by a whole halo, for all tiles alike.
 
     Raises
     ------
