@@ -369,7 +369,7 @@ def test_json(package, images, tmp_path):
     found = json.loads(line)
     good, scaled, missing = found.pop("images")
     assert found.pop("seconds") > 0
-    assert found == {"engine": "onnxruntime", "device": "cpu", "precision": "fp32"}
+    assert found == {"engine": "onnxruntime", "device": "cpu", "precision": "fp32", "average": 1}
     results = [str(tmp_path / f"good_{name}.tif") for name in ("denoised", "deconvolved")]
     assert good == {
         "image": str(images / "good.tif"), "results": results, "warnings": [], "bad_pixels": {}, "error": None,

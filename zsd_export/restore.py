@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zsd_optics import options as optics
+from zsd_runtime.average import check_average
 from zsd_runtime.batch import How, check_names, predict_files
 from zsd_runtime.channel_models import load_models
 from zsd_runtime.corrections.corrected import LINES, Corrections
@@ -16,6 +17,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel, images_in
 from zsd_runtime.notices import notices
+from zsd_runtime.options import Average
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
@@ -53,6 +55,7 @@ def _restore(
     remove_lines: optics.RemoveLines = None,
     dark: optics.Dark = None,
     gain_map: optics.GainMap = None,
+    average: Average = 1,
     resume: options.Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier restoration in --out.")] = False,
     quiet: Quiet = False,
@@ -64,6 +67,7 @@ def _restore(
     other, each for --minutes; a result holds all of them, and the folder models has a model of each.
     """
     with reporting(quiet):
+        check_average(average)  # before the training
         described = {
             "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
             "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
@@ -77,7 +81,7 @@ def _restore(
         )  # fmt: skip
         model = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
-            overwrite=overwrite, progress=lambda title: progress_bar(title, quiet),
+            overwrite=overwrite, average=average, progress=lambda title: progress_bar(title, quiet),
         )  # fmt: skip
         print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}")
 
@@ -92,6 +96,7 @@ def restore(
     typed: Voxel | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    average: int = 1,
     progress: Callable[[str], AbstractContextManager[Bar]] = lambda title: progress_bar(title, quiet=True),
 ) -> Path:
     """Train on images, export the model, and restore the images with it.
@@ -114,6 +119,8 @@ def restore(
         Continue an interrupted restoration in `out`, from its beginning if nothing was saved.
     overwrite : bool
         Replace an earlier restoration in `out`.
+    average : int
+        Number of flips and turns that the results are averaged over: 1, 2, 4 or 8.
     progress : callable
         Makes a progress bar from a title.
 
@@ -131,6 +138,7 @@ def restore(
     """
     from zsd_train.networks.build import build
 
+    check_average(average)
     run, model = out / RUN, out / (MODEL if len(tasks) == 1 else MODELS)
     packages = {run / task.folder: model / f"{task.folder}.zip" if task.folder else model for task in tasks}
     config = tasks[0].config
@@ -144,7 +152,7 @@ def restore(
         _remove_others(out, list(packages.values()))
     corrections = Corrections(config.hot_pixels == "replace", tasks[0].camera_maps, LINES[config.remove_lines])
     # What the files say was said when they were opened.
-    how = How(out, axes, series=series, voxel=typed or Voxel(), corrections=corrections)
+    how = How(out, axes, series=series, voxel=typed or Voxel(), corrections=corrections, average=average)
     with load_models(list(packages.values()), config.device) as opened:
         predict_files(opened, images, how, progress)
     return model

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from zsd_runtime.average import average_text
 from zsd_runtime.channel_models import assigned
 from zsd_runtime.channels import Chosen, channel_view, only
 from zsd_runtime.corrections.corrected import Corrected, Corrections
@@ -41,6 +42,8 @@ class How:
         Gets a sentence for everything that a user should know of the files.
     corrections : Corrections
         What images are freed of before the network.
+    average : int
+        Number of symmetries that predictions are the mean of; see `Model.predict_into`.
     """
 
     out: Path
@@ -54,6 +57,7 @@ class How:
     voxel: Voxel = field(default_factory=Voxel)
     notice: Notice = no_notice
     corrections: Corrections = CORRECTIONS
+    average: int = 1
 
 
 def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
@@ -166,6 +170,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
                     f"{path} has several channels, and the model makes {output.channels} of each", "split them"
                 )
             result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
+            result = replace(result, description=replace(result.description, processing=average_text(how.average)))
             targets.append(files.enter_context(create_image(name, result, output.scale)))
             results.append(name)
         for number, (m, channels) in enumerate(jobs):
@@ -175,13 +180,13 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
                 bar((number + done / total) / len(jobs))
 
             if how.tile is not None:
-                m.plan(source.shape[-len(d.axes) :], how.tile)  # before all pixels are looked at
+                m.plan(source.shape[-len(d.axes) :], how.tile, average=how.average)  # before all pixels are looked at
             corrected = Corrected(source, how.corrections, volumes=len(d.axes) == 3, name=str(path))
             if found := corrected.notice():
                 bar(number / len(jobs), f"{path.name}: {found}", milestone=True)
             bad_pixels += Counter({kind: count for kind, count in corrected.counts.items() if count})
             m.predict_into(
-                corrected, sinks, tile=how.tile, memory=how.memory, report=report,
+                corrected, sinks, tile=how.tile, memory=how.memory, average=how.average, report=report,
                 notice=lambda text: bar(0, text, milestone=True),
             )  # fmt: skip
     return Restored(path, tuple(results), tuple(warnings), dict(bad_pixels))

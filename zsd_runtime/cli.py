@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
+from zsd_runtime.average import average_text, check_average
 from zsd_runtime.batch import FORMATS, How, check_names, predict_files
 from zsd_runtime.channel_models import load_models, packages_in
 from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, images_in
 from zsd_runtime.notices import notices
-from zsd_runtime.options import Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
+from zsd_runtime.options import Average, Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
 from zsd_runtime.summary import Restored, warning_lines
 from zsd_runtime.summary import as_json as summary
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
@@ -70,6 +71,7 @@ def predict(
     remove_lines: RemoveLines = None,
     dark: Dark = None,
     gain_map: GainMap = None,
+    average: Average = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
     ] = False,
@@ -87,18 +89,21 @@ def predict(
                 raise InputError(f"--{option} {value} must be {' or '.join(known)}")
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
+        check_average(average)
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
             channel, Voxel.square(pixel_size, z_step), notices(quiet),
             corrections_of(
                 keep_hot_pixels=keep_hot_pixels, remove_lines=remove_lines, dark=dark, gain_map=gain_map
             ),
+            average,
         )  # fmt: skip
+        averaged = (average_text(average),) if average > 1 else ()
         images = images_in(images)
         with load_models(packages_in(package), device, engine=engine, precision=precision) as models:
             model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
-            used = f"{model.engine.name}, {model.engine.device}, {model.engine.precision}"
+            used = ", ".join((model.engine.name, model.engine.device, model.engine.precision, *averaged))
             batch: list[Restored] = []
             started = time.monotonic()
             try:
@@ -108,7 +113,7 @@ def predict(
                 if not quiet:
                     print("".join(f"warning: {line}\n" for line in warned), end="", file=sys.stderr)
                 if as_json:
-                    print(json.dumps(summary(batch, model, time.monotonic() - started), ensure_ascii=False))
+                    print(json.dumps(summary(batch, model, time.monotonic() - started, average), ensure_ascii=False))
         if not as_json:
             told = f"; {len(warned)} warning{'s' * (len(warned) > 1)}" + ": run without --quiet" * quiet
             print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used}){told * bool(warned)}")

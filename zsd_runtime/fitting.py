@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from math import lcm, prod
 from typing import Any
 
+from zsd_runtime.average import turns
 from zsd_runtime.engines import OutOfMemory
 from zsd_runtime.errors import size_text
 from zsd_runtime.memory import free_memory
 from zsd_runtime.package import ModelDescription
 from zsd_runtime.session import IN_FLIGHT
-from zsd_runtime.tiling import choose_tile, round_up
+from zsd_runtime.tiling import choose_square_tile, choose_tile, round_up
 
 BYTES_PER_VOXEL = 5000  # of a package that does not say; the published widths take less
 SHARE_OF_FREE_MEMORY = 0.5
@@ -23,25 +24,32 @@ def fitting_tile(
     memory: int | None,
     *,
     device: str,
+    average: int = 1,
 ) -> tuple[int, ...]:
     """The largest tile that fits in `memory` bytes (half of what is free on the device, if None).
 
-    Beside the network's own memory, buffers and the rows that neighbours share along the first axis count.
+    Beside the network's own memory, buffers and the rows that neighbours share along the first axis count. For an
+    `average` with turns, tiles are square.
     """
     d = description
     outputs = sum(output.channels * prod(output.scale) for output in d.outputs)
     memory = memory or int(free_memory(device) * SHARE_OF_FREE_MEMORY)
     shared = 4 * outputs * overlap[0] * prod(shape[1:])
     buffers = 4 * (IN_FLIGHT * d.input.channels + (IN_FLIGHT + 1) * outputs)
+    if average > 1:  # those of one turned tile
+        buffers += 4 * (d.input.channels + outputs)
     pixels = max(memory - shared, memory // 4) / ((d.bytes_per_voxel or BYTES_PER_VOXEL) + buffers)
-    tile = choose_tile(shape, d.halo, d.size_multiple, pixels, overlap, grid, d.zero_margin)
+    choose = choose_square_tile if turns(average) else choose_tile
+    tile = choose(shape, d.halo, d.size_multiple, pixels, overlap, grid, d.zero_margin)
     if prod(tile) > pixels:  # too small for a chunk and its halo: write chunks several times
-        tile = choose_tile(shape, d.halo, d.size_multiple, pixels, overlap, edge=d.zero_margin)
+        tile = choose(shape, d.halo, d.size_multiple, pixels, overlap, edge=d.zero_margin)
     return tile
 
 
-def smaller_tile(description: ModelDescription, tile: Sequence[int], error: OutOfMemory) -> tuple[int, ...]:
-    """The tile with its longest axis halved, as far as its halo allows.
+def smaller_tile(
+    description: ModelDescription, tile: Sequence[int], error: OutOfMemory, average: int = 1
+) -> tuple[int, ...]:
+    """The tile with its longest axis halved, as far as its halo allows; Y and X both, if tiles are square.
 
     Raises
     ------
@@ -57,6 +65,8 @@ def smaller_tile(description: ModelDescription, tile: Sequence[int], error: OutO
     axis = room.index(max(room))
     halved = list(tile)
     halved[axis] = max(tile[axis] // 2, smallest[axis])
+    if turns(average):
+        halved[-2:] = [min(halved[-2:])] * 2
     return tuple(halved)
 
 

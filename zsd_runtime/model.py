@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.average import averaged, check_square, turns
 from zsd_runtime.corrections.corrected import Corrected, Corrections
 from zsd_runtime.corrections.unpadded import Unpadded
 from zsd_runtime.engine_choice import open_engine
@@ -45,9 +46,8 @@ class Model:
             )
         self.description = description
         self.engine = engine
-        # Neighbouring tiles fade into each other over half a halo: enough where the halo hides all that differs.
-        whole = GLOBAL_POOLING in description.weights
-        self.overlap = [LONGEST_OVERLAP if whole else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
+        self._pools_all = GLOBAL_POOLING in description.weights
+        self.overlap = self._overlap(description)
         self._chosen: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._session: Session | None = None
         self._lock, self._streaming = Lock(), False
@@ -60,6 +60,7 @@ class Model:
         tile: Sequence[int] | None = None,
         memory: int | None = None,
         corrections: Corrections | None = CORRECTIONS,
+        average: int = 1,
         report: Report = lambda done, total: None,
     ) -> Prediction:
         """Restore one image.
@@ -69,7 +70,7 @@ class Model:
         image : ndarray
             (Y, X), or (Z, Y, X) for a 3D model; a model of several channels takes (C, [Z,] Y, X). Camera counts, any
             real dtype, any size.
-        tile, memory, corrections, report
+        tile, memory, corrections, average, report
             As for `predict_into`.
 
         Returns
@@ -90,7 +91,9 @@ class Model:
                 f"the image has shape {image.shape}; this model takes {self.input_axes}", f"give each {each} by itself"
             )
         results = [np.empty(shape, np.float32) for shape in self.output_shapes(image.shape)]
-        self.predict_into(image, results, tile=tile, memory=memory, corrections=corrections, report=report)
+        self.predict_into(
+            image, results, tile=tile, memory=memory, corrections=corrections, average=average, report=report
+        )
         return Prediction(zip(self.engine.output_names, results, strict=True))
 
     def predict_into(
@@ -101,6 +104,7 @@ class Model:
         tile: Sequence[int] | None = None,
         memory: int | None = None,
         corrections: Corrections | None = CORRECTIONS,
+        average: int = 1,
         report: Report = lambda done, total: None,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -124,6 +128,9 @@ class Model:
             What the image is freed of before the network: by default hot and dead pixels, and padding, whose results
             stay 0 (NaN where the image has NaN); the image is then read twice. None: nothing, and NaN is refused.
             A `Corrected` source stays as it is.
+        average : {1, 2, 4, 8}
+            Number of symmetries of the square, in Y and X, that the prediction is the mean of: 2 are the image and its
+            mirror, 4 its flips, 8 its flips and turns, for which tiles are square. It takes as many times as long.
         report : callable
             Called with (tiles done, tiles in all).
         notice : callable
@@ -138,16 +145,22 @@ class Model:
             When even the smallest tile does not fit.
         """
         check_shape(source, "the source")
+        averaged(self.description, average)
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
         if tile is not None:
-            self.plan(source.shape[-len(self.description.axes) :], tile)  # before all pixels are looked at
+            self.plan(
+                source.shape[-len(self.description.axes) :], tile, average=average
+            )  # before all pixels are looked at
         source, targets = self._corrected(source, targets, corrections, notice)
         with self._reserved():
             self._fitted(
                 source.shape, tile, memory, chunk_grid(self.description, targets), notice,
-                lambda planned: self.session(planned.tile).run(source, targets, planned, report=report),
+                lambda planned: self.session(planned.tile).run(
+                    source, targets, planned, report=report, average=average
+                ),
+                average,
             )  # fmt: skip
 
     def stream(
@@ -189,14 +202,22 @@ class Model:
         """Axes of one image: "YX", "ZYX", or with C before them for a model of several channels."""
         return "C" * (self.description.input.channels > 1) + self.description.axes.upper()
 
-    def plan(self, shape: Sequence[int], tile: Sequence[int], grid: Sequence[int] | None = None) -> Plan:
-        """Tiles for an image of `shape` (its spatial axes); see `zsd_runtime.tiling.plan`."""
-        d = self.description
+    def plan(
+        self, shape: Sequence[int], tile: Sequence[int], grid: Sequence[int] | None = None, average: int = 1
+    ) -> Plan:
+        """Tiles for an image of `shape` (its spatial axes); see `zsd_runtime.tiling.plan` and `predict_into`."""
+        d = averaged(self.description, average)
         if len(tile) != len(d.axes):
             raise InputError(
                 f"`tile` {size_text(tile)} must have {len(d.axes)} numbers, for {d.axes.upper()}", option="tile"
             )
-        return plan(shape, tile, d.halo, d.size_multiple, self.overlap, grid, d.zero_margin)
+        check_square(tile, average)
+        overlap = self._overlap(d)
+        return plan(shape, tile, d.halo, d.size_multiple, overlap, grid, d.zero_margin, square=turns(average))
+
+    def _overlap(self, description: ModelDescription) -> list[int]:
+        """Neighbours fade into each other over half a halo: enough where the halo hides all that differs."""
+        return [LONGEST_OVERLAP if self._pools_all else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for an image, or a stack, of `shape`.
@@ -253,21 +274,24 @@ class Model:
         grid: tuple[int, ...],
         notice: Callable[[str], None],
         work: Callable[[Plan], Result],
+        average: int = 1,
     ) -> Result:
         """Do `work` with tiles that fit: with smaller ones each time that the device runs out of memory."""
-        d = self.description
+        d = averaged(self.description, average)
         shape = tuple(shape[-len(d.axes) :])
         # Chosen once: the first run keeps memory, and another tile would have to be prepared.
-        key = (shape, grid, memory)
+        key = (shape, grid, memory, average)
         chosen = tile is None
         if tile is None:
-            tile = self._chosen.get(key) or fitting_tile(d, self.overlap, *key, device=self.engine.device)
+            tile = self._chosen.get(key) or fitting_tile(
+                d, self._overlap(d), shape, grid, memory, device=self.engine.device, average=average
+            )
         while True:
-            planned = self.plan(shape, tile, grid)
+            planned = self.plan(shape, tile, grid, average)
             try:
                 result = work(planned)
             except OutOfMemory as error:
-                tile = self.plan(shape, smaller_tile(d, planned.tile, error), grid).tile
+                tile = self.plan(shape, smaller_tile(d, planned.tile, error, average), grid, average).tile
                 notice(f"{error}: going on with tiles of {size_text(tile)}")
                 continue
             if chosen:

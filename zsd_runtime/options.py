@@ -18,6 +18,13 @@ KeepHotPixels = Annotated[
 RemoveLines = Annotated[
     str | None, typer.Option(help="Take out noise that all pixels of a line share: of rows, columns or both.")
 ]
+Average = Annotated[
+    int,
+    typer.Option(
+        help="Average the prediction over flips and turns: 1 (none), 2 (the image and its mirror), 4 (flips) or 8 "
+        "(flips and turns). It takes as many times as long.",
+    ),
+]
 Dark = Annotated[
     Path | None,
     typer.Option(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_runtime.average import Averaging
 from zsd_runtime.blend import Blend
 from zsd_runtime.engines import Array, Engine
 from zsd_runtime.errors import InputError, size_text
@@ -95,6 +96,8 @@ class Session:
         plan: Plan,
         line: Linear | None = None,
         report: Report = lambda done, total: None,
+        *,
+        average: int = 1,
     ) -> None:
         """Restore every image of a source.
 
@@ -110,12 +113,14 @@ class Session:
             The normalisation; fitted to each image when not given.
         report : callable
             Called with (tiles done, tiles in all).
+        average : int
+            Number of symmetries of the square that each tile is averaged over: 1, 2, 4, or, with square tiles, 8.
         """
         used = len(self.description.input.shape((), plan.image_shape))
         leading = tuple(source.shape[: len(source.shape) - used])
         images = (self._image(source, index, targets, plan, line) for index in np.ndindex(leading))
         total = prod(leading) * len(plan)
-        with closing(self._restored(images, plan)) as restored:
+        with closing(self._restored(images, plan, average)) as restored:
             for done, _ in enumerate(restored, 1):
                 report(done, total)
 
@@ -165,7 +170,9 @@ class Session:
                 yield part[tile.finished(ones)]
                 release(source)
 
-    def _restored(self, images: Iterable[_Image], plan: Plan) -> Generator[tuple[_Image, Tile], None, None]:
+    def _restored(
+        self, images: Iterable[_Image], plan: Plan, average: int = 1
+    ) -> Generator[tuple[_Image, Tile], None, None]:
         """Restore images; each of their tiles when its results are written."""
         blends = [[Blend(plan, o.scale) for _ in range(o.channels)] for o in self.description.outputs]
 
@@ -173,7 +180,16 @@ class Session:
             self._write(job, outputs, blends, whole=len(plan) == 1)
 
         jobs = ((image, tile) for image in images for tile in plan)
-        return stream(jobs, self._read, self.engine.run, write, self.batches, self.outputs)
+        if average == 1:
+            return stream(jobs, self._read, self.engine.run, write, self.batches, self.outputs)
+        averaging = Averaging(self.engine, self.batches[0], self.outputs[0], average)
+        return stream(jobs, self._read, averaging.run, write, self.batches, self._float32_outputs())
+
+    def _float32_outputs(self) -> list[list[Array]]:
+        """The outputs, or arrays like them where the engine's have another type: a mean is not a whole number."""
+        return [
+            [o if o.dtype == np.float32 else np.empty(o.shape, np.float32) for o in outputs] for outputs in self.outputs
+        ]
 
     def _read(self, job: tuple[_Image, Tile], batch: Array) -> None:
         """Normalise a tile of each channel into the batch."""

@@ -57,7 +57,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def as_json(batch: Sequence[Restored], model: Model, seconds: float) -> dict[str, Any]:
+def as_json(batch: Sequence[Restored], model: Model, seconds: float, average: int = 1) -> dict[str, Any]:
     """The same, and how it was computed, in JSON's types."""
     return {
         "images": [
@@ -73,5 +73,6 @@ def as_json(batch: Sequence[Restored], model: Model, seconds: float) -> dict[str
         "engine": model.engine.name,
         "device": model.engine.device,
         "precision": model.engine.precision,
+        "average": average,
         "seconds": round(seconds, 3),
     }

@@ -143,6 +143,8 @@ def plan(
     overlap: Sequence[int] | None = None,
     grid: Sequence[int] | None = None,
     edge: Sequence[int] | None = None,
+    *,
+    square: bool = False,
 ) -> Plan:
     """Cover an image with tiles.
 
@@ -154,17 +156,20 @@ def plan(
         shortened where tiles have no room for it. The stride is a multiple of `grid` where tiles are long enough.
         `edge` is by how much the image is continued at both ends of an axis, rounded up to `size_multiple` and at most
         a halo; `EDGE` unless given.
+    square : bool
+        Keep tiles square in Y and X where the image is not; it is then continued by a whole halo, for all tiles alike.
 
     Raises
     ------
     InputError
         When a tile has no core: it must be larger than twice its halo.
     """
-    axes = [
-        _plan_axis(n, length, *numbers)
-        for n, length, numbers in zip(image_shape, tile, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
-    ]
+    edge = _square_edge(image_shape, halo, edge) if square else edge
+    numbers = _axes(image_shape, halo, size_multiple, overlap, grid, edge)
+    axes = [_plan_axis(length, *axis) for length, axis in zip(tile, numbers, strict=True)]
     lengths, lines, overlaps = zip(*axes, strict=True)
+    if square:
+        lengths = (*lengths[:-2], *[max(lengths[-2:])] * 2)
     return Plan(lines, lengths, tuple(image_shape), overlaps)
 
 
@@ -182,9 +187,7 @@ def choose_tile(
     It divides each axis into as few equal parts as possible, and cuts the longest tiles first; the smallest has a core
     of one `size_multiple`. Other arguments as for `plan`.
     """
-    axes = [
-        (n, *numbers) for n, numbers in zip(image_shape, _axes(halo, size_multiple, overlap, grid, edge), strict=True)
-    ]
+    axes = list(_axes(image_shape, halo, size_multiple, overlap, grid, edge))
     counts = [1] * len(axes)
     lengths = [_length(1, *axis) for axis in axes]
     while True:
@@ -196,6 +199,29 @@ def choose_tile(
         axis = max(wanted, key=lambda a: lengths[a] / (2 * axes[a][1] + axes[a][3] + axes[a][2]))
         counts[axis] += 1
         lengths[axis] = _length(counts[axis], *axes[axis])
+
+
+def choose_square_tile(
+    image_shape: Sequence[int],
+    halo: Sequence[int],
+    size_multiple: Sequence[int],
+    pixels: float,
+    overlap: Sequence[int] | None = None,
+    grid: Sequence[int] | None = None,
+    edge: Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """As `choose_tile`, for tiles that are square in Y and X; `halo`, `size_multiple` and `edge` are so, too."""
+    edge = _square_edge(image_shape, halo, edge)
+    tile = choose_tile(image_shape, halo, size_multiple, pixels, overlap, grid, edge)
+    if tile[-1] == tile[-2]:
+        return tile
+    axes = list(_axes(image_shape, halo, size_multiple, overlap, grid, edge))
+    smallest = min(2 * axes[-1][1] + axes[-1][2], max(_length(1, *axis) for axis in axes[-2:]))
+    parts = {_length(count, *axis) for axis in axes[-2:] for count in range(1, -(-axis[0] // axis[2]) + 1)}
+    tiles = [(*tile[:-2], side, side) for side in sorted(max(side, smallest) for side in parts)]
+    fitting = [square for square in tiles if square[-1] <= LONGEST_SIDE and prod(square) <= pixels] or tiles[:1]
+    plans = (plan(image_shape, square, halo, size_multiple, overlap, grid, edge, square=True) for square in fitting)
+    return min(plans, key=lambda planned: (planned.arithmetic, len(planned))).tile
 
 
 def reflected(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -212,17 +238,25 @@ def round_up(value: int, multiple: int) -> int:
 
 
 def _axes(
+    image_shape: Sequence[int],
     halo: Sequence[int],
     size_multiple: Sequence[int],
     overlap: Sequence[int] | None,
     grid: Sequence[int] | None,
     edge: Sequence[int] | None,
-) -> Iterator[tuple[int, int, int, int, int]]:
-    """(halo, size_multiple, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
+) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """(n, halo, size_multiple, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
     overlap = [min(h // 2, LONGEST_OVERLAP) for h in halo] if overlap is None else overlap
     halo = [round_up(h, s) for h, s in zip(halo, size_multiple, strict=True)]
     edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), size_multiple, halo, strict=True)]
-    return zip(halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
+    return zip(image_shape, halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
+
+
+def _square_edge(image_shape: Sequence[int], halo: Sequence[int], edge: Sequence[int] | None) -> Sequence[int] | None:
+    """`edge` for square tiles: a whole halo in Y and X, if the image is not square."""
+    if image_shape[-1] == image_shape[-2]:
+        return edge
+    return (*(edge or [EDGE] * len(halo))[:-2], *halo[-2:])
 
 
 def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int) -> int:
@@ -234,7 +268,7 @@ def _length(count: int, n: int, halo: int, size_multiple: int, overlap: int, gri
 
 
 def _plan_axis(
-    n: int, tile: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int
+    tile: int, n: int, halo: int, size_multiple: int, overlap: int, grid: int, edge: int
 ) -> tuple[int, tuple[Span, ...], int]:
     """Length of the tiles, the tiles, and how many pixels neighbours share."""
     asked, tile = tile, round_up(tile, size_multiple)

@@ -95,6 +95,8 @@ class Description:
         Names of all images in the file; empty when it holds only this one.
     size_source : str
         Where the voxel size comes from, for people: "OME-XML", "ImageJ", "typed"; empty when it is unknown.
+    processing : str
+        What made a result other than usual, for people. It is written, in TIFFs as the last line of `text`.
     notices : tuple of str
         Sentences that a user should read: what was chosen, skipped or taken as unknown.
     """
@@ -107,7 +109,13 @@ class Description:
     labels: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
     size_source: str = ""
+    processing: str = ""
     notices: tuple[str, ...] = ()
+
+    @property
+    def whole_text(self) -> str:
+        """`text`, and what was done in a line of its own."""
+        return "\n".join(part for part in (self.text, self.processing and f"zsd: {self.processing}") if part)
 
     def resized(self, finer: dict[str, float], voxel: Voxel) -> Self:
         """Of the same field on a grid that is `finer` than that of `voxel` by a factor along each of its axes."""

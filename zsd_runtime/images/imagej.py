@@ -138,7 +138,8 @@ def imagej_metadata(image: Image, order: str) -> dict[str, Any]:
     tables = [c.lut if c.lut is not None else _lut(c.color) for c in d.channels]
     if tables and len(tables) == sizes.get("C", 1) and any(c.lut is not None or c.color for c in d.channels):
         metadata |= {"LUTs": tables, "mode": "composite" if len(tables) > 1 else "color"}
-    return {**metadata, **{key: value for key, value in {"Info": d.text, "finterval": d.time_step_s}.items() if value}}
+    more = {"Info": d.whole_text, "finterval": d.time_step_s}
+    return {**metadata, **{key: value for key, value in more.items() if value}}
 
 
 def _lut(color: str | None) -> NDArray[np.uint8]:

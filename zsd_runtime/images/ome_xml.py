@@ -206,7 +206,7 @@ def _origin(image: ElementTree.Element, pixels: ElementTree.Element) -> tuple[di
 def ome_metadata(image: Image, order: str) -> dict[str, Any]:
     """What tifffile takes for an OME-TIFF of `image`, whose planes are stored in the `order` of its axes."""
     d, voxel = image.description, image.voxel
-    metadata: dict[str, Any] = {"axes": order, "Name": d.name, "Description": d.text}
+    metadata: dict[str, Any] = {"axes": order, "Name": d.name, "Description": d.whole_text}
     for axis in "ZYX":
         if voxel[axis]:
             metadata |= {f"PhysicalSize{axis}": voxel[axis], f"PhysicalSize{axis}Unit": UM}

@@ -158,6 +158,8 @@ def _metadata(image: Image, axes: str, shrunk: list[dict[str, int]], window: Any
         multiscale["name"] = description.name
     if len(shrunk) > 1:
         multiscale["type"] = "mean"
+    if description.processing:
+        multiscale["metadata"] = {"description": f"zsd: {description.processing}"}
     metadata: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
     if description.channels:
         metadata["omero"] = _omero(image, window)
