@@ -1,20 +1,23 @@
 """How well one noisy image is restored, against the classical methods at their best.
 
     python benchmarks/restoration.py simulated --minutes 4 --seeds 5
-    python benchmarks/restoration.py fmd DATA --minutes 1        (also at four times the minutes)
-    python benchmarks/restoration.py fmd DATA --minutes 1 --recorruption gaussian --only Confocal_FISH_1
+    python benchmarks/restoration.py fmd DATA --minutes 0.75 3
+    python benchmarks/restoration.py w2s DATA --minutes 2
+    python benchmarks/restoration.py starts DATA       (20 seconds from the zoo against 4 minutes from scratch)
     python benchmarks/restoration.py pictures DATA --minutes 2
 
-DATA is a folder of real microscopy with fmd/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes the
-whole way: train, export, predict with ONNX Runtime. Results: benchmarks/results/, pictures: docs/.
+DATA is a folder of real microscopy with fmd/, w2s/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes
+the whole way: train, export, predict with ONNX Runtime. `--only` takes names with `*`, `--average` that of `zsd predict`,
+`--steps` replaces minutes where other work disturbs the clock. Results: benchmarks/results/, pictures: docs/.
 """
 
 import argparse
 import json
 import tempfile
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import imageio.v3 as iio
 import mrcfile
@@ -22,20 +25,15 @@ import numpy as np
 import scipy.ndimage as ndi
 import tifffile
 import torch
-from safetensors.torch import load_file
 
 from zsd_export import Credits, export
 from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
-from zsd_optics.noise import estimate_noise
 from zsd_optics.pictures import enlarged, montage
 from zsd_optics.psf import gaussian_psf, prepare_psf, widefield_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import Prediction, load_model
-from zsd_train import TrainConfig, fit, setup, train
-from zsd_train.fit import Progress
-from zsd_train.networks.build import build
+from zsd_train import TrainConfig, train
 from zsd_train.run import Run
-from zsd_train.schemes import Recorrupt
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
@@ -43,92 +41,148 @@ DETAIL = 144  # raw pixels of a picture
 FMD_PSF_SIGMA = 1.0  # raw pixels; the data set does not say its pixel size
 
 
-def restore(image: Any, psf: Any, config: TrainConfig, watcher: Any = None) -> tuple[Prediction, Run]:
-    """Train, export, predict; `watcher`, given the run folder, makes the reporter."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "run"
-        run = train([image], psf, config, folder, report=watcher(folder) if watcher else lambda progress: None)
-        package = export(folder, Path(name) / "model.zip", credits=Credits("benchmark"))
-        with load_model(package) as model:
-            return model.predict(image), run
+@dataclass(frozen=True)
+class Choices:
+    """How each image is restored."""
+
+    start: str = "auto"
+    average: int = 1
+    steps: int | None = None
+
+    def restore(self, image: Any, psf: Any, minutes: float, **options: Any) -> tuple[Prediction, Run]:
+        """Train, export, predict."""
+        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": minutes}
+        config = TrainConfig(**({"start": self.start} | budget | options))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "run"
+            run = train([image], psf, config, folder)
+            package = export(folder, Path(name) / "model.zip", credits=Credits("benchmark"))
+            with load_model(package) as model:
+                return model.predict(image, average=self.average), run
 
 
-def simulated(minutes: float, seeds: int) -> None:
+def simulated(minutes: float, seeds: int, choices: Choices) -> None:
+    """Against the best Gaussian, Richardson-Lucy on zsd's own denoised image, and what the optics let through."""
     rows = []
-    for gain in (1.0, 2.2):
-        for seed in range(seeds):
-            s = simulate((512, 512), photons=30, camera=Camera(100, gain, 2.0), seed=seed)
-            noisy, clean = s.noisy.astype(np.float64), s.clean.astype(np.float64)
-            fine = s.pixel_size_um / 2
-            psf = prepare_psf(s.psf, fine, fine)
-            sigma, gaussian = best_gaussian(noisy, clean)
-            iterations, lucy = best_richardson_lucy(noisy, 100.0, s.psf, s.truth.astype(np.float64))
-            result, run = restore(s.noisy, psf, TrainConfig(minutes=minutes, seed=seed))
-            above = noisy.mean() - run.offset
-            rows.append({
-                "gain": gain, "seed": seed, "gaussian": gaussian.psnr, "lucy": lucy.psnr, "sigma": sigma[0],
-                "iterations": iterations, "denoised": evaluate(result.denoised, s.clean).psnr,
-                "deconvolved": evaluate(result.deconvolved, s.truth).psnr,
-                "flux_denoised": float(result.denoised.mean() / above),
-                "flux_deconvolved": float(result.deconvolved.mean() / above),
-                "noise": {k: getattr(run.measured.noise, k) for k in ("gain", "offset")}, "steps": run.measured.steps,
-                "threads": torch.get_num_threads(),
-            })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
-    save("simulated", {"minutes": minutes, "rows": rows})
-    print(
-        "| gain | denoised - best Gaussian, worst | deconvolved - best Richardson-Lucy, worst | flux off by at most |"
-    )
-    for gain in (1.0, 2.2):
-        part = [r for r in rows if r["gain"] == gain]
-        flux = max(abs(r[k] - 1) for r in part for k in ("flux_denoised", "flux_deconvolved"))
-        print(f"| {gain} | {min(r['denoised'] - r['gaussian'] for r in part):+.2f} dB "
-              f"| {min(r['deconvolved'] - r['lucy'] for r in part):+.2f} dB | {flux:.2%} |")  # fmt: skip
+    for seed in range(seeds):
+        s = simulate((512, 512), photons=30, camera=Camera(100, 1.0, 2.0), seed=seed)
+        clean, truth, fine = s.clean.astype(np.float64), s.truth.astype(np.float64), s.pixel_size_um / 2
+        result, run = choices.restore(s.noisy, prepare_psf(s.psf, fine, fine), minutes, seed=seed)
+        iterations, lucy = best_richardson_lucy(result.denoised.astype(np.float64), 0.0, s.psf, truth)
+        rows.append({
+            "seed": seed, "gaussian": best_gaussian(s.noisy.astype(np.float64), clean)[1].psnr,
+            "denoised": evaluate(result.denoised, clean).psnr, "deconvolved": evaluate(result.deconvolved, truth).psnr,
+            "lucy_of_denoised": lucy.psnr, "iterations": iterations,
+            "limit": evaluate(diffraction_limited(truth, fine), truth).psnr, **flux(result, run, s.noisy),
+        })  # fmt: skip
+        print(json.dumps(rows[-1]), flush=True)
+        if not seed:
+            corner = brightest(clean)
+            panels = [detail(image, corner) for image in (s.noisy, result.denoised, clean)]
+            panels += [detail(image, corner, 2) for image in (result.deconvolved, truth)]
+            iio.imwrite(DOCS / "simulated.png", montage(panels))
+    save("simulated", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
 
 
-def fmd(folder: Path, minutes: float, recorruption: Literal["poisson", "gaussian"], only: str) -> None:
+def diffraction_limited(truth: Any, pixel_um: float, na: float = 1.4, wavelength_um: float = 0.525) -> Any:
+    """The truth without the spatial frequencies above 2 NA / λ, which optics do not let through."""
+    y, x = (np.fft.fftfreq(n, pixel_um) for n in truth.shape)
+    passed = np.hypot(y[:, None], x) <= 2 * na / wavelength_um
+    return np.clip(np.fft.ifft2(np.fft.fft2(truth) * passed).real, 0, None)
+
+
+def fmd(folder: Path, minutes: list[float], only: str, choices: Choices) -> None:
+    """The data set's own measure is the plain PSNR over 255, with the offset added back; beside it that after a fit."""
     rows: list[dict[str, Any]] = []
     pictures = []
     for path in sorted((folder / "fmd" / "raw").glob(f"{only}.png")):
         noisy = iio.imread(path)
         truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
-        psf = gaussian_psf(2 * FMD_PSF_SIGMA)
-        sigma, gaussian = best_gaussian(noisy.astype(np.float64), truth)
-        row: dict[str, Any] = {
-            "image": path.stem, "raw": evaluate(noisy, truth).psnr, "gaussian": gaussian.psnr, "sigma": sigma[0]
+        sigma, _ = best_gaussian(noisy.astype(np.float64), truth)
+        filtered = ndi.gaussian_filter(noisy.astype(np.float64), sigma)
+        row = {
+            "image": path.stem, "sigma": sigma[0], "raw": plain_psnr(noisy, truth),
+            "gaussian": plain_psnr(filtered, truth), "gaussian_fitted": evaluate(filtered, truth).psnr,
         }  # fmt: skip
-        for factor in (1, 4):
-            seen: list[float] = []
-            result, run = restore(
-                noisy,
-                psf,
-                TrainConfig(minutes=factor * minutes, scheme=Recorrupt(noise=recorruption)),
-                partial(watch, noisy=noisy, truth=truth, seen=seen),
-            )
-            score = evaluate(result.denoised, truth).psnr
-            above = noisy.mean() - run.offset
-            row[f"x{factor}"] = {
-                "denoised": score, "best_seen": max([*seen, score]), "seen": seen, "steps": run.measured.steps,
-                "kept_step": run.measured.kept_step, "flux_denoised": float(result.denoised.mean() / above),
-                "flux_deconvolved": float(result.deconvolved.mean() / above),
+        for budget in minutes:
+            result, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), budget)
+            row[f"{budget:g} min"] = {
+                "denoised": plain_psnr(result.denoised + run.offset, truth),
+                "denoised_fitted": evaluate(result.denoised, truth).psnr, **flux(result, run, noisy),
             }  # fmt: skip
         rows.append(row)
         print(json.dumps(row), flush=True)
-        raw = (noisy, ndi.gaussian_filter(noisy.astype(np.float64), sigma), result.denoised)
         corner = brightest(truth)
-        panels = [detail(image, corner) for image in raw]
+        panels = [detail(image, corner) for image in (noisy, filtered, result.denoised)]
         panels += [detail(result.deconvolved, corner, 2), detail(truth, corner)]
         pictures.append(montage(panels))
-    name = "fmd" if recorruption == "poisson" else "fmd-gaussian"
-    iio.imwrite(DOCS / f"{name}.png", np.vstack(pictures))
-    save(name, {"minutes": minutes, "psf_sigma": FMD_PSF_SIGMA, "threads": torch.get_num_threads(), "rows": rows})
-    print("| image | raw | best Gaussian | denoised | after 4 x | best seen on the way |")
-    for r in rows:
-        print(f"| {r['image']} | {r['raw']:.2f} | {r['gaussian']:.2f} | {r['x1']['denoised']:.2f} "
-              f"| {r['x4']['denoised']:.2f} | {r['x4']['best_seen']:.2f} |")  # fmt: skip
+    iio.imwrite(DOCS / "fmd.png", np.vstack(pictures))
+    save("fmd", {"psf_sigma": FMD_PSF_SIGMA, **asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
 
 
-def pictures(folder: Path, minutes: float) -> None:
+def w2s(folder: Path, minutes: float, only: str, choices: Choices) -> None:
+    """Widefield frames that were stretched file by file: compared after a fit, over 255."""
+    rows = []
+    for path in sorted((folder / "w2s" / "raw").glob(f"{only}.tif")):
+        noisy, truth = iio.imread(path), iio.imread(folder / "w2s" / "avg400" / path.name).astype(np.float64)
+        result, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), minutes)
+        sigma, _ = best_gaussian(noisy.astype(np.float64), truth)
+        images = {
+            "raw": noisy, "gaussian": ndi.gaussian_filter(noisy.astype(np.float64), sigma), "denoised": result.denoised
+        }  # fmt: skip
+        rows.append({"image": path.stem} | {name: fitted_psnr(image, truth) for name, image in images.items()}
+                    | flux(result, run, noisy))  # fmt: skip
+        print(json.dumps(rows[-1]), flush=True)
+    means = {name: float(np.mean([row[name] for row in rows])) for name in ("raw", "gaussian", "denoised")}
+    print("mean", json.dumps(means))
+    save(
+        "w2s", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), "mean": means, "rows": rows}
+    )
+
+
+def starts(folder: Path, only: str, choices: Choices) -> None:
+    """What 20 seconds from the zoo's weights give, and what 4 minutes from random ones give."""
+    cases: dict[str, tuple[Any, Any, dict[str, Any]]] = {}
+    for sample in ("cell", "hollow-vesicles"):  # of neither cell nor these optics did the zoo's weights see an image
+        s = simulate((512, 512), sample=sample, photons=30, camera=Camera(100, 2.17, 2.0), seed=5)
+        fine = s.pixel_size_um / 2
+        cases[sample] = s.noisy, prepare_psf(s.psf, fine, fine), {"denoised": s.clean, "deconvolved": s.truth}
+    for path in sorted((folder / "fmd" / "raw").glob("[CT]*.png")):
+        truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
+        cases[path.stem] = iio.imread(path), gaussian_psf(2 * FMD_PSF_SIGMA), {"denoised": truth}
+    rows = []
+    for name, (noisy, psf, truths) in cases.items():
+        if not fnmatch(name, only):
+            continue
+        row: dict[str, Any] = {"image": name}
+        for start, minutes in (("zoo", 1 / 3), ("zoo", 4.0), ("scratch", 4.0)):
+            result, run = replace(choices, start=start).restore(noisy, psf, minutes)
+            scores = {output: evaluate(getattr(result, output), truth).psnr for output, truth in truths.items()}
+            row[f"{start} {60 * minutes:.0f} s"] = scores | {"steps": run.measured.steps}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    save("starts", {**asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
+
+
+def plain_psnr(image: Any, truth: Any) -> float:
+    """dB, over a range of 255, without any fit."""
+    return float(10 * np.log10(255**2 / np.mean((image - truth) ** 2)))
+
+
+def fitted_psnr(image: Any, truth: Any) -> float:
+    """dB, over a range of 255, after the best gain and offset."""
+    scores = evaluate(image, truth)
+    return plain_psnr(scores.gain * image.astype(np.float64) + scores.offset, truth)
+
+
+def flux(result: Prediction, run: Run, noisy: Any) -> dict[str, Any]:
+    """Light of the outputs over that of the image above the offset; and the steps that it took."""
+    above = noisy.mean() - run.offset
+    shares = {f"flux_{name}": float(image.mean() / above) for name, image in result.items()}
+    return shares | {"steps": run.measured.steps, "kept_step": run.measured.kept_step}
+
+
+def pictures(folder: Path, minutes: float, choices: Choices) -> None:
     """Real images without a truth: noisy | denoised | deconvolved, to be looked at."""
     lattice = tifffile.imread(folder / "lattice-light-sheet" / "im_deskewed.tif")
     bead = tifffile.imread(folder / "lattice-light-sheet" / "psf.tif")
@@ -142,12 +196,8 @@ def pictures(folder: Path, minutes: float) -> None:
     }
     rows = []
     for name, (image, psf) in cases.items():
-        result, run = restore(image, psf, TrainConfig(minutes=minutes))
-        above = image.mean() - run.offset
-        rows.append({
-            "image": name, "flux_denoised": float(result.denoised.mean() / above), "steps": run.measured.steps,
-            "flux_deconvolved": float(result.deconvolved.mean() / above), "kept_step": run.measured.kept_step,
-        })  # fmt: skip
+        result, run = choices.restore(image, psf, minutes)
+        rows.append({"image": name, **flux(result, run, image)})
         print(json.dumps(rows[-1]), flush=True)
         corner = brightest(result.denoised)
         panels = [detail(image, corner), detail(result.denoised, corner), detail(result.deconvolved, corner, 2)]
@@ -168,32 +218,6 @@ def detail(image: Any, corner: tuple[int, int], factor: int = 1) -> Any:
     return enlarged(image[y : y + DETAIL * factor, x : x + DETAIL * factor], 2 // factor)
 
 
-def watch(folder: Path, noisy: Any, truth: Any, seen: list[float]) -> Any:
-    """A reporter that scores the averaged weights, good or bad, each time that the run saves itself."""
-    fit.SECONDS_BETWEEN_SAVES = 10.0
-    offset = estimate_noise([noisy.astype(np.float64)]).offset
-    last = 0.0
-
-    def report(progress: Progress) -> None:
-        nonlocal last
-        if progress.seconds - last < 11:
-            return
-        last = progress.seconds
-        state = folder / "state.safetensors"
-        if not state.exists():
-            return
-        weights = load_file(state)
-        network = build(TrainConfig().network, "yx")
-        prefix = "averaged."
-        network.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-        with torch.inference_mode():  # the scale does not matter to the score, only to the network
-            smooth = setup._scale([noisy.astype(np.float64)], offset)
-            batch = torch.tensor((noisy[None, None] - offset) / smooth, dtype=torch.float32)
-            seen.append(evaluate(network(batch).denoised[0, 0].numpy(), truth).psnr)
-
-    return report
-
-
 def save(name: str, content: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -201,16 +225,23 @@ def save(name: str, content: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simulated", "fmd", "pictures"])
+    parser.add_argument("what", choices=["simulated", "fmd", "w2s", "starts", "pictures"])
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[4.0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--recorruption", choices=["poisson", "gaussian"], default="poisson")
-    parser.add_argument("--only", default="*", help="fmd: image name")
-    arguments = parser.parse_args()
-    if arguments.what == "simulated":
-        simulated(arguments.minutes, arguments.seeds)
-    elif arguments.what == "fmd":
-        fmd(arguments.folder, arguments.minutes, arguments.recorruption, arguments.only)
+    parser.add_argument("--only", default="*", help="image name")
+    parser.add_argument("--start", default="auto")
+    parser.add_argument("--average", type=int, default=1)
+    parser.add_argument("--steps", type=int)
+    given = parser.parse_args()
+    chosen = Choices(given.start, given.average, given.steps)
+    if given.what == "simulated":
+        simulated(given.minutes[0], given.seeds, chosen)
+    elif given.what == "fmd":
+        fmd(given.folder, given.minutes, given.only, chosen)
+    elif given.what == "w2s":
+        w2s(given.folder, given.minutes[0], given.only, chosen)
+    elif given.what == "starts":
+        starts(given.folder, given.only, chosen)
     else:
-        pictures(arguments.folder, arguments.minutes)
+        pictures(given.folder, given.minutes[0], chosen)

@@ -55,5 +55,5 @@ def test_every_sample_can_be_imaged():
 
 
 def test_an_unknown_sample_is_refused():
-    with pytest.raises(InputError, match="sample 'cheese' is not known.*nuclei"):
+    with pytest.raises(InputError, match=r"sample 'cheese' is not known.*nuclei"):
         simulate((48, 48), sample="cheese")

@@ -76,8 +76,8 @@ def _restore(
         tasks = options.tasks_of(
             files, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
             config=config, preset=preset, scheme=scheme, start=start, minutes=minutes, steps=steps, seed=seed,
-            device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark,
-            gain_map=gain_map,
+            device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None,
+            remove_lines=remove_lines, dark=dark, gain_map=gain_map,
         )  # fmt: skip
         model = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
