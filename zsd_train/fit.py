@@ -21,7 +21,6 @@ from zsd_train.config import TrainConfig
 from zsd_train.flux import keep_flux
 from zsd_train.objective import Loss, objective, tile_errors
 from zsd_train.setup import Setup
-from zsd_train.start import LEARNING_RATE
 from zsd_train.state import PATIENCE, Log, with_weights
 from zsd_train.threads import Threads
 
@@ -89,7 +88,7 @@ def fit(
         while not reason:
             seconds = time.monotonic() - started
             fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))
-            rate = _learning_rate(config, state.step, fraction) * (LEARNING_RATE if s.measured.start else 1)
+            rate = _learning_rate(config, state.step, fraction)
             if fraction < 1:
                 loss = _step(s, rate)
             state.seconds = time.monotonic() - started

@@ -197,7 +197,7 @@ def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Calla
             restored = network(lesson.noisy.contiguous(memory_format=layout))
         total, noise, blurred = loss(restored, lesson, lessons.world.margin)
         optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         step += 1
@@ -235,8 +235,8 @@ def _psf(axes: Axes, number: int, rng: np.random.Generator, window: Shape) -> Te
         side = 65 if axes == "yx" else 41
         z_um = rng.uniform(0.15, 0.95 * Optics(na, 525.0, index).nyquist_um[0])
         shape, steps = ((side, side), (fine_um,)) if axes == "yx" else ((9, side, side), (z_um, fine_um))
-        sheet = {"kind": "light-sheet", "sheet_um": rng.uniform(0.5, 2)} if axes == "zyx" and number % 2 else {}
-        psf = generate_psf(Optics(na, 525.0, index), shape, steps, **sheet)
+        sheet: dict[str, Any] = {"kind": "light-sheet", "sheet_um": rng.uniform(0.5, 2)}
+        psf = generate_psf(Optics(na, 525.0, index), shape, steps, **sheet if axes == "zyx" and number % 2 else {})
     return _fitted(psf, window)
 
 

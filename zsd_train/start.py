@@ -17,8 +17,6 @@ from zsd_train.config import Axes, NetworkConfig, RCANConfig, TrainConfig
 from zsd_train.run import load_run
 
 ZOO = {"yx": "start-2d", "zyx": "start-3d"}  # folders of the zoo, by axes
-# Fewer than from random weights, which start wherever a large step throws them.
-LEARNING_RATE = 0.5  # of the configured one
 NETWORK = "network"  # metadata of a file of weights
 
 

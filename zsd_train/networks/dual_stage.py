@@ -167,9 +167,10 @@ class Head(ConvBlock):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        if self.phases > 1:
-            return shuffled(super().forward(x), self.factor)
-        return super().forward(x if self.factor == 1 else upsampled(x, self.factor))
+        if self.phases == 1 and self.factor > 1:
+            x = upsampled(x, self.factor)
+        features: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return features if self.phases == 1 else shuffled(features, self.factor)
 
     def even_out(self) -> None:
         """Give all fine pixels of a raw one the same weights, so that no checkerboard is there to begin with.
