@@ -1,0 +1,338 @@
+"""The covariance of noise that neighbouring pixels share, as in resized, registered, rotated or demosaiced images.
+
+Blocks of pixels are freed of a quadratic polynomial, the slow part of the structure (blocks as in Ponomarenko et al.
+2007). What is left is noise, less what the polynomial took of it. The mean product of residuals at a distance depends
+linearly on the covariances of the noise at all distances, so that a small linear system gives the covariances back.
+
+Only blocks without structure count. They are chosen by their surroundings and by their own polynomial, whose noise is
+not that of the residual: blocks chosen by their own residual would have too little noise. A block is flat where its
+surroundings vary little beside their high frequencies. This ratio does not depend on how bright a block is.
+
+The variance at other levels follows from the high frequencies, as in `zsd_optics.noise`, multiplied by the share that
+they have in the flat blocks. Repeats of one scene need no choice of blocks: their differences are noise alone.
+
+The covariance Σ is what recorruption with correlated noise needs (Pang et al. 2021: ŷ = y + αz, ỹ = y − z/α with
+z ~ N(0, Σ)).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from zsd_optics.noise_samples import (
+    HIGH_PASS,
+    Frame,
+    Mask,
+    Samples,
+    concatenated,
+    spatial_samples,
+    temporal_samples,
+)
+
+Array = NDArray[np.float64]
+Correlation = tuple[tuple[float, ...], ...]  # a square of odd side, 1 in its middle
+Lags = list[tuple[int, int]]
+T = TypeVar("T")
+
+REACH, FAR = 4, 8  # pixels: the second for images that were enlarged three times or more
+_STILL_CORRELATED = 0.1  # at a distance of REACH
+_AGREE = 0.05  # how well the two must agree nearby: larger blocks contain more structure
+_FEW, _SHARE = 60, 0.05  # blocks that are chosen: at least so many, or this share of all
+_FEWEST = 20  # blocks that say anything
+_PIECE, _PIECES = 1024, 8  # pixels of a side, and how many pieces are looked at
+_REPEATS_AGREE = 0.1  # dark and bright halves of differences; structure that moved is in the bright one
+_SECOND = np.outer([0, 1, -2, 1, 0], [0, 1, -2, 1, 0]) / 6.0  # second differences, unit norm
+_ROUNDING = 4  # times the variance of rounding to grey values: high frequencies must have more
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """How the noise is correlated, and samples of it.
+
+    Parameters
+    ----------
+    correlation : tuple of tuple of float
+        Correlation with the pixels around (Y, X).
+    samples : list of Samples
+        Their residuals have the variance of the noise.
+    temporal : bool
+        Whether they come from repeats of one scene.
+    """
+
+    correlation: Correlation
+    samples: list[Samples]
+    temporal: bool
+
+
+def noise_covariance(frames: list[Frame], repeats: list[Frame]) -> Covariance | None:
+    """The covariance of correlated noise; None if the images are too small to tell.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        To measure each by itself.
+    repeats : list of Frame
+        Neighbouring frames, which may show one scene.
+    """
+    return _of_repeats(repeats) or _of_images(frames)
+
+
+@lru_cache(64)
+def filter_of(correlation: Correlation, shape: tuple[int, int]) -> Array:
+    """Spectrum (Y, X // 2 + 1) of the filter that gives white noise of `shape` (Y, X) this correlation.
+
+    It is the square root of the power spectrum. White noise keeps its variance.
+    """
+    reach = len(correlation) // 2
+    lags = np.arange(-reach, reach + 1)
+    periodic = np.zeros(shape)
+    np.add.at(periodic, np.ix_(lags % shape[0], lags % shape[1]), np.array(correlation))
+    power = np.clip(np.fft.fft2(periodic).real, 0, None)
+    return np.sqrt(power / power.mean())[:, : shape[1] // 2 + 1]
+
+
+def correlated(white: Array, correlation: Correlation | None) -> Array:
+    """White noise (..., Y, X) with the correlation of a noise model; as it is for None."""
+    if correlation is None:
+        return white
+    shape = (white.shape[-2], white.shape[-1])
+    return np.fft.irfft2(np.fft.rfft2(white) * filter_of(correlation, shape), s=shape)
+
+
+# ------------------------------------------------------------------------------------------------------ one image
+def _of_images(frames: list[Frame]) -> Covariance | None:
+    pieces = _spread([piece for part in frames for piece in _pieces(part)])
+    found = _flat(pieces, REACH)
+    if found is None:
+        return None
+    correlation = _correlation(found.covariance, REACH)
+    if _far(correlation) > _STILL_CORRELATED and (wider := _flat(pieces, FAR)):
+        wide = _correlation(wider.covariance, FAR)
+        if _distance(wide, correlation) < _AGREE:
+            found, correlation = wider, wide
+    # The highest frequencies contain the least structure, unless rounding is all that they contain.
+    high_pass, power = (
+        (HIGH_PASS, found.highest) if found.highest > _ROUNDING * _rounding(frames[0]) else (_SECOND, found.high)
+    )
+    scale = np.sqrt(found.covariance[0] / power)
+    samples = [spatial_samples(part, high_pass) for part in frames]
+    samples = [replace(part, residual=part.residual * scale) for part in samples]
+    return Covariance(correlation, [concatenated(samples)], temporal=False)
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """Means over flat blocks: covariance at `_lags`, and variance of second and of fourth differences."""
+
+    covariance: Array
+    high: float
+    highest: float
+
+
+def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
+    """Measure in the flattest blocks."""
+    side = 4 * reach
+    found = [_measured(piece, reach) for piece in pieces if min(piece.counts.shape) >= side]
+    if not found:
+        return None
+    varied, sloped, high, highest = (np.concatenate([part[i] for part in found]) for i in range(4))
+    products = np.concatenate([part[4] for part in found])
+    count = min(max(_FEW, int(_SHARE * varied.size)), varied.size)
+    if count < _FEWEST:
+        return None
+    chosen = np.argsort(_rank(varied) + _rank(sloped))[:count]
+    covariance = np.linalg.solve(_system(reach), products[chosen].mean(axis=0))
+    means = float(high[chosen].mean()), float(highest[chosen].mean())
+    return _Flat(covariance, *means) if min(covariance[0], *means) > 0 else None
+
+
+def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array, Array]:
+    """For each usable block how its surroundings vary, its slope, its high frequencies, and products of residuals."""
+    squares = [ndi.convolve(part.counts, kernel, mode="reflect") ** 2 for kernel in (_SECOND, HIGH_PASS)]
+    high, highest = (_windows(image, reach).mean(axis=(2, 3)) for image in squares)
+    residual, slopes = _detrended(_windows(part.counts, reach))
+    usable = _windows(part.usable, reach).all(axis=(2, 3))
+    energy = np.square(residual).mean(axis=(2, 3))
+    around = _around(high, usable) + 1e-12
+    products = _products(residual[usable], reach)
+    varied, sloped = _around(energy, usable) / around, np.square(slopes).sum(axis=-1) / around
+    return varied[usable], sloped[usable], high[usable], highest[usable], products
+
+
+def _around(values: Array, usable: Mask) -> Array:
+    """Mean over the blocks that touch each block (blocks overlap by half)."""
+    ring = np.ones((5, 5))
+    ring[1:-1, 1:-1] = 0
+    count = ndi.convolve(usable.astype(np.float64), ring, mode="reflect")
+    total: Array = ndi.convolve(np.where(usable, values, 0), ring, mode="reflect")
+    # Without a usable neighbour nothing is known: such a block is not flat.
+    return np.where(count > 0, total / np.maximum(count, 1), values.max() if values.size else 0)
+
+
+def _rounding(part: Frame) -> float:
+    """Variance that rounding to grey values adds."""
+    values = np.unique(part.kept[:: max(part.kept.shape[0] // 256, 1)])
+    return float(np.diff(values).min() ** 2 / 12) if values.size > 1 else 0.0
+
+
+# ---------------------------------------------------------------------------------------------- repeats of a scene
+def _of_repeats(frames: list[Frame]) -> Covariance | None:
+    """From the differences of frames, if nothing moved."""
+    if len(frames) < 2 or len({part.counts.shape for part in frames}) > 1:
+        return None
+    products, levels = [], []
+    for first, second in _spread(list(pairwise(frames))):
+        difference = (first.kept - second.kept) / np.sqrt(2)
+        for piece in _pieces(replace(first, counts=difference, kept=first.counts, usable=first.usable & second.usable)):
+            if min(piece.counts.shape) < 4 * REACH:
+                return None
+            usable = _windows(piece.usable, REACH).all(axis=(2, 3))
+            products.append(_products(_detrended(_windows(piece.counts, REACH))[0][usable], REACH))
+            levels.append(_windows(piece.kept, REACH).mean(axis=(2, 3))[usable])
+    level, product = np.concatenate(levels), np.concatenate(products)
+    if level.size < 2 * _FEWEST:
+        return None
+    dark = level <= np.median(level)
+    system = _system(REACH)
+    solved = [np.linalg.solve(system, product[half].mean(axis=0)) for half in (dark, ~dark, dark | ~dark)]
+    if min(part[0] for part in solved) <= 0:
+        return None
+    of_dark, of_bright, of_all = (_correlation(part, REACH) for part in solved)
+    if _distance(of_dark, of_bright) > _REPEATS_AGREE:
+        return None
+    samples = temporal_samples(frames, _of_means(of_all))
+    return Covariance(of_all, samples, temporal=True) if samples else None
+
+
+def _of_means(correlation: Correlation) -> float:
+    """Variance of means over 9x9 pixels beside that of a pixel."""
+    reach = len(correlation) // 2
+    overlap = (9 - np.abs(np.arange(-reach, reach + 1))).clip(0) / 81
+    return max(float(overlap @ np.array(correlation) @ overlap), 1 / 81)
+
+
+# --------------------------------------------------------------------------------------------------------- blocks
+def _pieces(part: Frame) -> list[Frame]:
+    """A large frame in parts, which need less memory."""
+    parts = []
+    for y in range(0, part.counts.shape[0], _PIECE):
+        for x in range(0, part.counts.shape[1], _PIECE):
+            box = (slice(y, y + _PIECE), slice(x, x + _PIECE))
+            parts.append(Frame(part.counts[box], part.kept[box], part.usable[box], part.clipped[box]))
+    return [piece for piece in parts if min(piece.counts.shape) >= 4 * REACH] or parts[:1]
+
+
+def _spread(items: Sequence[T]) -> list[T]:
+    """At most `_PIECES` of them, evenly."""
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, min(len(items), _PIECES)).round()]
+
+
+def _windows(image: NDArray[np.generic], reach: int) -> NDArray[np.generic] | Array:
+    """Blocks (rows, columns, Y, X) of four times the reach, which overlap by half."""
+    side, step = 4 * reach, 2 * reach
+    return sliding_window_view(image, (side, side))[::step, ::step]
+
+
+def _detrended(blocks: Array) -> tuple[Array, Array]:
+    """Blocks without their quadratic polynomials, and the polynomials' coefficients without the mean."""
+    side = blocks.shape[-1]
+    flat = blocks.reshape(*blocks.shape[:2], -1)
+    coefficients = flat @ _polynomials(side)
+    residual = flat - coefficients @ _polynomials(side).T
+    return residual.reshape(blocks.shape), coefficients[..., 1:]
+
+
+@cache
+def _polynomials(side: int) -> Array:
+    """Orthonormal polynomials (pixels, 6) up to x², xy, y²; the first is constant."""
+    y, x = np.mgrid[:side, :side] / (side - 1) * 2 - 1
+    powers = np.stack([x**i * y**j for i in range(3) for j in range(3 - i)], axis=-1)
+    return np.linalg.qr(powers.reshape(side**2, 6))[0]
+
+
+def _lags(reach: int) -> Lags:
+    """Half of the distances (y, x) within reach; the others have the same covariance. (0, 0) is the first."""
+    return [(y, x) for y in range(reach + 1) for x in range(-reach, reach + 1) if (y, x) >= (0, 0)]
+
+
+def _products(residual: Array, reach: int) -> Array:
+    """Mean products of residuals (N, Y, X) at each distance, (N, distances)."""
+    side = residual.shape[-1]
+    means = [
+        np.einsum(
+            "nyx,nyx->n",
+            residual[:, : side - y, max(0, -x) : side - max(0, x)],
+            residual[:, y:, max(0, x) : side + min(0, x)],
+        )
+        / ((side - y) * (side - abs(x)))
+        for y, x in _lags(reach)
+    ]
+    return np.stack(means, axis=1)
+
+
+@cache
+def _system(reach: int) -> Array:
+    """Mean products of residuals (rows) for a covariance of 1 at each distance (columns).
+
+    Residuals are (1 − QQᵀ)n with Q the polynomials, so their covariance is (1 − QQᵀ) T (1 − QQᵀ) with T that of the
+    noise. The trace of its product with a shift needs only shifted polynomials, not matrices of pixels by pixels.
+    """
+    side, lags = 4 * reach, _lags(reach)
+    polynomials = _polynomials(side).T.reshape(6, side, side)
+
+    def shifted(y: int, x: int) -> Array:
+        moved = np.zeros_like(polynomials)
+        here = np.s_[:, max(0, -y) : side - max(0, y), max(0, -x) : side - max(0, x)]
+        moved[here] = polynomials[:, max(0, y) : side + min(0, y), max(0, x) : side + min(0, x)]
+        return moved
+
+    forward = np.stack([shifted(y, x) for y, x in lags]).reshape(len(lags), -1)
+    backward = np.stack([shifted(-y, -x) for y, x in lags]).reshape(len(lags), -1)
+    both = forward + backward
+    both[0] = forward[0]  # the distance 0 has no opposite
+
+    def seen(moved: Array) -> Array:
+        """Qᵀ S Q for each shift S."""
+        return (moved.reshape(len(lags), 6, -1) @ polynomials.reshape(6, -1).T).reshape(len(lags), -1)
+
+    pairs = np.array([(side - y) * (side - abs(x)) for y, x in lags], np.float64)
+    traces = np.diag(pairs) - (forward + backward) @ both.T + seen(forward) @ seen(both).T
+    return traces / pairs[:, None]
+
+
+def _correlation(covariance: Array, reach: int) -> Correlation:
+    """The map of a covariance at `_lags`, with a power spectrum that is nowhere negative."""
+    square = np.zeros((2 * reach + 1,) * 2)
+    for (y, x), value in zip(_lags(reach), covariance / covariance[0], strict=True):
+        square[reach + y, reach + x] = square[reach - y, reach - x] = value
+    wide = 8 * reach
+    spectrum = filter_of(tuple(map(tuple, square.tolist())), (wide, wide))
+    periodic = np.fft.irfft2(spectrum**2, s=(wide, wide))
+    near = np.roll(periodic, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+    return tuple(map(tuple, (near / near[reach, reach]).round(4).tolist()))
+
+
+def _far(correlation: Correlation) -> float:
+    """Largest correlation at the largest distance along an axis."""
+    middle = len(correlation) // 2
+    return max(abs(correlation[middle][-1]), abs(correlation[-1][middle]))
+
+
+def _distance(first: Correlation, second: Correlation) -> float:
+    """Largest difference within 2 pixels along an axis."""
+    a, b = (
+        np.array([[part[m + k][m], part[m][m + k]] for k in (1, 2)])
+        for part, m in ((part, len(part) // 2) for part in (first, second))
+    )
+    return float(np.abs(a - b).max())
+
+
+def _rank(values: Array) -> NDArray[np.int64]:
+    return np.argsort(np.argsort(values))
