@@ -17,15 +17,15 @@ z ~ N(0, Σ)).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 import scipy.ndimage as ndi
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from zsd_optics.noise_blocks import blocks, detrended, distances, mean_products, measured_products, usable_blocks
 from zsd_optics.noise_samples import (
     HIGH_PASS,
     Frame,
@@ -38,7 +38,6 @@ from zsd_optics.noise_samples import (
 
 Array = NDArray[np.float64]
 Correlation = tuple[tuple[float, ...], ...]  # a square of odd side, 1 in its middle
-Lags = list[tuple[int, int]]
 T = TypeVar("T")
 
 REACH, FAR = 4, 8  # pixels: the second for images that were enlarged three times or more
@@ -129,7 +128,7 @@ def _of_images(frames: list[Frame]) -> Covariance | None:
 
 @dataclass(frozen=True)
 class _Flat:
-    """Means over flat blocks: covariance at `_lags`, and variance of second and of fourth differences."""
+    """Means over flat blocks: covariance at `distances`, and variance of second and of fourth differences."""
 
     covariance: Array
     high: float
@@ -148,7 +147,7 @@ def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
     if count < _FEWEST:
         return None
     chosen = np.argsort(_rank(varied) + _rank(sloped))[:count]
-    covariance = np.linalg.solve(_system(reach), products[chosen].mean(axis=0))
+    covariance = np.linalg.solve(measured_products(reach), products[chosen].mean(axis=0))
     means = float(high[chosen].mean()), float(highest[chosen].mean())
     return _Flat(covariance, *means) if min(covariance[0], *means) > 0 else None
 
@@ -156,12 +155,12 @@ def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
 def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array, Array]:
     """For each usable block how its surroundings vary, its slope, its high frequencies, and products of residuals."""
     squares = [ndi.convolve(part.counts, kernel, mode="reflect") ** 2 for kernel in (_SECOND, HIGH_PASS)]
-    high, highest = (_windows(image, reach).mean(axis=(2, 3)) for image in squares)
-    residual, slopes = _detrended(_windows(part.counts, reach))
-    usable = _windows(part.usable, reach).all(axis=(2, 3))
+    high, highest = (blocks(image, reach).mean(axis=(2, 3)) for image in squares)
+    residual, slopes = detrended(blocks(part.counts, reach))
+    usable = usable_blocks(part.usable, reach)
     energy = np.square(residual).mean(axis=(2, 3))
     around = _around(high, usable) + 1e-12
-    products = _products(residual[usable], reach)
+    products = mean_products(residual[usable], reach)
     varied, sloped = _around(energy, usable) / around, np.square(slopes).sum(axis=-1) / around
     return varied[usable], sloped[usable], high[usable], highest[usable], products
 
@@ -193,14 +192,14 @@ def _of_repeats(frames: list[Frame]) -> Covariance | None:
         for piece in _pieces(replace(first, counts=difference, kept=first.counts, usable=first.usable & second.usable)):
             if min(piece.counts.shape) < 4 * REACH:
                 return None
-            usable = _windows(piece.usable, REACH).all(axis=(2, 3))
-            products.append(_products(_detrended(_windows(piece.counts, REACH))[0][usable], REACH))
-            levels.append(_windows(piece.kept, REACH).mean(axis=(2, 3))[usable])
+            usable = usable_blocks(piece.usable, REACH)
+            products.append(mean_products(detrended(blocks(piece.counts, REACH))[0][usable], REACH))
+            levels.append(blocks(piece.kept, REACH).mean(axis=(2, 3))[usable])
     level, product = np.concatenate(levels), np.concatenate(products)
     if level.size < 2 * _FEWEST:
         return None
     dark = level <= np.median(level)
-    system = _system(REACH)
+    system = measured_products(REACH)
     solved = [np.linalg.solve(system, product[half].mean(axis=0)) for half in (dark, ~dark, dark | ~dark)]
     if min(part[0] for part in solved) <= 0:
         return None
@@ -234,83 +233,10 @@ def _spread(items: Sequence[T]) -> list[T]:
     return [items[int(i)] for i in np.linspace(0, len(items) - 1, min(len(items), _PIECES)).round()]
 
 
-def _windows(image: NDArray[np.generic], reach: int) -> NDArray[np.generic] | Array:
-    """Blocks (rows, columns, Y, X) of four times the reach, which overlap by half."""
-    side, step = 4 * reach, 2 * reach
-    return sliding_window_view(image, (side, side))[::step, ::step]
-
-
-def _detrended(blocks: Array) -> tuple[Array, Array]:
-    """Blocks without their quadratic polynomials, and the polynomials' coefficients without the mean."""
-    side = blocks.shape[-1]
-    flat = blocks.reshape(*blocks.shape[:2], -1)
-    coefficients = flat @ _polynomials(side)
-    residual = flat - coefficients @ _polynomials(side).T
-    return residual.reshape(blocks.shape), coefficients[..., 1:]
-
-
-@cache
-def _polynomials(side: int) -> Array:
-    """Orthonormal polynomials (pixels, 6) up to x², xy, y²; the first is constant."""
-    y, x = np.mgrid[:side, :side] / (side - 1) * 2 - 1
-    powers = np.stack([x**i * y**j for i in range(3) for j in range(3 - i)], axis=-1)
-    return np.linalg.qr(powers.reshape(side**2, 6))[0]
-
-
-def _lags(reach: int) -> Lags:
-    """Half of the distances (y, x) within reach; the others have the same covariance. (0, 0) is the first."""
-    return [(y, x) for y in range(reach + 1) for x in range(-reach, reach + 1) if (y, x) >= (0, 0)]
-
-
-def _products(residual: Array, reach: int) -> Array:
-    """Mean products of residuals (N, Y, X) at each distance, (N, distances)."""
-    side = residual.shape[-1]
-    means = [
-        np.einsum(
-            "nyx,nyx->n",
-            residual[:, : side - y, max(0, -x) : side - max(0, x)],
-            residual[:, y:, max(0, x) : side + min(0, x)],
-        )
-        / ((side - y) * (side - abs(x)))
-        for y, x in _lags(reach)
-    ]
-    return np.stack(means, axis=1)
-
-
-@cache
-def _system(reach: int) -> Array:
-    """Mean products of residuals (rows) for a covariance of 1 at each distance (columns).
-
-    Residuals are (1 − QQᵀ)n with Q the polynomials, so their covariance is (1 − QQᵀ) T (1 − QQᵀ) with T that of the
-    noise. The trace of its product with a shift needs only shifted polynomials, not matrices of pixels by pixels.
-    """
-    side, lags = 4 * reach, _lags(reach)
-    polynomials = _polynomials(side).T.reshape(6, side, side)
-
-    def shifted(y: int, x: int) -> Array:
-        moved = np.zeros_like(polynomials)
-        here = np.s_[:, max(0, -y) : side - max(0, y), max(0, -x) : side - max(0, x)]
-        moved[here] = polynomials[:, max(0, y) : side + min(0, y), max(0, x) : side + min(0, x)]
-        return moved
-
-    forward = np.stack([shifted(y, x) for y, x in lags]).reshape(len(lags), -1)
-    backward = np.stack([shifted(-y, -x) for y, x in lags]).reshape(len(lags), -1)
-    both = forward + backward
-    both[0] = forward[0]  # the distance 0 has no opposite
-
-    def seen(moved: Array) -> Array:
-        """Qᵀ S Q for each shift S."""
-        return (moved.reshape(len(lags), 6, -1) @ polynomials.reshape(6, -1).T).reshape(len(lags), -1)
-
-    pairs = np.array([(side - y) * (side - abs(x)) for y, x in lags], np.float64)
-    traces = np.diag(pairs) - (forward + backward) @ both.T + seen(forward) @ seen(both).T
-    return traces / pairs[:, None]
-
-
 def _correlation(covariance: Array, reach: int) -> Correlation:
-    """The map of a covariance at `_lags`, with a power spectrum that is nowhere negative."""
+    """The map of a covariance at `distances`, with a power spectrum that is nowhere negative."""
     square = np.zeros((2 * reach + 1,) * 2)
-    for (y, x), value in zip(_lags(reach), covariance / covariance[0], strict=True):
+    for (y, x), value in zip(distances(reach), covariance / covariance[0], strict=True):
         square[reach + y, reach + x] = square[reach - y, reach - x] = value
     wide = 8 * reach
     spectrum = filter_of(tuple(map(tuple, square.tolist())), (wide, wide))

@@ -135,7 +135,9 @@ def correlated_noise(noise: NoiseModel, remedy: str = LEARNT) -> str:
     """What correlated noise means for a user; `remedy` is what zsd does if it knows the correlation."""
     axes, shared = " and ".join(noise.correlated), ""
     if noise.correlation is None:
-        remedy = remedy if remedy != LEARNT else "it could not be measured, and such noise will not be removed"
+        remedy = (
+            remedy if remedy != LEARNT else "the image is too small to measure by how much, so such noise will stay"
+        )
     else:
         values = [f"{noise.next_pixel[axis]:.2f}" for axis in noise.correlated]
         shared = f" ({' and '.join(dict.fromkeys(values))} with the next pixel)"
