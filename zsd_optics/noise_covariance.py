@@ -47,6 +47,7 @@ _FEW, _SHARE = 60, 0.05  # blocks that are chosen: at least so many, or this sha
 _FEWEST = 20  # blocks that say anything
 _PIECE, _PIECES = 1024, 8  # pixels of a side, and how many pieces are looked at
 _REPEATS_AGREE = 0.1  # dark and bright halves of differences; structure that moved is in the bright one
+_MOVED = 1.5  # times the variance of the images themselves
 _SECOND = np.outer([0, 1, -2, 1, 0], [0, 1, -2, 1, 0]) / 6.0  # second differences, unit norm
 _ROUNDING = 4  # times the variance of rounding to grey values: high frequencies must have more
 
@@ -80,7 +81,12 @@ def noise_covariance(frames: list[Frame], repeats: list[Frame]) -> Covariance | 
     repeats : list of Frame
         Neighbouring frames, which may show one scene.
     """
-    return _of_repeats(repeats) or _of_images(frames)
+    of_repeats, of_images = _of_repeats(repeats), _of_images(frames)
+    if of_repeats is None or of_images is None:
+        return of_repeats or of_images
+    # What moved makes differences larger than the noise of each image, which structure can only make too large.
+    moved = _power(of_repeats) > _MOVED * _power(of_images)
+    return of_images if moved else of_repeats
 
 
 @lru_cache(64)
@@ -103,6 +109,10 @@ def correlated(white: Array, correlation: Correlation | None) -> Array:
         return white
     shape = (white.shape[-2], white.shape[-1])
     return np.fft.irfft2(np.fft.rfft2(white) * filter_of(correlation, shape), s=shape)
+
+
+def _power(found: Covariance) -> float:
+    return float(np.square(found.samples[0].residual).mean())
 
 
 # ------------------------------------------------------------------------------------------------------ one image
