@@ -47,6 +47,7 @@ _FEW, _SHARE = 60, 0.05  # blocks that are chosen: at least so many, or this sha
 _FEWEST = 20  # blocks that say anything
 _PIECE, _PIECES = 1024, 8  # pixels of a side, and how many pieces are looked at
 _REPEATS_AGREE = 0.1  # dark and bright halves of differences; structure that moved is in the bright one
+_EMPTY = 1e-6  # of the largest power of high frequencies
 _MOVED = 1.5  # times the variance of the images themselves
 _SECOND = np.outer([0, 1, -2, 1, 0], [0, 1, -2, 1, 0]) / 6.0  # second differences, unit norm
 _ROUNDING = 4  # times the variance of rounding to grey values: high frequencies must have more
@@ -169,9 +170,14 @@ def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array, Arra
     residual, slopes = detrended(blocks(part.counts, reach))
     usable = usable_blocks(part.usable, reach)
     energy = np.square(residual).mean(axis=(2, 3))
-    around = _around(high, usable) + 1e-12
+    around = _around(high, usable)
+    constant = np.minimum(high, around) <= _EMPTY * around.max(initial=0)  # but for rounding errors: without noise
     products = mean_products(residual[usable], reach)
-    varied, sloped = _around(energy, usable) / around, np.square(slopes).sum(axis=-1) / around
+    with np.errstate(divide="ignore", invalid="ignore"):
+        varied, sloped = (
+            np.where(constant, np.inf, values / around)
+            for values in (_around(energy, usable), np.square(slopes).sum(axis=-1))
+        )
     return varied[usable], sloped[usable], high[usable], highest[usable], products
 
 
