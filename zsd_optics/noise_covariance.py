@@ -49,7 +49,10 @@ _PIECE, _PIECES = 1024, 8  # pixels of a side, and how many pieces are looked at
 _REPEATS_AGREE = 0.1  # dark and bright halves of differences; structure that moved is in the bright one
 _EMPTY = 1e-6  # of the largest power of high frequencies
 _MOVED = 1.5  # times the variance of the images themselves
-_SECOND = np.outer([0, 1, -2, 1, 0], [0, 1, -2, 1, 0]) / 6.0  # second differences, unit norm
+# Second differences of next pixels, and of next but one: unit norm, more noise and more structure than fourth ones.
+_SECOND = np.outer([0, 1, -2, 1, 0], [0, 1, -2, 1, 0]) / 6.0
+_WIDE = np.outer([1, 0, -2, 0, 1], [1, 0, -2, 0, 1]) / 6.0
+_HIGH_PASSES = (_SECOND, HIGH_PASS, _WIDE)
 _ROUNDING = 4  # times the variance of rounding to grey values: high frequencies must have more
 
 
@@ -127,23 +130,30 @@ def _of_images(frames: list[Frame]) -> Covariance | None:
         wide = _correlation(wider.covariance, FAR)
         if _distance(wide, correlation) < _AGREE:
             found, correlation = wider, wide
-    # The highest frequencies contain the least structure, unless rounding is all that they contain.
-    high_pass, power = (
-        (HIGH_PASS, found.highest) if found.highest > _ROUNDING * _rounding(frames[0]) else (_SECOND, found.high)
-    )
-    scale = np.sqrt(found.covariance[0] / power)
-    samples = [spatial_samples(part, high_pass) for part in frames]
-    samples = [replace(part, residual=part.residual * scale) for part in samples]
-    return Covariance(correlation, [concatenated(samples)], temporal=False)
+    least = _ROUNDING * _rounding(frames[0])
+    filters = [pair for pair in zip(_HIGH_PASSES, found.powers, strict=True) if pair[1] > least]
+    filters = filters or [(_WIDE, found.powers[-1])]
+    candidates = [_samples(frames, kernel, found.covariance[0] / power) for kernel, power in filters]
+    # They agree in flat blocks. Elsewhere structure adds to them: the least is the best.
+    return Covariance(correlation, [min(candidates, key=_bright_power)], temporal=False)
+
+
+def _samples(frames: list[Frame], high_pass: Array, factor: float) -> Samples:
+    """High frequencies, `factor` times their variance."""
+    samples = concatenated([spatial_samples(part, high_pass) for part in frames])
+    return replace(samples, residual=samples.residual * np.sqrt(factor))
+
+
+def _bright_power(samples: Samples) -> float:
+    return float(np.square(samples.residual[samples.group >= np.median(samples.group)]).mean())
 
 
 @dataclass(frozen=True)
 class _Flat:
-    """Means over flat blocks: covariance at `distances`, and variance of second and of fourth differences."""
+    """Means over flat blocks: covariance at `distances`, and variance after each of `_HIGH_PASSES`."""
 
     covariance: Array
-    high: float
-    highest: float
+    powers: list[float]
 
 
 def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
@@ -152,21 +162,21 @@ def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
     found = [_measured(piece, reach) for piece in pieces if min(piece.counts.shape) >= side]
     if not found:
         return None
-    varied, sloped, high, highest = (np.concatenate([part[i] for part in found]) for i in range(4))
-    products = np.concatenate([part[4] for part in found])
+    varied, sloped, powers, products = (np.concatenate(parts) for parts in zip(*found, strict=True))
     count = min(max(_FEW, int(_SHARE * varied.size)), varied.size)
     if count < _FEWEST:
         return None
     chosen = np.argsort(_rank(varied) + _rank(sloped))[:count]
     covariance = np.linalg.solve(measured_products(reach), products[chosen].mean(axis=0))
-    means = float(high[chosen].mean()), float(highest[chosen].mean())
-    return _Flat(covariance, *means) if min(covariance[0], *means) > 0 else None
+    means = powers[chosen].mean(axis=0).tolist()
+    return _Flat(covariance, means) if min(covariance[0], *means) > 0 else None
 
 
-def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array, Array]:
+def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array]:
     """For each usable block how its surroundings vary, its slope, its high frequencies, and products of residuals."""
-    squares = [ndi.convolve(part.counts, kernel, mode="reflect") ** 2 for kernel in (_SECOND, HIGH_PASS)]
-    high, highest = (blocks(image, reach).mean(axis=(2, 3)) for image in squares)
+    squares = [ndi.convolve(part.counts, kernel, mode="reflect") ** 2 for kernel in _HIGH_PASSES]
+    powers = np.stack([blocks(image, reach).mean(axis=(2, 3)) for image in squares], axis=-1)
+    high = powers[..., 0]
     residual, slopes = detrended(blocks(part.counts, reach))
     usable = usable_blocks(part.usable, reach)
     energy = np.square(residual).mean(axis=(2, 3))
@@ -178,7 +188,7 @@ def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array, Arra
             np.where(constant, np.inf, values / around)
             for values in (_around(energy, usable), np.square(slopes).sum(axis=-1))
         )
-    return varied[usable], sloped[usable], high[usable], highest[usable], products
+    return varied[usable], sloped[usable], powers[usable], products
 
 
 def _around(values: Array, usable: Mask) -> Array:
