@@ -11,6 +11,7 @@ import torch
 from tests.command import zsd
 from tests.conftest import SHARED, TINY, needs_shared
 from zsd_export import export
+from zsd_export.package.provenance import trained_on
 from zsd_optics.noise import NoiseModel, estimate_noise
 from zsd_optics.noise_blocks import detrended, distances, mean_products, measured_products
 from zsd_optics.noise_covariance import correlated, filter_of
@@ -231,6 +232,7 @@ def test_a_run_keeps_the_correlation_and_says_it(smooth, tmp_path):
     assert load_run(tmp_path / "run").measured.noise == run.measured.noise
     assert "correlated along Y and X (0." in said
     assert "zsd learns with this correlation" in said
+    assert "; correlated with the next pixel: 0." in trained_on(run)["Noise"]
     package = export(tmp_path / "run", tmp_path / "model.zip")
     write_image(tmp_path / "image.tif", Image(smooth.astype(np.float32), "YX", Voxel()))
     with load_model(package) as loaded:
