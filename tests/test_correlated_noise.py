@@ -133,7 +133,7 @@ def test_a_small_image_is_only_warned_of(smooth):
     model = estimate_noise([smooth[:48, :48]])
     if model.correlated:
         assert model.correlation is None
-        assert "too small to measure" in model.warnings[0]
+        assert "such noise will stay" in model.warnings[0]
     assert estimate_noise([smooth]).correlation is not None
 
 
