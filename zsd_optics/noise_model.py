@@ -136,7 +136,7 @@ def correlated_noise(noise: NoiseModel, remedy: str = LEARNT) -> str:
     axes, shared = " and ".join(noise.correlated), ""
     if noise.correlation is None:
         remedy = (
-            remedy if remedy != LEARNT else "how far is not known (small images do not show it), so such noise will stay"
+            remedy if remedy != LEARNT else "how far is unknown (small images do not show it), so such noise will stay"
         )
     else:
         values = [f"{noise.next_pixel[axis]:.2f}" for axis in noise.correlated]
