@@ -120,13 +120,16 @@ def noise(
             raise InputError(f"{names_text(opened.paths)} holds only blank images", "give one with light")
         model = estimate_noise([plane for plane, _ in looked_at], [measured for _, measured in looked_at])
         if as_json:
-            measured = asdict(model) | {"read_noise": model.read_noise}
+            measured = asdict(model) | {"read_noise": model.read_noise, "next_pixel": model.next_pixel}
             print(json.dumps(measured | {"warnings": [with_flags(text) for text in model.warnings]}, indent=1))
             return
         print(f"gain        {model.gain:.4g} ± {model.gain_error:.2g} counts per photo-electron")
         print(f"offset      {model.offset:.5g} ± {model.offset_error:.2g} counts (level of the darkest part)")
         print(f"read noise  {model.read_noise:.3g} counts (standard deviation at that level)")
         print(f"variance    {model.gain:.4g} · counts {model.constant:+.5g} counts² (± {model.constant_error:.2g})")
+        if model.next_pixel:
+            along = ", ".join(f"{value:.2f} along {axis}" for axis, value in model.next_pixel.items())
+            print(f"correlation {along} (of the noise of a pixel with that of the next)")
         for name, size in (
             ("row noise", model.row_noise), ("col. noise", model.column_noise), ("fixed", model.fixed_pattern)
         ):  # fmt: skip

@@ -9,7 +9,8 @@ local mean. Two things keep the line unbiased:
 - The signal is averaged with the squared weights of the high-pass filter, which makes
   ``E[residual²] = gain · E[signal] + constant`` exact for white noise.
 
-Row and column noise, outliers and clipped levels are taken out before.
+Row and column noise, outliers and clipped levels are taken out before. Noise that neighbouring pixels share has hardly
+any high frequencies: its covariance is measured first (`zsd_optics.noise_covariance`).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_optics import noise_checks as checks
+from zsd_optics.noise_covariance import noise_covariance
 from zsd_optics.noise_line import SMALLEST_BIN, dark_level, fit_doubtful_line, fit_line, groups, noise_level_function
 from zsd_optics.noise_model import NoiseModel, correlated_noise, known_noise
 from zsd_optics.noise_samples import (
@@ -84,19 +86,21 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
     rows, columns = np.sqrt(np.mean([prepared[i][1] for i in used], axis=0)).tolist()
     remarks += checks.clipping_remarks([seen[i] for i in used], few)
     repeats = [prepared[i][0] for i in range(min(len(seen), MOST_FRAMES))]
-    candidates = temporal_samples(repeats)
-    temporal = bool(candidates)
+    correlated = checks.correlated_axes(few)
+    covariance = noise_covariance(few, repeats) if correlated else None
+    candidates = covariance.samples if covariance else temporal_samples(repeats)
+    temporal = covariance.temporal if covariance else bool(candidates)
     doubt = _LINES_LEFT * float(np.hypot(rows, columns))
     model = _best([_model(s, doubt) for s in candidates or [concatenated([spatial_samples(f) for f in few])]])
     if model.gain == 0 and sum(int(part.usable.sum()) for part in few) < _FEW_PIXELS:
         remarks.append(f"{model.message}: use more or larger images, or give `offset`, `gain` and `read_noise`")
     offset = checks.clipped_level([seen[i] for i in used], few)
-    correlated = checks.correlated_axes(few)
     if not correlated:
         remarks += checks.quantised_remark(seen[used[0]], model.read_noise, model.gain)
     return NoiseModel(
         model.gain, model.constant, model.floor, model.offset if offset is None else offset, model.gain_error,
         model.constant_error, model.offset_error, model.message, correlated=correlated,
+        correlation=covariance.correlation if covariance else None,
         row_noise=rows, column_noise=columns, remarks=tuple(remarks),
         undersampled=not temporal and checks.undersampled(few, "Y" * (not rows) + "X" * (not columns)),
         fixed_pattern=checks.fixed_pattern(repeats, (model.gain, model.constant)) if temporal else 0.0,

@@ -46,7 +46,8 @@ def noise_level_function(
     rows = []
     for part in inside:
         squares = residual[part] ** 2
-        squares = squares[squares <= largest * squares.mean()]
+        if np.isfinite(largest):
+            squares = squares[squares <= largest * squares.mean()]
         # Neighbouring residuals are correlated: about 1 in 4 is independent.
         rows.append((signal[part].mean(), squares.mean(), squares.std() / np.sqrt(squares.size / 4)))
     x, variance, error = np.array(rows).T
@@ -58,7 +59,7 @@ def fit_doubtful_line(x: Array, variance: Array, error: Array, doubt: float) -> 
 
     The measured error of a group is small where its variance came out small, by chance: it would pull the line down.
     """
-    relative, smallest = error / np.maximum(variance, 1e-300), error.min()
+    relative, smallest = error / np.where(variance > 0, variance, error), error.min()
     gain, constant, covariance = fit_line(x, variance, np.hypot(error, doubt * np.median(variance) / np.ptp(x)))
     for _ in range(5):
         predicted = np.maximum(relative * np.maximum(gain * x + constant, 0), smallest)

@@ -31,7 +31,10 @@ class NoiseModel:
         How it was estimated.
     correlated : str
         Axes ("Y", "X") along which neighbouring pixels share noise, as in interpolated, deskewed or compressed
-        images. Recorruption cannot remove such noise.
+        images.
+    correlation : tuple of tuple of float or None
+        Correlation of the noise of a pixel with that of the pixels around it (Y, X), 1 in the middle; None for white
+        noise, or where it could not be measured.
     row_noise, column_noise : float
         Standard deviation of the offset that all pixels of a row (a column) share, counts; 0 if not significant. It
         is not part of the variance.
@@ -58,6 +61,7 @@ class NoiseModel:
     fixed_pattern: float = 0.0
     undersampled: bool = False
     remarks: tuple[str, ...] = ()
+    correlation: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def read_noise(self) -> float:
@@ -67,7 +71,7 @@ class NoiseModel:
     @property
     def warnings(self) -> list[str]:
         """Sentences for the user, each of them about something that makes results worse; empty for good images."""
-        found = [correlated_noise(self.correlated)] if self.correlated else []
+        found = [correlated_noise(self)] if self.correlated else []
         lines = [
             f"{lines} share noise of {size:.2g} counts"
             for lines, size in (("rows", self.row_noise), ("columns", self.column_noise))
@@ -88,6 +92,14 @@ class NoiseModel:
                 "and `read_noise`"
             )
         return [*found, *self.remarks]
+
+    @property
+    def next_pixel(self) -> dict[str, float]:
+        """Correlation of the noise with that of the next pixel along Y and X; empty for white noise."""
+        if self.correlation is None:
+            return {}
+        middle = len(self.correlation) // 2
+        return {"Y": self.correlation[middle + 1][middle], "X": self.correlation[middle][middle + 1]}
 
     def variance(self, counts: Array | float) -> Array:
         """Noise variance (counts²) of a noise-free image of `counts`, any shape."""
@@ -116,9 +128,20 @@ def known_noise(offset: float, gain: float, read_noise: float) -> NoiseModel:
     return NoiseModel(gain, read_noise**2 - gain * offset, floor, offset, message="given by the user")
 
 
-def correlated_noise(axes: str) -> str:
-    """What correlated noise means for a user."""
+LEARNT = "zsd learns with this correlation"
+
+
+def correlated_noise(noise: NoiseModel, remedy: str = LEARNT) -> str:
+    """What correlated noise means for a user; `remedy` is what zsd does if it knows the correlation."""
+    axes, shared = " and ".join(noise.correlated), ""
+    if noise.correlation is None:
+        remedy = (
+            remedy if remedy != LEARNT else "how far is unknown (small images do not show it), so such noise will stay"
+        )
+    else:
+        values = [f"{noise.next_pixel[axis]:.2f}" for axis in noise.correlated]
+        shared = f" ({' and '.join(dict.fromkeys(values))} with the next pixel)"
     return (
-        f"the noise is correlated along {' and '.join(axes)}: the image was interpolated, deskewed, registered or "
-        "compressed; such noise will not be removed: use the image as the camera gave it"
+        f"the noise is correlated along {axes}{shared}: the image was resized, registered, deskewed, demosaiced or "
+        f"compressed; {remedy}; use the image as the camera gave it if you can"
     )

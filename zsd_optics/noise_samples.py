@@ -18,7 +18,6 @@ Mask = NDArray[np.bool_]
 # Fourth difference in Y and in X: it passes only the corner of the spectrum, which lies outside a microscope's OTF.
 LINE = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
 HIGH_PASS = np.outer(LINE, LINE) / (LINE**2).sum()  # unit norm: white noise keeps its variance
-_SIGNAL = HIGH_PASS**2
 # A square ring around the high-pass filter's window, sharing no pixel with it.
 _RING = np.pad(np.zeros((5, 5)), 2, constant_values=1 / 56)
 _BORDER = 4  # pixels that the ring reaches
@@ -226,19 +225,21 @@ def _robust_noise(counts: Array, level: Array, inside: Mask) -> tuple[Array, flo
     return np.sqrt(np.interp(level, x, variance)), max(gain, 0.0)
 
 
-def spatial_samples(part: Frame) -> Samples:
+def spatial_samples(part: Frame, high_pass: Array = HIGH_PASS) -> Samples:
     """The high frequencies of an image."""
     signal, group, residual = (
-        ndi.convolve(part.counts, k, mode="reflect")[part.usable] for k in (_SIGNAL, _RING, HIGH_PASS)
+        ndi.convolve(part.counts, k, mode="reflect")[part.usable] for k in (high_pass**2, _RING, high_pass)
     )
     return Samples(signal, group, residual, part.clipped[part.usable], "from the high spatial frequencies")
 
 
-def temporal_samples(frames: list[Frame]) -> list[Samples]:
+def temporal_samples(frames: list[Frame], of_means: float = 1 / 81) -> list[Samples]:
     """Half-differences of neighbouring frames, if they are white: nothing moved and nothing bleached; or nothing.
 
     The first are grouped by a ring of the other frames, around the pixel; the second by the same pixel of the other
     frames. The second show more, but only if no pixel keeps an offset that its variance does not follow.
+
+    `of_means` is the variance of the noise of means over 9x9 pixels, beside that of a pixel.
     """
     if len(frames) < 2 or len({part.counts.shape for part in frames}) > 1:
         return []
@@ -249,7 +250,7 @@ def temporal_samples(frames: list[Frame]) -> list[Samples]:
         difference = np.where(usable, first.kept - second.kept, 0) / np.sqrt(2)
         difference -= difference.mean()
         smooth = ndi.uniform_filter(difference, 9)
-        if smooth.var() > 1.5 * difference.var() / 81:
+        if smooth.var() > 1.5 * difference.var() * of_means:
             return []
         mean = (first.counts + second.counts) / 2
         others = (total - first.counts - second.counts) / (len(frames) - 2) if len(frames) > 2 else None

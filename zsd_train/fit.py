@@ -193,9 +193,13 @@ def _write_preview(folder: Path, s: Setup) -> None:
 
 def _warnings(s: Setup) -> list[str]:
     """What makes the noise of the images difficult."""
-    beside = "; trained on odd and even slices, whose noise differs" * s.config.scheme.learns_beside_correlated_noise
-    correlated = correlated_noise(s.measured.noise.correlated)
-    return [f"warning: {text}{beside * (text == correlated)}" for text in s.measured.noise.warnings]
+    noise = s.measured.noise
+    remedies = {}
+    if s.config.scheme.learns_beside_correlated_noise:
+        remedies[correlated_noise(noise)] = correlated_noise(
+            noise, "zsd trains on odd and even slices, whose noise is independent"
+        )
+    return [f"warning: {remedies.get(text, text)}" for text in noise.warnings]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from zsd_export.measure.parity import VerificationError
+from zsd_optics.noise_covariance import correlated
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_train.forward import light_path
@@ -70,7 +71,10 @@ def psnr_lost(run: Run, image: Array, exact: bytes, reduced: Sequence[bytes]) ->
     noise = run.measured.noise
     sigma = np.sqrt(noise.variance(seen * run.scale + run.offset)) / run.scale
     rng = np.random.default_rng(0)
-    noisy = [(seen + sigma * rng.normal(size=sigma.shape)).astype(np.float32) for _ in range(ACQUISITIONS)]
+    noisy = [
+        (seen + sigma * correlated(rng.normal(size=sigma.shape), noise.correlation)).astype(np.float32)
+        for _ in range(ACQUISITIONS)
+    ]
 
     def errors(graph: bytes) -> NDArray[np.float64]:
         pairs = [zip(outputs, (truth[name] for name in names), strict=True) for outputs in _restored(run, graph, noisy)]

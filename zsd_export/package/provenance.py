@@ -6,6 +6,7 @@ from math import isfinite
 
 from zsd_export.measure.halo import Halo
 from zsd_export.measure.parity import LARGEST_DIFFERENCE
+from zsd_optics.noise import NoiseModel
 from zsd_runtime.camera import Camera
 from zsd_runtime.errors import size_text
 from zsd_runtime.image_statistics import statistics
@@ -27,7 +28,7 @@ def trained_on(run: Run) -> dict[str, str]:
         + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
         "PSF": f"{size_text(measured.psf_shape)} pixels of the deconvolved grid; sha256 {measured.psf_sha256}",
         "Noise": f"gain {noise.gain:.4g} counts per photo-electron, offset {noise.offset:.4g} counts, read noise "
-        f"{noise.read_noise:.3g} counts" + f" ({noise.message})" * bool(noise.message),
+        f"{noise.read_noise:.3g} counts" + f" ({noise.message})" * bool(noise.message) + _shared(noise),
         "Training": f"preset {config.preset}, {config.scheme.kind} pairs, seed {config.seed}",
         "Versions": ", ".join(f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured.versions}.items()),
     }
@@ -52,6 +53,12 @@ def camera(run: Run) -> Camera:
 def channel(run: Run) -> str | None:
     """Name of the channel that it was trained on, if a run knows it."""
     return getattr(run.measured, "channel", None) or None
+
+
+def _shared(noise: NoiseModel) -> str:
+    """By how much neighbouring pixels share noise."""
+    along = " and ".join(f"{value:.2f} along {axis}" for axis, value in noise.next_pixel.items())
+    return f"; correlated with the next pixel: {along}" if along else ""
 
 
 def _counts(run: Run) -> str:

@@ -14,7 +14,10 @@ __all__ = ["AnyScheme", "Auto", "Distill", "OddEven", "Recorrupt", "Scheme", "sc
 
 
 class Auto(Recorrupt):
-    """Recorruption, but odd and even slices for volumes whose neighbouring pixels share noise."""
+    """Recorruption, but odd and even slices for volumes whose neighbouring pixels share noise.
+
+    Recorruption of planes knows the correlation of such noise. Slices are independent of each other, whatever it is.
+    """
 
     kind: str = "auto"
     gap_weight: float = Field(1.0, ge=0, description="of odd-even, if that is chosen")

@@ -8,8 +8,13 @@ network learns to tell a bright noise peak of y from a peak of z, and lets it th
 n = (y + constant/gain) / gain a number whose variance equals its mean (read noise included, as in the shifted-Poisson
 model of Snyder et al. 1995). k ~ Binomial(n, p) and n − k of a Poisson number are independent at any brightness, and
 ŷ ∝ k/p, ỹ ∝ (n − k)/(1 − p) with p = 1/(1 + α²) have the same means and variances as in eq. 2.
+
+Where neighbouring pixels share noise, as in resized images, they share photo-electrons, which cannot be split. Eq. 2
+holds for such noise, too, if z is correlated as the noise is: z ~ N(0, Σ) (Pang et al. 2021). In a volume z is
+correlated within each slice.
 """
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +23,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from zsd_optics.noise_covariance import Correlation, filter_of
 from zsd_train.schemes.scheme import Chance, Sample, Scheme, Window
 
 
@@ -27,7 +33,8 @@ class Recorrupt(Scheme):
     kind: str = "recorrupt"
     noise: Literal["poisson", "gaussian"] = Field(
         "poisson",
-        description="poisson: split the photo-electrons; gaussian: add and subtract noise, as published (eq. 2)",
+        description="poisson: split the photo-electrons; gaussian: add and subtract noise, as published (eq. 2), "
+        "which is always done where neighbouring pixels share noise",
     )
     alpha: tuple[float, float] = Field((0.5, 1.5), description="range of α of eq. 2; each patch draws its own")
 
@@ -41,7 +48,8 @@ class Recorrupt(Scheme):
     def sample(self, window: Window, chance: Chance, noise_rng: Any) -> Sample:  # noqa: D102
         noise, image, scale = window.noise, window.image, window.scale
         alpha = self.alpha_at(chance.uniform)
-        if self.noise == "poisson" and noise.gain > 0:  # without a gain there are no photo-electrons to split
+        # Without a gain there are no photo-electrons to split; pixels that share noise share them.
+        if self.noise == "poisson" and noise.gain > 0 and noise.correlation is None:
             unit = noise.gain / scale
             zero = (-noise.constant / noise.gain - window.offset) / scale
             copies = split_photons((image - zero) / unit, alpha, noise_rng)
@@ -49,7 +57,8 @@ class Recorrupt(Scheme):
         else:
             smooth = ndi.uniform_filter(window.counts, 5, axes=(-2, -1))  # H of eq. 3
             sigma = torch.tensor(np.sqrt(noise.variance(smooth)) / scale, dtype=torch.float32, device=image.device)
-            z = sigma * torch.randn(image.shape, generator=noise_rng, device=image.device)
+            white = torch.randn(image.shape, generator=noise_rng, device=image.device)
+            z = sigma * (white if noise.correlation is None else correlated(white, noise.correlation))
             noisy, target = image + alpha * z, image - z / alpha
         return Sample(noisy, target, window.mask[None])
 
@@ -57,6 +66,17 @@ class Recorrupt(Scheme):
         """α for a number between 0 and 1, in single precision like the random numbers."""
         low, high = self.alpha
         return float(torch.tensor(uniform, dtype=torch.float32) * (high - low) + low)
+
+
+def correlated(white: Tensor, correlation: Correlation) -> Tensor:
+    """White noise (..., Y, X) with this correlation in Y and X, by FFT on its device; it keeps its variance."""
+    shape = (white.shape[-2], white.shape[-1])
+    return torch.fft.irfft2(torch.fft.rfft2(white) * _filter(correlation, shape, white.device), s=shape)
+
+
+@lru_cache(16)
+def _filter(correlation: Correlation, shape: tuple[int, int], device: torch.device) -> Tensor:
+    return torch.tensor(filter_of(correlation, shape), dtype=torch.float32, device=device)
 
 
 def split_photons(electrons: Tensor, alpha: float, noise_rng: torch.Generator) -> tuple[Tensor, Tensor]:
