@@ -39,6 +39,8 @@ SIGMA_PX = (0.6, 1.7)  # of PSFs that are Gaussian, raw pixels
 PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
 READ_NOISE_E = (0.2, 5)
 BACKGROUND = (0.001, 1)  # below what is taken for the offset, in units of a bright pixel
+CORRELATED = 0.25  # share of the lessons whose noise neighbouring pixels share, as in images that were resized
+CORRELATION_PX = (0.35, 1.5)  # σ of the Gaussian that such noise is blurred by, raw pixels
 FLOOR = 1e-3  # of relative errors: no sample counts without end
 EMA_DECAY = 0.999
 
@@ -132,9 +134,22 @@ class Lessons:
         photons, background = column(photons), column(self._between(batch, *BACKGROUND))
         electrons = ((clean + background) * photons).clamp(min=0)
         exposed = torch.poisson(electrons, generator=self.rng) + read * torch.randn(clean.shape, generator=self.rng)
-        variance = ((electrons + read**2) / photons**2).flatten(1).mean(1)
+        noisy, variance = exposed / photons - background, (electrons + read**2) / photons**2
+        for i in (self._uniform(batch) < CORRELATED).nonzero().flatten().tolist():
+            noisy[i] = clean[i] + variance[i].sqrt() * self._correlated(clean.shape[2:])
         fine = (*self.world.blurred[:-2], *(FACTOR * n for n in self.world.blurred[-2:]))
-        return Lesson(exposed / photons - background, clean, crop(truth, fine), variance)
+        return Lesson(noisy, clean, crop(truth, fine), variance.flatten(1).mean(1))
+
+    def _correlated(self, shape: Shape) -> Tensor:
+        """Noise of variance 1 that pixels share along Y, along X, along both alike or differently."""
+        y, x = self._between(2, *CORRELATION_PX).tolist()
+        along = float(self._uniform(1))
+        y, x = (0.0, x) if along < 0.2 else (y, 0.0) if along < 0.4 else (y, y) if along < 0.8 else (y, x)
+        frequency_y, frequency_x = torch.fft.fftfreq(shape[-2])[:, None], torch.fft.rfftfreq(shape[-1])
+        passed = torch.exp(-2 * math.pi**2 * ((y * frequency_y) ** 2 + (x * frequency_x) ** 2))
+        noise = torch.fft.rfft2(torch.randn(shape, generator=self.rng)) * passed
+        noise = torch.fft.irfft2(noise, s=shape[-2:])
+        return noise / noise.std()
 
     def _window(self, sample: Tensor) -> Tensor:
         first = [
