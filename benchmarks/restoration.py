@@ -4,11 +4,12 @@
     python benchmarks/restoration.py fmd DATA --minutes 0.75 3
     python benchmarks/restoration.py w2s DATA --minutes 2
     python benchmarks/restoration.py starts DATA       (20 seconds from the zoo against 4 minutes from scratch)
+    python benchmarks/restoration.py unseen --minutes 4     (structures that no start has seen)
     python benchmarks/restoration.py pictures DATA --minutes 2
 
 DATA is a folder of real microscopy with fmd/, w2s/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes
-the whole way: train, export, predict with ONNX Runtime. `--only` takes names with `*`, `--average` that of `zsd predict`,
-`--steps` replaces minutes where other work disturbs the clock. Results: benchmarks/results/, pictures: docs/.
+the whole way: train, export, predict with ONNX Runtime. `--only` takes names with `*`, `--average` is that of
+`zsd predict`, `--steps` replaces minutes where other work disturbs the clock. Results: benchmarks/results/, pictures: docs/.
 """
 
 import argparse
@@ -25,10 +26,11 @@ import numpy as np
 import scipy.ndimage as ndi
 import tifffile
 import torch
+from scipy.signal import fftconvolve
 
 from zsd_export import Credits, export
 from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
-from zsd_optics.pictures import enlarged, montage
+from zsd_optics.pictures import binned, enlarged, montage
 from zsd_optics.psf import gaussian_psf, prepare_psf, widefield_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import Prediction, load_model
@@ -164,6 +166,39 @@ def starts(folder: Path, only: str, choices: Choices) -> None:
     save("starts", {**asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
 
 
+def unseen(minutes: float, choices: Choices) -> None:
+    """Stars, squares and a checkerboard, which are not among the samples of the zoo: from the zoo and from scratch."""
+    truth, psf = targets(512), widefield_psf(1.4, 525, 0.0313)
+    clean = binned(fftconvolve(np.pad(truth, 32, mode="reflect"), psf, mode="same")[32:-32, 32:-32], 2)
+    truth, clean = truth * 30 / clean.max(), clean.clip(0) * 30 / clean.max()
+    noisy = Camera(100, 1.0, 2.0).expose(clean, np.random.default_rng(0))
+    row, panels = {}, [detail(noisy, (56, 56))]
+    for start in ("scratch", "zoo"):
+        result, run = replace(choices, start=start).restore(noisy, prepare_psf(psf, 0.0313, 0.0313), minutes)
+        scores = {
+            "denoised": evaluate(result.denoised, clean).psnr,
+            "deconvolved": evaluate(result.deconvolved, truth).psnr,
+        }
+        row[start] = scores | flux(result, run, noisy)
+        panels += [detail(result.denoised, (56, 56)), detail(result.deconvolved, (56, 56), 2)]
+        print(start, json.dumps(row[start]), flush=True)
+    iio.imwrite(DOCS / "unseen.png", montage([*panels, detail(truth, (56, 56), 2)]))
+    save("unseen", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), **row})
+
+
+def targets(side: int) -> Any:
+    """Test patterns of brightness 0 and 1: a Siemens star, a checkerboard, squares and bars of several sizes."""
+    y, x = np.mgrid[:side, :side] - side / 2 + 0.5
+    star = (np.sin(24 * np.arctan2(y, x)) > 0) & (np.hypot(y, x) < side / 4)
+    image = star.astype(np.float64)
+    image[: side // 8] = ((y // 6 + x // 6) % 2)[: side // 8]
+    for n, width in enumerate((3, 4, 6, 8, 12, 16)):
+        column = side // 12 + n * side // 7
+        image[-side // 7 : -side // 7 + width, column : column + width] = 1
+        image[-side // 11 : -side // 11 + 3 * width, column : column + width] = 1
+    return image + 0.02
+
+
 def plain_psnr(image: Any, truth: Any) -> float:
     """dB, over a range of 255, without any fit."""
     return float(10 * np.log10(255**2 / np.mean((image - truth) ** 2)))
@@ -225,7 +260,7 @@ def save(name: str, content: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["simulated", "fmd", "w2s", "starts", "pictures"])
+    parser.add_argument("what", choices=["simulated", "fmd", "w2s", "starts", "unseen", "pictures"])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--minutes", type=float, nargs="+", default=[4.0])
     parser.add_argument("--seeds", type=int, default=5)
@@ -243,5 +278,7 @@ if __name__ == "__main__":
         w2s(given.folder, given.minutes[0], given.only, chosen)
     elif given.what == "starts":
         starts(given.folder, given.only, chosen)
+    elif given.what == "unseen":
+        unseen(given.minutes[0], chosen)
     else:
         pictures(given.folder, given.minutes[0], chosen)
