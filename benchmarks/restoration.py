@@ -9,7 +9,8 @@
 
 DATA is a folder of real microscopy with fmd/, w2s/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes
 the whole way: train, export, predict with ONNX Runtime. `--only` takes names with `*`, `--average` is that of
-`zsd predict`, `--steps` replaces minutes where other work disturbs the clock. Results: benchmarks/results/, pictures: docs/.
+`zsd predict`, `--steps` replaces minutes where other work disturbs the clock. Results: benchmarks/results/, pictures:
+docs/.
 """
 
 import argparse

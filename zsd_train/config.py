@@ -79,7 +79,7 @@ Network = Annotated[
 Axes = Literal["yx", "zyx"]
 
 # What the second stage needs beside a network: fine detail, of which the PSF leaves a few per cent, within minutes.
-PLANES = {"hessian_weight": 2e-4, "contrast_floor": 0.1, "positivity_weight": 1.0}
+PLANES = {"denoising_weight": 0.35, "hessian_weight": 2e-4, "contrast_floor": 0.1, "positivity_weight": 1.0}
 VOLUMES = {"hessian_weight": 2e-5, "contrast_floor": 0.02, "positivity_weight": 1.0}
 # compact: minutes on a laptop. reference: the published widths (13,109,010 parameters in 2D, 2,003,490 in 3D).
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"
 # What the presets of then chose.
-THEN_2D = "hessian_weight = 0.02\ncontrast_floor = 0.0\npositivity_weight = 0.0\n"
+THEN_2D = "denoising_weight = 0.5\nhessian_weight = 0.02\ncontrast_floor = 0.0\npositivity_weight = 0.0\n"
 SMALL_2D = (
     'network = {width = 8, depth = 2, head = 12, upsampling = "nearest"}\npatch = 48\nbatch = 2\nprecision = "fp32"\n'
 )
@@ -36,7 +36,8 @@ TRAININGS = {
     "2d-gaussian": (SMALL_2D + THEN_2D + 'recorruption = "gaussian"\n', "plane", ["--psf-sigma", "1.3"]),
     "2d-terms": (
         SMALL_2D
-        + 'hessian_weight = 0.02\nloss = "mae"\nweakest = 0.05\npositivity_weight = 1.0\ntv_weight = 0.01\nl1_weight = 0.01\n',
+        + 'denoising_weight = 0.5\nhessian_weight = 0.02\nloss = "mae"\nweakest = 0.05\npositivity_weight = 1.0\n'
+        + "tv_weight = 0.01\nl1_weight = 0.01\n",
         "plane",
         ["--psf-sigma", "1.3"],
     ),
