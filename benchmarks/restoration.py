@@ -8,8 +8,8 @@
     python benchmarks/restoration.py pictures DATA --minutes 2
 
 DATA is a folder of real microscopy with fmd/, w2s/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes
-the whole way: train, export, predict with ONNX Runtime. `--only` takes names with `*`, `--average` is that of
-`zsd predict`, `--steps` replaces minutes where other work disturbs the clock. Results: benchmarks/results/, pictures:
+the whole way: train, export, predict with ONNX Runtime, as it is and averaged over flips and turns. `--only` takes names
+with `*`; `--steps-per-minute` counts steps where other work disturbs the clock. Results: benchmarks/results/, pictures:
 docs/.
 """
 
@@ -46,22 +46,26 @@ FMD_PSF_SIGMA = 1.0  # raw pixels; the data set does not say its pixel size
 
 @dataclass(frozen=True)
 class Choices:
-    """How each image is restored."""
+    """How each image is restored.
+
+    `steps_per_minute` turns minutes into steps, where other work disturbs the clock: as many as an idle machine makes.
+    """
 
     start: str = "auto"
-    average: int = 1
-    steps: int | None = None
+    steps_per_minute: float | None = None
 
-    def restore(self, image: Any, psf: Any, minutes: float, **options: Any) -> tuple[Prediction, Run]:
-        """Train, export, predict."""
-        budget: dict[str, Any] = {"steps": self.steps} if self.steps else {"minutes": minutes}
+    def restore(self, image: Any, psf: Any, minutes: float, **options: Any) -> tuple[Prediction, Prediction, Run]:
+        """Train, export, predict: once as it is, and once averaged over the eight flips and turns."""
+        budget: dict[str, Any] = {"minutes": minutes}
+        if self.steps_per_minute:
+            budget = {"steps": round(minutes * self.steps_per_minute)}
         config = TrainConfig(**({"start": self.start} | budget | options))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "run"
             run = train([image], psf, config, folder)
             package = export(folder, Path(name) / "model.zip", credits=Credits("benchmark"))
             with load_model(package) as model:
-                return model.predict(image, average=self.average), run
+                return model.predict(image), model.predict(image, average=8), run
 
 
 def simulated(minutes: float, seeds: int, choices: Choices) -> None:
@@ -70,14 +74,19 @@ def simulated(minutes: float, seeds: int, choices: Choices) -> None:
     for seed in range(seeds):
         s = simulate((512, 512), photons=30, camera=Camera(100, 1.0, 2.0), seed=seed)
         clean, truth, fine = s.clean.astype(np.float64), s.truth.astype(np.float64), s.pixel_size_um / 2
-        result, run = choices.restore(s.noisy, prepare_psf(s.psf, fine, fine), minutes, seed=seed)
-        iterations, lucy = best_richardson_lucy(result.denoised.astype(np.float64), 0.0, s.psf, truth)
-        rows.append({
+        result, averaged, run = choices.restore(s.noisy, prepare_psf(s.psf, fine, fine), minutes, seed=seed)
+        row = {
             "seed": seed, "gaussian": best_gaussian(s.noisy.astype(np.float64), clean)[1].psnr,
-            "denoised": evaluate(result.denoised, clean).psnr, "deconvolved": evaluate(result.deconvolved, truth).psnr,
-            "lucy_of_denoised": lucy.psnr, "iterations": iterations,
             "limit": evaluate(diffraction_limited(truth, fine), truth).psnr, **flux(result, run, s.noisy),
-        })  # fmt: skip
+        }  # fmt: skip
+        for name, restored in (("", result), ("_averaged", averaged)):
+            iterations, lucy = best_richardson_lucy(restored.denoised.astype(np.float64), 0.0, s.psf, truth)
+            row |= {
+                f"denoised{name}": evaluate(restored.denoised, clean).psnr,
+                f"deconvolved{name}": evaluate(restored.deconvolved, truth).psnr,
+                f"lucy_of_denoised{name}": lucy.psnr, f"iterations{name}": iterations,
+            }  # fmt: skip
+        rows.append(row)
         print(json.dumps(rows[-1]), flush=True)
         if not seed:
             corner = brightest(clean)
@@ -108,11 +117,13 @@ def fmd(folder: Path, minutes: list[float], only: str, choices: Choices) -> None
             "gaussian": plain_psnr(filtered, truth), "gaussian_fitted": evaluate(filtered, truth).psnr,
         }  # fmt: skip
         for budget in minutes:
-            result, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), budget)
-            row[f"{budget:g} min"] = {
-                "denoised": plain_psnr(result.denoised + run.offset, truth),
-                "denoised_fitted": evaluate(result.denoised, truth).psnr, **flux(result, run, noisy),
-            }  # fmt: skip
+            result, averaged, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), budget)
+            row[f"{budget:g} min"] = flux(result, run, noisy)
+            for name, restored in (("", result), ("_averaged", averaged)):
+                row[f"{budget:g} min"] |= {
+                    f"denoised{name}": plain_psnr(restored.denoised + run.offset, truth),
+                    f"denoised{name}_fitted": evaluate(restored.denoised, truth).psnr,
+                }
         rows.append(row)
         print(json.dumps(row), flush=True)
         corner = brightest(truth)
@@ -128,15 +139,19 @@ def w2s(folder: Path, minutes: float, only: str, choices: Choices) -> None:
     rows = []
     for path in sorted((folder / "w2s" / "raw").glob(f"{only}.tif")):
         noisy, truth = iio.imread(path), iio.imread(folder / "w2s" / "avg400" / path.name).astype(np.float64)
-        result, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), minutes)
+        result, averaged, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), minutes)
         sigma, _ = best_gaussian(noisy.astype(np.float64), truth)
         images = {
-            "raw": noisy, "gaussian": ndi.gaussian_filter(noisy.astype(np.float64), sigma), "denoised": result.denoised
+            "raw": noisy, "gaussian": ndi.gaussian_filter(noisy.astype(np.float64), sigma),
+            "denoised": result.denoised, "denoised_averaged": averaged.denoised,
         }  # fmt: skip
         rows.append({"image": path.stem} | {name: fitted_psnr(image, truth) for name, image in images.items()}
                     | flux(result, run, noisy))  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
-    means = {name: float(np.mean([row[name] for row in rows])) for name in ("raw", "gaussian", "denoised")}
+    means = {
+        name: float(np.mean([row[name] for row in rows]))
+        for name in ("raw", "gaussian", "denoised", "denoised_averaged")
+    }
     print("mean", json.dumps(means))
     save(
         "w2s", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), "mean": means, "rows": rows}
@@ -159,7 +174,7 @@ def starts(folder: Path, only: str, choices: Choices) -> None:
             continue
         row: dict[str, Any] = {"image": name}
         for start, minutes in (("zoo", 1 / 3), ("zoo", 4.0), ("scratch", 4.0)):
-            result, run = replace(choices, start=start).restore(noisy, psf, minutes)
+            result, _, run = replace(choices, start=start).restore(noisy, psf, minutes)
             scores = {output: evaluate(getattr(result, output), truth).psnr for output, truth in truths.items()}
             row[f"{start} {60 * minutes:.0f} s"] = scores | {"steps": run.measured.steps}
         rows.append(row)
@@ -175,7 +190,7 @@ def unseen(minutes: float, choices: Choices) -> None:
     noisy = Camera(100, 1.0, 2.0).expose(clean, np.random.default_rng(0))
     row, panels = {}, [detail(noisy, (56, 56))]
     for start in ("scratch", "zoo"):
-        result, run = replace(choices, start=start).restore(noisy, prepare_psf(psf, 0.0313, 0.0313), minutes)
+        result, _, run = replace(choices, start=start).restore(noisy, prepare_psf(psf, 0.0313, 0.0313), minutes)
         scores = {
             "denoised": evaluate(result.denoised, clean).psnr,
             "deconvolved": evaluate(result.deconvolved, truth).psnr,
@@ -232,7 +247,7 @@ def pictures(folder: Path, minutes: float, choices: Choices) -> None:
     }
     rows = []
     for name, (image, psf) in cases.items():
-        result, run = choices.restore(image, psf, minutes)
+        result, _, run = choices.restore(image, psf, minutes)
         rows.append({"image": name, **flux(result, run, image)})
         print(json.dumps(rows[-1]), flush=True)
         corner = brightest(result.denoised)
@@ -267,10 +282,9 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default="*", help="image name")
     parser.add_argument("--start", default="auto")
-    parser.add_argument("--average", type=int, default=1)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps-per-minute", type=float)
     given = parser.parse_args()
-    chosen = Choices(given.start, given.average, given.steps)
+    chosen = Choices(given.start, given.steps_per_minute)
     if given.what == "simulated":
         simulated(given.minutes[0], given.seeds, chosen)
     elif given.what == "fmd":
