@@ -45,9 +45,7 @@ class FakeMac:
 
         monkeypatch.setattr(sys, "platform", "darwin")
         monkeypatch.setattr(ort, "InferenceSession", Session)
-        monkeypatch.setattr(
-            ort, "get_available_providers", lambda: ["CoreMLExecutionProvider", "CPUExecutionProvider"]
-        )
+        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CoreMLExecutionProvider", "CPUExecutionProvider"])
         monkeypatch.setattr(cache, "user_cache", lambda: folder)
         monkeypatch.setattr(engine_choice, "cuda_driver", lambda: None)
 
@@ -117,7 +115,7 @@ def test_auto_goes_on_where_it_fails(package, mac):
 
 def test_without_the_provider_it_is_missing_and_auto_goes_on(package, mac, monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(EngineMissing, match="has no Core ML here: pip install onnxruntime.*`device`") as raised:
+    with pytest.raises(EngineMissing, match=r"has no Core ML here: pip install onnxruntime.*`device`") as raised:
         load_model(package, engine="coreml")
     assert raised.value.options == ("device",)
     with load_model(package) as model:
@@ -159,7 +157,7 @@ def test_networks_of_volumes_run_elsewhere(package, mac, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ort.InferenceSession, "get_inputs", deeper)
-        with pytest.raises(InputError, match="no 3D convolutions.*`engine`"):
+        with pytest.raises(InputError, match=r"no 3D convolutions.*`engine`"):
             open_engine(replace(description), engine="coreml")
     assert mac.options == []
 

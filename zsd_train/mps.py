@@ -4,10 +4,10 @@ None of this has run on Apple hardware. It rests on what torch 2.13 declares (it
 users report, with numbers of pytorch's issues:
 
 - `torch.binomial` and `torch.poisson` have no kernel there (141287). Noise is drawn on the CPU.
-- Convolutions have given wrong numbers, without an error, for images or weights whose channels come last (141471, 180984,
-  192212). Everything stays contiguous.
-- 3D convolutions of contiguous images were wrong, too, in macOS 26.2 (197114), and inverse FFTs of odd lengths in others
-  (126649). Before a training, results and gradients are compared with those of the CPU.
+- Convolutions have given wrong numbers, without an error, for images or weights whose channels come last (141471,
+  180984, 192212). Everything stays contiguous.
+- 3D convolutions of contiguous images were wrong, too, in macOS 26.2 (197114), and inverse FFTs of odd lengths in
+  others (126649). Before a training, results and gradients are compared with those of the CPU.
 """
 
 from copy import deepcopy
