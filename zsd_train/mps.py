@@ -19,7 +19,6 @@ from torch import Tensor
 from zsd_runtime.errors import InputError
 from zsd_train.defaults import Shape
 from zsd_train.forward import light_path
-from zsd_train.networks.dual_stage import Network
 
 TOLERANCE = 0.02  # of the largest number of a tensor; rounding makes about 1e-5, the faults that were reported over 0.1
 CANNOT_DRAW = ("mps",)  # devices without a binomial distribution
@@ -35,7 +34,7 @@ def layout_on(device: torch.device, layout: Any) -> Any:
     return torch.contiguous_format if device.type == "mps" else layout
 
 
-def check_results(network: Network, psf: Tensor, size: Shape, margin: Shape, device: torch.device) -> None:
+def check_results(network: Any, psf: Tensor, size: Shape, margin: Shape, device: torch.device) -> None:
     """Refuse a device that computes something else than the CPU.
 
     Parameters
@@ -66,7 +65,7 @@ def check_results(network: Network, psf: Tensor, size: Shape, margin: Shape, dev
         )
 
 
-def _one_step(network: Network, psf: Tensor, size: Shape, margin: Shape, device: torch.device) -> list[Tensor]:
+def _one_step(network: Any, psf: Tensor, size: Shape, margin: Shape, device: torch.device) -> list[Tensor]:
     """Outputs for two noisy patches, and the gradients that they lead to; on the CPU."""
     network = deepcopy(network).to(device)
     noisy = torch.rand((2, network.channels, *size), generator=torch.Generator().manual_seed(0)).to(device)
