@@ -82,7 +82,7 @@ def test_bf16_stays_close(package, image, expected):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"device": "tpu"}, "device 'tpu' is not one of auto, cuda, intel, cpu"),
+        ({"device": "tpu"}, "device 'tpu' is not one of auto, cuda, intel, apple, cpu"),
         ({"engine": "onnx"}, "engine 'onnx' is not one of"),
         ({"precision": "int4"}, "precision 'int4' is not one of"),
         ({"engine": "tensorrt", "device": "cpu"}, "tensorrt does not run on device cpu; it runs on cuda"),

@@ -153,7 +153,8 @@ def restore(
     corrections = Corrections(config.hot_pixels == "replace", tasks[0].camera_maps, LINES[config.remove_lines])
     # What the files say was said when they were opened.
     how = How(out, axes, series=series, voxel=typed or Voxel(), corrections=corrections, average=average)
-    with load_models(list(packages.values()), config.device) as opened:
+    device = "auto" if config.device == "mps" else config.device  # torch's name; engines have others for Apple machines
+    with load_models(list(packages.values()), device) as opened:
         predict_files(opened, images, how, progress)
     return model
 

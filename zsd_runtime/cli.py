@@ -41,9 +41,9 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results, <stem>_denoised and <stem>_deconvolved.")],
     device: Annotated[
-        str, typer.Option(help="auto (the fastest that works), cpu, cuda, or intel (an Intel GPU).")
+        str, typer.Option(help="auto (the fastest that works), cpu, cuda, intel (an Intel GPU) or apple.")
     ] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or tensorrt.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or coreml.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (the package's own), fp32, bf16 (only openvino on a CPU), fp16 or int8.")
     ] = "auto",
@@ -126,8 +126,8 @@ def bench(
         list[str] | None,
         typer.Option(help="Image size, [Zx]YxX, pixels; may be repeated; by default 512x512 and 2048x2048."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto (all), cpu, cuda, or intel (an Intel GPU).")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto (all), onnxruntime, openvino or tensorrt.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto (all), cpu, cuda, intel (an Intel GPU) or apple.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto (all), onnxruntime, openvino, tensorrt or coreml.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (all that the package allows), fp32, bf16, fp16, int8.")
     ] = "auto",

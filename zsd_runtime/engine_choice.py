@@ -1,5 +1,6 @@
 """Which engine runs a model here: the best one that opens, or the one that the user chose."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -39,11 +40,12 @@ class EngineSpec:
 
 
 # The best first, as measured: docs/performance.md. An engine of your own: a file beside this one, and a line here.
-DEVICES = ("cuda", "intel", "cpu")
+DEVICES = ("cuda", "intel", "apple", "cpu")
 ENGINES = {
     spec.name: spec
     for spec in (
         EngineSpec("tensorrt", "TensorRT", "zsd[tensorrt]", {"cuda": ()}, prebuilt=True),
+        EngineSpec("coreml", "CoreML", "zsd[cpu]", {"apple": ()}),
         EngineSpec("openvino", "OpenVINO", "zsd[cpu]", {"intel": ("fp32", "fp16"), "cpu": ("fp32", "bf16")}),
         EngineSpec("onnxruntime", "OnnxRuntime", "zsd[cpu]", {"cuda": (), "cpu": ()}),
     )
@@ -133,6 +135,12 @@ def _open(description: ModelDescription, name: str, device: str, precision: str,
     if device == "cuda" and cuda_driver() is None:
         raise EngineMissing(
             f"{name} on cuda needs an NVIDIA GPU and its driver, and none is installed (nvidia-smi would show them)",
+            'set `device` to "cpu"',
+            option="device",
+        )
+    if device == "apple" and sys.platform != "darwin":
+        raise EngineMissing(
+            f"{name} on apple needs a Mac with macOS, and this is {sys.platform}",
             'set `device` to "cpu"',
             option="device",
         )

@@ -338,9 +338,9 @@ def load_model(package: str | Path, device: str = "auto", *, engine: str = "auto
     Parameters
     ----------
     package : path
-    device : {"auto", "cpu", "cuda", "intel"}
-        "intel" is an Intel GPU.
-    engine : {"auto", "onnxruntime", "openvino", "tensorrt"}
+    device : {"auto", "cpu", "cuda", "intel", "apple"}
+        "intel" is an Intel GPU; "apple" is whatever Core ML chooses on a Mac.
+    engine : {"auto", "onnxruntime", "openvino", "tensorrt", "coreml"}
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
         "auto" is the package's own.
 

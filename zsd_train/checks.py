@@ -116,12 +116,14 @@ def check_teacher(teacher: Run | None, config: TrainConfig) -> None:
 
 
 def accelerator(config: TrainConfig) -> str:
-    """Where to train, "cpu" or "cuda".
+    """Where to train, "cpu", "cuda" or "mps".
+
+    "auto" never means "mps": on some versions of macOS it computes wrong numbers (zsd_train/mps.py).
 
     Raises
     ------
     InputError
-        When CUDA is asked for and there is none.
+        When a GPU is asked for and there is none.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError(
@@ -129,6 +131,14 @@ def accelerator(config: TrainConfig) -> str:
             "install torch's CUDA build and a driver, or set `device` to cpu",
             option="device",
         )
+    if config.device == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError(
+                "device mps: torch finds no Apple GPU here",
+                "train on a Mac with Apple silicon, with torch for arm64, or set `device` to cpu",
+                option="device",
+            )
+        return "mps"
     return "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -136,8 +146,11 @@ def precision(config: TrainConfig) -> Any:
     """Fabric's name of the arithmetic: bf16 where the hardware has it, since emulated it is slower than fp32."""
     if config.precision != "auto":
         return {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
-    if accelerator(config) == "cuda":
+    device = accelerator(config)
+    if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device == "mps":
+        fast = False  # macOS before 14 lacks it, and nobody has measured it
     else:
         fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16-mixed" if fast else "32-true"

@@ -113,7 +113,9 @@ class TrainConfig(BaseModel):
     minutes: float | None = Field(None, gt=0, description="budget in minutes; without steps, 4, for volumes 15")
     steps: int | None = Field(None, ge=1, description="budget in optimiser steps; repeatable, unlike minutes")
     seed: int = Field(0, ge=0, description="of weights, patches and noise")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where to train; auto: cuda, else cpu; mps is an Apple GPU"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
 
     offset: float | None = Field(None, description="camera offset, counts; estimated when not given")

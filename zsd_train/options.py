@@ -56,7 +56,7 @@ Offset = Annotated[float | None, typer.Option(help="Camera offset, counts; defau
 Gain = Annotated[float | None, typer.Option(help="Counts per photo-electron; default: estimated.")]
 ReadNoise = Annotated[float | None, typer.Option(help="Read noise, counts; default: estimated.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, patches and noise.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str | None, typer.Option(help="auto (cuda, else cpu), cpu, cuda, or mps (an Apple GPU).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 
 

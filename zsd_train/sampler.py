@@ -13,6 +13,7 @@ from zsd_optics.noise import NoiseModel
 from zsd_train.defaults import Shape, defaults_for
 from zsd_train.forward import crop, dihedral
 from zsd_train.frames import Frame
+from zsd_train.mps import noise_device
 from zsd_train.schemes.scheme import Batch, Chance, Sample, Scheme, Window
 
 
@@ -30,6 +31,7 @@ class Sampler:
     patch, margin : tuple of int
         Pixels, axis by axis, that the losses see, and that surround them on each side.
     device : torch.device or str
+        Of the batches; samples are made where noise can be drawn.
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class Sampler:
         self.patch, self.margin = patch, margin
         self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
         self.device = torch.device(device)
+        self.noise_device = noise_device(self.device)
         self.stride = scheme.stride("zyx"[-len(patch) :])
         sizes = torch.tensor([float(math.prod(frame.image.shape)) for frame in frames])
         self.cumulative_size = (sizes / sizes.sum()).cumsum(0)
 
     def draw(self, batch: int, position_rng: torch.Generator, noise_rng: torch.Generator) -> Batch:
-        """A batch; positions come from `position_rng` (on the CPU), noise from `noise_rng` (on the device)."""
+        """A batch; positions come from `position_rng` (on the CPU), noise from `noise_rng` (on `noise_device`)."""
         uniforms = torch.rand(batch, generator=position_rng).tolist()
         symmetries = torch.randint(8, (batch,), generator=position_rng)
         coins = torch.randint(2, (batch,), generator=position_rng).tolist()
@@ -71,7 +74,7 @@ class Sampler:
         if not chosen:
             return None
         chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
-        noise_rng = torch.Generator(self.device).manual_seed(seed)
+        noise_rng = torch.Generator(self.noise_device).manual_seed(seed)
         size = defaults_for(len(self.patch)).tile
         tile = tuple(n // s for n, s in zip(size, self.stride, strict=True))
         around = tuple(max(0, p - n) // 2 for p, n in zip(self.patch, tile, strict=True))
@@ -89,7 +92,8 @@ class Sampler:
         turns = symmetries.tolist()
 
         def stacked(tensors: list[Tensor]) -> Tensor:
-            return torch.stack([dihedral(t, k) if t.ndim > 1 else t for t, k in zip(tensors, turns, strict=True)])
+            turned = [dihedral(t, k) if t.ndim > 1 else t for t, k in zip(tensors, turns, strict=True)]
+            return torch.stack(turned).to(self.device)
 
         return Batch(
             stacked([s.noisy for s in samples]),
@@ -114,4 +118,4 @@ class Sampler:
         return tuple(n * s for n, s in zip(lengths, self.stride, strict=True))
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.tensor(array, dtype=torch.float32, device=self.device)
+        return torch.tensor(array, dtype=torch.float32, device=self.noise_device)

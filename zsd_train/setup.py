@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -24,6 +24,7 @@ from zsd_train.config import TrainConfig
 from zsd_train.defaults import DEFAULTS, Defaults, Shape
 from zsd_train.forward import Forward, WienerFilter, light_path
 from zsd_train.frames import Frame
+from zsd_train.mps import check_results, layout_on, noise_device
 from zsd_train.networks.build import build
 from zsd_train.networks.dual_stage import Network
 from zsd_train.networks.prune import student
@@ -127,6 +128,7 @@ def set_up(
     torch.manual_seed(config.seed)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
     fabric = Fabric(accelerator=accelerator(config), devices=1, precision=precision(config))
+    defaults = replace(defaults, layout=layout_on(fabric.device, defaults.layout))
     network = build(config.network, config.axes) if teacher is None else student(config.network, teacher.network)
     start = None if teacher or resumed else start_of(config)
     if start:
@@ -142,11 +144,13 @@ def set_up(
     if teacher is not None:
         sampler = Taught(drawn, fabric.setup(teacher.network.to(memory_format=defaults.layout)))  # type: ignore[call-overload]
     kernel = torch.tensor(seen_psf, dtype=torch.float32, device=fabric.device)
+    if fabric.device.type == "mps":
+        check_results(network, kernel, sampler.size, margin, fabric.device)
     sharpen = None
     if config.contrast_floor:
         sharpen = WienerFilter(kernel, patch, config.network.grid_factor, config.contrast_floor)
     position_rng = torch.Generator().manual_seed(config.seed)
-    noise_rng = torch.Generator(fabric.device).manual_seed(config.seed + 1)
+    noise_rng = torch.Generator(noise_device(fabric.device)).manual_seed(config.seed + 1)
     measured = Measured(
         offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
         dtype=(images[0].source if isinstance(images[0], Corrected) else images[0]).dtype.name,

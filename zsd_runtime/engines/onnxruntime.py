@@ -41,11 +41,7 @@ class OnnxRuntime:
         self._binding: Any = None
 
     def _open(self) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.enable_mem_pattern = False  # memory planned in one piece takes twice the memory, and no less time
-        # Threads that spin while they wait would take cores from those that read, blend and compress.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options()
         providers: list[Any] = ["CPUExecutionProvider"]
         if self.device == "cuda":
             if "CUDAExecutionProvider" not in ort.get_available_providers():
@@ -115,6 +111,16 @@ class OnnxRuntime:
         """See `Engine`."""
         self._binding = self._source = self._sinks = None  # type: ignore[assignment] # before the session whose memory they are
         self._session = None
+
+
+def session_options() -> ort.SessionOptions:
+    """What every session of zsd has."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # memory planned in one piece takes twice the memory, and no less time
+    # Threads that spin while they wait would take cores from those that read, blend and compress.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _dtype(tensor: Any) -> np.dtype[Any]:

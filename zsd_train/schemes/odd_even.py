@@ -16,6 +16,7 @@ from torch import Tensor
 from zsd_optics.psf import with_slices
 from zsd_train.defaults import Shape
 from zsd_train.forward import crop
+from zsd_train.mps import layout_on
 from zsd_train.schemes.scheme import Batch, Chance, Sample, Scheme, Window
 
 
@@ -47,7 +48,9 @@ class OddEven(Scheme):
         if first_stage is None or not self.gap_weight:
             return [(1.0, batch.target)]
         with torch.no_grad():
-            whole = first_stage(batch.extras["whole"].contiguous(memory_format=torch.channels_last_3d)).float()
+            image = batch.extras["whole"]
+            layout = layout_on(image.device, torch.channels_last_3d)
+            whole = first_stage(image.contiguous(memory_format=layout)).float()
             gap = batch.extras["lead"][:, None, None, None, None] * (whole[:, :, ::2] - whole[:, :, 1::2])
         margin = [(n - m) // 2 for n, m in zip(gap.shape[2:], batch.target.shape[2:], strict=True)]
         return [(1.0, batch.target), (self.gap_weight, batch.target + crop(gap, tuple(margin)))]

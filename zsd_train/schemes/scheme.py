@@ -168,7 +168,7 @@ class Scheme(BaseModel):
         return counts
 
     def sample(self, window: Window, chance: Chance, noise_rng: Any) -> Sample:
-        """One training sample; `noise_rng` is a torch.Generator on the device."""
+        """One training sample; `noise_rng` is a torch.Generator on the device of the image."""
         raise NotImplementedError
 
     def targets(self, batch: Batch, first_stage: Callable[[Tensor], Tensor] | None) -> list[tuple[float, Tensor]]:  # noqa: ARG002
