@@ -97,7 +97,7 @@ def test_a_run_of_schema_1_loads_resumes_and_exports(kind, scheme, tmp_path):
     done = cases.zsd(tmp_path, "train", f"{kind}.tif", "--psf-sigma", psf, "--out", "run", "--steps", "40", "--resume")
     assert done.returncode == 0, done.stderr
     assert_alike(cases.weights(tmp_path / "run"), json.loads((OLD / "expected.json").read_text())[kind]["resumed"])
-    assert "schema = 2" in (tmp_path / "run" / "config.toml").read_text()
+    assert "schema = 3" in (tmp_path / "run" / "config.toml").read_text()
     assert cases.zsd(tmp_path, "export", "run", "model.zip").returncode == 0
 
 
