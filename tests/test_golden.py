@@ -106,7 +106,7 @@ def test_a_run_of_another_schema_is_refused(schema, tmp_path):
     shutil.copytree(OLD / "plane-run", tmp_path / "run")
     text = (tmp_path / "run" / "config.toml").read_text()
     (tmp_path / "run" / "config.toml").write_text(f"schema = {schema}\n" + text)
-    with pytest.raises(InputError, match=r"is a run of schema .*up to 2.*update zsd"):
+    with pytest.raises(InputError, match=r"is a run of schema .*up to 3.*update zsd"):
         load_run(tmp_path / "run")
 
 
