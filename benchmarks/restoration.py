@@ -8,9 +8,9 @@
     python benchmarks/restoration.py pictures DATA --minutes 2
 
 DATA is a folder of real microscopy with fmd/, w2s/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes
-the whole way: train, export, predict with ONNX Runtime, as it is and averaged over flips and turns. `--only` takes names
-with `*`; `--steps-per-minute` counts steps where other work disturbs the clock. Results: benchmarks/results/, pictures:
-docs/.
+the whole way: train, export, predict with ONNX Runtime, as it is and averaged over flips and turns. `--only` takes
+names with `*`; `--steps-per-minute` counts steps where other work disturbs the clock. Results: benchmarks/results/,
+pictures: docs/.
 """
 
 import argparse

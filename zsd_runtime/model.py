@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_runtime.average import averaged, check_square, turns
-from zsd_runtime.corrections.corrected import Corrected, Corrections
-from zsd_runtime.corrections.unpadded import Unpadded
+from zsd_runtime.corrections.corrected import Corrections
+from zsd_runtime.corrections.unpadded import corrected_for
 from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
@@ -153,7 +153,7 @@ class Model:
             self.plan(
                 source.shape[-len(self.description.axes) :], tile, average=average
             )  # before all pixels are looked at
-        source, targets = self._corrected(source, targets, corrections, notice)
+        source, targets = corrected_for(self.description, source, targets, corrections, notice)
         with self._reserved():
             self._fitted(
                 source.shape, tile, memory, chunk_grid(self.description, targets), notice,
@@ -199,8 +199,8 @@ class Model:
 
     @property
     def input_axes(self) -> str:
-        """Axes of one image: "YX", "ZYX", or with C before them for a model of several channels."""
-        return "C" * (self.description.input.channels > 1) + self.description.axes.upper()
+        """As `ModelDescription.input_axes`."""
+        return self.description.input_axes
 
     def plan(
         self, shape: Sequence[int], tile: Sequence[int], grid: Sequence[int] | None = None, average: int = 1
@@ -220,51 +220,8 @@ class Model:
         return [LONGEST_OVERLAP if self._pools_all else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
-        """Shapes of the outputs for an image, or a stack, of `shape`.
-
-        Raises
-        ------
-        InputError
-            When it is a single slice and the model restores volumes, or has another number of channels.
-        """
-        d, axes = self.description, len(self.description.axes)
-        if axes == 3 and (len(shape) < 3 or shape[-3] == 1):
-            raise InputError(
-                f"an image of {size_text(shape)} is a single slice; this model restores volumes (ZYX), where a slice "
-                "has neighbours",
-                "give the whole stack, or take a 2D model",
-            )
-        leading, spatial = tuple(shape[:-axes]), tuple(shape[-axes:])
-        if d.input.channels > 1:
-            if not leading or leading[-1] != d.input.channels:
-                raise InputError(
-                    f"an image of {size_text(shape)} does not have {d.input.channels} channels",
-                    f"this model takes {self.input_axes}",
-                )
-            leading = leading[:-1]
-        return [output.shape(leading, spatial) for output in d.outputs]
-
-    def _corrected(
-        self,
-        source: Any,
-        targets: Sequence[Any],
-        corrections: Corrections | None,
-        notice: Callable[[str], None],
-    ) -> tuple[Any, Sequence[Any]]:
-        """The source without its bad pixels, and targets whose padding stays without data."""
-        if not isinstance(source, Corrected):
-            if corrections is None:
-                return source, targets
-            source = Corrected(source, corrections, volumes=len(self.description.axes) == 3)
-            if found := source.notice():
-                notice(found)
-        if source.padded:
-            outputs, seen = self.description.outputs, self.description.input.channels
-            targets = [
-                Unpadded(target, source, output.scale, channels=(seen, output.channels))
-                for target, output in zip(targets, outputs, strict=True)
-            ]
-        return (source if source.changed else source.source), targets
+        """As `ModelDescription.output_shapes`."""
+        return self.description.output_shapes(shape)
 
     def _fitted(
         self,

@@ -1,6 +1,7 @@
 """What a model package (BioImage.IO 0.5 or 0.4) says of its model."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as short
@@ -10,7 +11,7 @@ import yaml
 
 from zsd_runtime.archive import Read, reader
 from zsd_runtime.camera import Camera, camera_of, length_of
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.tensors import InputSpec, OutputSpec, Rdf, input_04, input_05, output_04, output_05, text_of
 
 SCHEMA = 2  # of `config: zsd` in a description; a package without a number has schema 1
@@ -72,6 +73,36 @@ class ModelDescription:
     def facts(self) -> dict[str, Any]:
         """What zsd adds to the format: `config: zsd` of the description."""
         return _facts(self.rdf)
+
+    @property
+    def input_axes(self) -> str:
+        """Axes of one image: "YX", "ZYX", or with C before them for a model of several channels."""
+        return "C" * (self.input.channels > 1) + self.axes.upper()
+
+    def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for an image, or a stack, of `shape`.
+
+        Raises
+        ------
+        InputError
+            When it is a single slice and the model restores volumes, or has another number of channels.
+        """
+        axes = len(self.axes)
+        if axes == 3 and (len(shape) < 3 or shape[-3] == 1):
+            raise InputError(
+                f"an image of {size_text(shape)} is a single slice; this model restores volumes (ZYX), where a slice "
+                "has neighbours",
+                "give the whole stack, or take a 2D model",
+            )
+        leading, spatial = tuple(shape[:-axes]), tuple(shape[-axes:])
+        if self.input.channels > 1:
+            if not leading or leading[-1] != self.input.channels:
+                raise InputError(
+                    f"an image of {size_text(shape)} does not have {self.input.channels} channels",
+                    f"this model takes {self.input_axes}",
+                )
+            leading = leading[:-1]
+        return [output.shape(leading, spatial) for output in self.outputs]
 
     @property
     def test_tensor(self) -> str:

@@ -1,11 +1,36 @@
 """Results whose padding stays without data."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.corrections.corrected import Box, Corrected
+from zsd_runtime.corrections.corrected import Box, Corrected, Corrections
+from zsd_runtime.package import ModelDescription
+
+
+def corrected_for(
+    description: ModelDescription,
+    source: Any,
+    targets: Sequence[Any],
+    corrections: Corrections | None,
+    notice: Callable[[str], None],
+) -> tuple[Any, Sequence[Any]]:
+    """For a model: the source without its bad pixels, and targets whose padding stays without data."""
+    if not isinstance(source, Corrected):
+        if corrections is None:
+            return source, targets
+        source = Corrected(source, corrections, volumes=len(description.axes) == 3)
+        if found := source.notice():
+            notice(found)
+    if source.padded:
+        outputs, seen = description.outputs, description.input.channels
+        targets = [
+            Unpadded(target, source, output.scale, channels=(seen, output.channels))
+            for target, output in zip(targets, outputs, strict=True)
+        ]
+    return (source if source.changed else source.source), targets
 
 
 class Unpadded:
