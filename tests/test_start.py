@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
 
+from tests.conftest import TINY
 from zsd_optics.metrics import evaluate
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
@@ -28,12 +28,17 @@ def denoised(run, scene):
         return run.network(batch).denoised[0, 0].numpy()
 
 
-@pytest.mark.parametrize("axes", ["yx", "zyx"])
-def test_the_zoo_has_a_start_for_the_default_network(axes):
-    config = TrainConfig(axes=axes)
+def test_the_zoo_has_a_start_for_the_default_network_of_planes():
+    config = TrainConfig()
     start = start_of(config)
-    build(config.network, axes).load_state_dict(start.weights)
-    assert start.name == {"yx": "zoo:start-2d", "zyx": "zoo:start-3d"}[axes]
+    build(config.network, "yx").load_state_dict(start.weights)
+    assert start.name == "zoo:start-2d"
+
+
+def test_volumes_start_from_random_weights_for_the_zoo_has_none():
+    assert start_of(TrainConfig(axes="zyx")) is None
+    with pytest.raises(InputError, match="the zoo has no starting weights: leave"):
+        start_of(TrainConfig(axes="zyx", start="zoo"))
 
 
 def test_from_the_zoo_a_few_steps_do_what_random_weights_cannot(scene, tmp_path):
