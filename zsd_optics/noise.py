@@ -100,7 +100,7 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
     return NoiseModel(
         model.gain, model.constant, model.floor, model.offset if offset is None else offset, model.gain_error,
         model.constant_error, model.offset_error, model.message, correlated=correlated,
-        correlation=covariance.correlation if covariance else None,
+        correlation=covariance.correlation if covariance else None, phases=covariance.phases if covariance else None,
         row_noise=rows, column_noise=columns, remarks=tuple(remarks),
         undersampled=not temporal and checks.undersampled(few, "Y" * (not rows) + "X" * (not columns)),
         fixed_pattern=checks.fixed_pattern(repeats, (model.gain, model.constant)) if temporal else 0.0,

@@ -25,7 +25,15 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from zsd_optics.noise_blocks import blocks, detrended, distances, mean_products, measured_products, usable_blocks
+from zsd_optics.noise_blocks import (
+    blocks,
+    detrended,
+    distances,
+    mean_products,
+    measured_products,
+    usable_blocks,
+)
+from zsd_optics.noise_phases import Phases, phases_of
 from zsd_optics.noise_samples import (
     HIGH_PASS,
     Frame,
@@ -68,11 +76,14 @@ class Covariance:
         Their residuals have the variance of the noise.
     temporal : bool
         Whether they come from repeats of one scene.
+    phases : Phases or None
+        The covariance by the place of a pixel, where it differs, as in demosaiced images and those enlarged by 2.
     """
 
     correlation: Correlation
     samples: list[Samples]
     temporal: bool
+    phases: Phases | None = None
 
 
 def noise_covariance(frames: list[Frame], repeats: list[Frame]) -> Covariance | None:
@@ -135,7 +146,7 @@ def _of_images(frames: list[Frame]) -> Covariance | None:
     filters = filters or [(_WIDE, found.powers[-1])]
     candidates = [_samples(frames, kernel, found.covariance[0] / power) for kernel, power in filters]
     # They agree in flat blocks. Elsewhere structure adds to them: the least is the best.
-    return Covariance(correlation, [min(candidates, key=_bright_power)], temporal=False)
+    return Covariance(correlation, [min(candidates, key=_bright_power)], temporal=False, phases=found.phases)
 
 
 def _samples(frames: list[Frame], high_pass: Array, factor: float) -> Samples:
@@ -150,10 +161,11 @@ def _bright_power(samples: Samples) -> float:
 
 @dataclass(frozen=True)
 class _Flat:
-    """Means over flat blocks: covariance at `distances`, and variance after each of `_HIGH_PASSES`."""
+    """Means over flat blocks: covariance at `distances`, variance after each of `_HIGH_PASSES`, and `Phases`."""
 
     covariance: Array
     powers: list[float]
+    phases: Phases | None
 
 
 def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
@@ -162,18 +174,23 @@ def _flat(pieces: list[Frame], reach: int) -> _Flat | None:
     found = [_measured(piece, reach) for piece in pieces if min(piece.counts.shape) >= side]
     if not found:
         return None
-    varied, sloped, powers, products = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    varied, sloped, powers, residual = (np.concatenate(parts) for parts in zip(*found, strict=True))
     count = min(max(_FEW, int(_SHARE * varied.size)), varied.size)
     if count < _FEWEST:
         return None
     chosen = np.argsort(_rank(varied) + _rank(sloped))[:count]
-    covariance = np.linalg.solve(measured_products(reach), products[chosen].mean(axis=0))
+    products = mean_products(residual[chosen], reach)
+    covariance = np.linalg.solve(measured_products(reach), products.mean(axis=0))
     means = powers[chosen].mean(axis=0).tolist()
-    return _Flat(covariance, means) if min(covariance[0], *means) > 0 else None
+    if min(covariance[0], *means) <= 0:
+        return None
+    return _Flat(
+        covariance, means, phases_of(residual[chosen], np.array(_correlation(covariance, reach)), covariance[0])
+    )
 
 
 def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array]:
-    """For each usable block how its surroundings vary, its slope, its high frequencies, and products of residuals."""
+    """For each usable block how its surroundings vary, its slope, its high frequencies, and its residual."""
     squares = [ndi.convolve(part.counts, kernel, mode="reflect") ** 2 for kernel in _HIGH_PASSES]
     powers = np.stack([blocks(image, reach).mean(axis=(2, 3)) for image in squares], axis=-1)
     high = powers[..., 0]
@@ -182,13 +199,12 @@ def _measured(part: Frame, reach: int) -> tuple[Array, Array, Array, Array]:
     energy = np.square(residual).mean(axis=(2, 3))
     around = _around(high, usable)
     constant = np.minimum(high, around) <= _EMPTY * around.max(initial=0)  # but for rounding errors: without noise
-    products = mean_products(residual[usable], reach)
     with np.errstate(divide="ignore", invalid="ignore"):
         varied, sloped = (
             np.where(constant, np.inf, values / around)
             for values in (_around(energy, usable), np.square(slopes).sum(axis=-1))
         )
-    return varied[usable], sloped[usable], powers[usable], products
+    return varied[usable], sloped[usable], powers[usable], residual[usable]
 
 
 def _around(values: Array, usable: Mask) -> Array:

@@ -35,6 +35,9 @@ class NoiseModel:
     correlation : tuple of tuple of float or None
         Correlation of the noise of a pixel with that of the pixels around it (Y, X), 1 in the middle; None for white
         noise, or where it could not be measured.
+    phases : tuple or None
+        The covariance of the pixels at (even, even), (even, odd), (odd, even), (odd, odd) places with the pixels
+        around, over the mean variance; None if all places are alike. In demosaiced images they are not.
     row_noise, column_noise : float
         Standard deviation of the offset that all pixels of a row (a column) share, counts; 0 if not significant. It
         is not part of the variance.
@@ -62,6 +65,7 @@ class NoiseModel:
     undersampled: bool = False
     remarks: tuple[str, ...] = ()
     correlation: tuple[tuple[float, ...], ...] | None = None
+    phases: tuple[tuple[tuple[float, ...], ...], ...] | None = None
 
     @property
     def read_noise(self) -> float:

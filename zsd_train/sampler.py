@@ -112,7 +112,9 @@ class Sampler:
         counts = frame.window(start, shape)
         image = self._tensor((counts - self.offset) / self.scale)
         mask = self._tensor(frame.measured(start, shape) if judged else frame.mask(start, shape))
-        return self.scheme.sample(Window(counts, image, mask, self.noise, self.offset, self.scale), chance, noise_rng)
+        return self.scheme.sample(
+            Window(counts, image, mask, self.noise, self.offset, self.scale, start), chance, noise_rng
+        )
 
     def _on_image(self, lengths: Shape) -> Shape:
         return tuple(n * s for n, s in zip(lengths, self.stride, strict=True))

@@ -24,6 +24,9 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from zsd_optics.noise_covariance import Correlation, filter_of
+from zsd_optics.noise_model import NoiseModel
+from zsd_optics.noise_phases import Phases, phase_filters
+from zsd_train.defaults import Shape
 from zsd_train.schemes.scheme import Chance, Sample, Scheme, Window
 
 
@@ -57,8 +60,7 @@ class Recorrupt(Scheme):
         else:
             smooth = ndi.uniform_filter(window.counts, 5, axes=(-2, -1))  # H of eq. 3
             sigma = torch.tensor(np.sqrt(noise.variance(smooth)) / scale, dtype=torch.float32, device=image.device)
-            white = torch.randn(image.shape, generator=noise_rng, device=image.device)
-            z = sigma * (white if noise.correlation is None else correlated(white, noise.correlation))
+            z = sigma * noise_like(noise, image, window.start, noise_rng)
             noisy, target = image + alpha * z, image - z / alpha
         return Sample(noisy, target, window.mask[None])
 
@@ -66,6 +68,35 @@ class Recorrupt(Scheme):
         """α for a number between 0 and 1, in single precision like the random numbers."""
         low, high = self.alpha
         return float(torch.tensor(uniform, dtype=torch.float32) * (high - low) + low)
+
+
+def noise_like(noise: NoiseModel, image: Tensor, start: Shape, noise_rng: Any) -> Tensor:
+    """Noise of mean variance 1, correlated as in a noise model, for an image (..., Y, X) that begins at `start`."""
+
+    def white(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=noise_rng, device=image.device)
+
+    if noise.correlation is None:
+        return white(*image.shape)
+    if noise.phases is None:
+        return correlated(white(*image.shape), noise.correlation)
+    y, x = (first % 2 for first in start[-2:])  # drawn from the even place before it to the one behind it
+    rows, columns = (n + odd + (n + odd) % 2 for n, odd in zip(image.shape[-2:], (y, x), strict=True))
+    drawn = correlated_by_phase(white(*image.shape[:-2], 4, rows // 2, columns // 2), noise.phases)
+    return drawn[..., y : y + image.shape[-2], x : x + image.shape[-1]]
+
+
+def correlated_by_phase(white: Tensor, phases: Phases) -> Tensor:
+    """Noise (..., Y, X) with the covariances of `phases`, from four white images (..., 4, Y / 2, X / 2)."""
+    shape = (2 * white.shape[-2], 2 * white.shape[-1])
+    spectra = torch.fft.fft2(white).movedim(-3, -1)[..., None]
+    filtered = (_phase_filters(phases, shape, white.device) @ spectra)[..., 0].movedim(-1, -3)
+    return torch.nn.functional.pixel_shuffle(torch.fft.ifft2(filtered).real, 2)[..., 0, :, :]
+
+
+@lru_cache(16)
+def _phase_filters(phases: Phases, shape: tuple[int, int], device: torch.device) -> Tensor:
+    return torch.tensor(phase_filters(phases, shape), dtype=torch.complex64, device=device)
 
 
 def correlated(white: Tensor, correlation: Correlation) -> Tensor:

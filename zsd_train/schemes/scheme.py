@@ -51,6 +51,8 @@ class Window:
     noise : NoiseModel
     offset, scale : float
         Counts.
+    start : tuple of int
+        ([Z,] Y, X), where in the image its first pixel is; negative in the border.
     """
 
     counts: NDArray[np.float64]
@@ -59,6 +61,7 @@ class Window:
     noise: NoiseModel
     offset: float
     scale: float
+    start: Shape = (0, 0)
 
 
 @dataclass(frozen=True)
