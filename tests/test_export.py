@@ -42,7 +42,8 @@ def test_the_description(package, run_folder):
     fine = rdf["outputs"][1]["axes"][-1]
     assert fine["scale"] == 0.5
     assert fine["halo"] == 2 * rdf["config"]["zsd"]["halo"][1]
-    assert 0 < rdf["config"]["zsd"]["halo_error"] <= 1e-4
+    assert min(rdf["config"]["zsd"]["halo"]) > 0
+    assert 0 <= rdf["config"]["zsd"]["halo_error"] <= 1e-4  # 0: the halo is all that the network can see
     cover = iio.imread(package / "cover.png")
     assert cover.shape[1] == 2 * cover.shape[0]
     assert (package / "cover.png").stat().st_size < 500_000
