@@ -88,9 +88,11 @@ def noise(shape, seed=0):
 def by_hand(model, image, average, **options):
     """The mean of predictions for whole images, flipped and turned outside of the model."""
     ways = []
+    every: dict[int, list[tuple[int, ...]]]
+    every = {1: [()], 2: [(), (-1,)], 4: [(), (-1,), (-2,), (-2, -1)], 8: [(), (-1,)]}
     for turn in range(4 if average == 8 else 1):
         turned = np.rot90(image, turn, (-2, -1))
-        for flips in {1: [()], 2: [(), (-1,)], 4: [(), (-1,), (-2,), (-2, -1)], 8: [(), (-1,)]}[average]:
+        for flips in every[average]:
             result = model.predict(np.ascontiguousarray(np.flip(turned, flips)), **options)
             ways.append({k: np.rot90(np.flip(v, flips), -turn, (-2, -1)) for k, v in result.items()})
     return {name: np.mean([way[name] for way in ways], axis=0, dtype=np.float64) for name in ways[0]}

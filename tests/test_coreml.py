@@ -26,7 +26,7 @@ class FakeMac:
         self.sessions, self.options, self.shapes, self.broken = [], [], [], False
         real, outer = ort.InferenceSession, self
 
-        class Session(real):
+        class Session(real):  # type: ignore[valid-type, misc]
             def __init__(self, onnx, options, providers, enable_fallback):
                 assert enable_fallback == 0
                 (name, given), cpu = providers if len(providers) == 2 else ((None, None), *providers)
