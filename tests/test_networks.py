@@ -4,9 +4,10 @@ import torch
 
 from zsd_export.graph.to_onnx import to_onnx
 from zsd_export.measure.parity import parity
-from zsd_train.config import PRESETS
-from zsd_train.networks.build import parameter_count
+from zsd_train.config import PRESETS, NetworkConfig
+from zsd_train.networks.build import build, parameter_count
 from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet
+from zsd_train.networks.prune import prunes, student
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,32 @@ def test_attention_over_a_window_is_the_same_in_every_tile_and_over_all_it_is_no
     assert differences["rcan3d"][: tile - reach].max() < 1e-5
     assert differences["rcan3d"][tile - reach :].max() > 1e-3
     assert differences["rcan3d, global"][: tile - reach].max() > 1e-3
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("yx", (24, 32)), ("zyx", (3, 24, 32))])
+def test_a_shuffled_head_begins_without_a_checkerboard(axes, shape):
+    torch.manual_seed(0)
+    network = build(NetworkConfig(width=4, depth=2, head=8, upsampling="shuffle"), axes)
+    features = network.head(network.deconvolve(torch.rand(1, 1, *shape)))
+    assert features.shape[1:] == (4, *shape[:-2], *(2 * n for n in shape[-2:]))
+    first, *others = (features[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
+    for other in others:
+        torch.testing.assert_close(other, first)
+    network.head[-2].weight.data.normal_()  # the four pixels are free to differ
+    features = network.head(network.deconvolve(torch.rand(1, 1, *shape)))
+    assert not torch.allclose(features[..., ::2, ::2], features[..., 1::2, ::2])
+
+
+def test_a_smaller_shuffled_network_takes_whole_groups_of_filters():
+    torch.manual_seed(0)
+    teacher = build(NetworkConfig(width=8, depth=2, head=16, upsampling="shuffle"), "yx")
+    same = student(NetworkConfig(width=8, depth=2, head=16, upsampling="shuffle"), teacher)
+    x = torch.rand(1, 1, 16, 16)
+    torch.testing.assert_close(same(x).deconvolved, teacher(x).deconvolved)
+    teacher.head[-2].bias.data = torch.arange(32.0)  # each filter is known by its bias
+    smaller = student(NetworkConfig(width=4, depth=2, head=8, upsampling="shuffle"), teacher)
+    groups = smaller.head[-2].bias.data.view(-1, 4)
+    assert len(groups) == 4
+    torch.testing.assert_close(groups, groups[:, :1] + torch.arange(4.0))
+    assert (groups[:, 0] % 4 == 0).all()
+    assert not prunes(build(NetworkConfig(width=4, depth=2, head=8), "yx"), teacher)
