@@ -68,17 +68,24 @@ class State:
             torch._foreach_lerp_(list(self.averaged.values()), current, 1 - decay)
 
     def judge(self, errors: Tensor) -> str:
-        """Keep the averaged weights if their held-out `errors`, one a tile, are the best so far."""
+        """Keep the averaged weights unless their held-out `errors`, one a tile, are worse than the best so far.
+
+        Worse by more than a standard error: late in a training, differences are smaller than their noise, and what has
+        learnt longer is then better.
+        """
         self.latest = float(errors.mean())
         first = self.best_errors.numel() != errors.numel()
-        difference = torch.full_like(errors, -1) if first else errors - self.best_errors
-        if not errors.numel() or difference.mean() < 0:  # without held-out tiles the latest weights are kept
-            self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
-            self.best_errors, self.best_step, self.worse, self.flux_deficit = errors, self.step, 0, None
-            return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
         # Paired over tiles: the noise of the targets is the same in both and cancels.
-        worse = difference.mean() > 2 * difference.std() / math.sqrt(errors.numel())
-        self.worse = self.worse + 1 if worse else 0
+        difference = torch.full_like(errors, -1) if first else errors - self.best_errors
+        doubt = float(difference.std()) / math.sqrt(errors.numel()) if errors.numel() > 1 else 0.0
+        if not errors.numel() or difference.mean() <= doubt:  # without held-out tiles the latest weights are kept
+            self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
+            self.best_step, self.worse, self.flux_deficit = self.step, 0, None
+            if difference.mean() < 0 or not errors.numel():
+                self.best_errors = errors
+                return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
+        else:
+            self.worse = self.worse + 1 if difference.mean() > 2 * doubt else 0
         return f"held-out error {errors.mean():.5f}, best {self.best_errors.mean():.5f} at step {self.best_step}"
 
     def save(self, folder: Path) -> None:
