@@ -129,8 +129,8 @@ def gaussian(case: Case) -> dict[str, Any]:
     return {"": ndi.gaussian_filter(case.noisy, best_gaussian(case.noisy, case.clean)[0])}
 
 
-def n2v2(case: Case, minutes: float = 5) -> dict[str, Any]:
-    """N2V2 of CAREamics (Höck et al. 2022): 64² patches in batches of 16, for `minutes` of processor time."""
+def n2v(case: Case, minutes: float = 5, version: int = 1) -> dict[str, Any]:
+    """Noise2Void, or N2V2 (Höck et al. 2022), of CAREamics: 64² patches in batches of 16, for `minutes` of CPU time."""
     from careamics import CAREamist
     from careamics.config.factories import create_advanced_n2v_config
     from lightning.pytorch.callbacks import Callback
@@ -142,7 +142,7 @@ def n2v2(case: Case, minutes: float = 5) -> dict[str, Any]:
             trainer.should_stop = time.process_time() > end
 
     config = create_advanced_n2v_config(
-        "n2v2", "array", "YX", [64, 64], 16, num_epochs=100_000, use_n2v2=True, num_workers=0, seed=0,
+        "n2v", "array", "YX", [64, 64], 16, num_epochs=100_000, use_n2v2=version == 2, num_workers=0, seed=1,
         # An epoch of one image is four batches: without more patience the learning rate would soon fall.
         lr_scheduler_params={"patience": 50}, trainer_params={"accelerator": "cpu"},
     )  # fmt: skip
@@ -151,7 +151,7 @@ def n2v2(case: Case, minutes: float = 5) -> dict[str, Any]:
         image = case.noisy.astype(np.float32)
         end = time.process_time() + 60 * minutes
         careamist.train(train_data=image)
-        print(f"n2v2 made {careamist.trainer.global_step} steps in {minutes:g} minutes of processor time", flush=True)
+        print(f"n2v made {careamist.trainer.global_step} steps in {minutes:g} minutes of processor time", flush=True)
         images, _ = careamist.predict(image, tile_size=(256, 256))
     return {"": np.squeeze(images[0]).astype(np.float64)}
 
@@ -203,8 +203,9 @@ def interpolated(image: Any) -> Any:
 
 
 DENOISERS: dict[str, Callable[[Case], dict[str, Any]]] = {
-    "bm3d": bm3d, "nlm": nlm, "gaussian": gaussian, "n2v2": n2v2
+    "bm3d": bm3d, "nlm": nlm, "gaussian": gaussian, "n2v": n2v, "n2v2": partial(n2v, version=2),
 }  # fmt: skip
+LEARNING = ("n2v", "n2v2")  # those that take a budget
 DECONVOLUTIONS: dict[str, Callable[[Case], dict[str, Any]]] = {
     "zsd_lucy": zsd_lucy, "redlionfish": redlionfish, "wiener": wiener, "spitfire": spitfire
 }  # fmt: skip
@@ -227,7 +228,7 @@ def scores(case: Case, peer: str, images: dict[str, Any]) -> dict[str, float]:
 def compare(folder: Path, only: list[str], pattern: str, minutes: float) -> None:
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     missing: set[str] = set()
-    peers = DENOISERS | DECONVOLUTIONS | {"n2v2": partial(n2v2, minutes=minutes)}
+    peers = DENOISERS | DECONVOLUTIONS | {name: partial(DENOISERS[name], minutes=minutes) for name in LEARNING}
     for case in cases(folder, pattern):
         for peer, restore in peers.items():
             if peer not in only or peer in missing or (peer in DECONVOLUTIONS and case.truth is None):
@@ -240,7 +241,7 @@ def compare(folder: Path, only: list[str], pattern: str, minutes: float) -> None
                 missing.add(peer)
                 continue
             row = scores(case, peer, images) | {"processor_seconds": round(time.process_time() - started, 1)}
-            if peer == "n2v2":
+            if peer in LEARNING:
                 row["minutes"] = minutes
             results.setdefault("images", {}).setdefault(case.name, {})[peer] = row
             print(case.name, peer, json.dumps(row), flush=True)
@@ -285,7 +286,7 @@ if __name__ == "__main__":
     everything = [*DENOISERS, *DECONVOLUTIONS]
     parser.add_argument("--only", nargs="+", choices=everything, default=everything, help="peers")
     parser.add_argument("--images", default="*", help="data set/image, with *")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time, in which n2v2 is trained")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time, in which n2v and n2v2 are trained")
     parser.add_argument("--table", action="store_true", help="print the saved results")
     given = parser.parse_args()
     if given.table:
