@@ -20,7 +20,7 @@ from zsd_runtime import load_model
 from zsd_runtime.package import read_package
 from zsd_train import train
 from zsd_train.config import make_config
-from zsd_train.networks.dual_stage import SingleStageUNet
+from zsd_train.networks.single_stage import SingleStage
 
 
 @pytest.fixture(scope="module")
