@@ -68,6 +68,8 @@ class Measured(BaseModel):
     psf_shape : list of int
     psf : dict or None
         How the PSF was made (`zsd_optics.psf_source`).
+    method : str
+        What papers call the way of learning; of a student, its teacher's.
     start : str or None
         Whose weights the training started from; None for random ones.
     versions : dict of str
@@ -109,6 +111,7 @@ class Measured(BaseModel):
     highest: float | None = None
     psf_shape: list[int]
     psf: dict[str, Any] | None = None
+    method: str = "ZS-DeconvNet"
     start: str | None = None
     versions: dict[str, str]
     pixel_size_um: float | None = None

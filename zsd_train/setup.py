@@ -155,6 +155,7 @@ def set_up(
         lowest=float(min(data_of(plane).min() for plane in looked_at)),
         highest=float(max(data_of(plane).max() for plane in looked_at)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
+        method=teacher.measured.method if teacher else scheme.method,
         start=resumed.start if resumed else start.name if start else None,
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip

@@ -59,6 +59,10 @@ class BlindSpot(Scheme):
     )
 
     @property
+    def method(self) -> str:  # noqa: D102
+        return {"inside": "DecoNoising", "after": "N2V conv.", "none": "Noise2Void"}[self.blur]
+
+    @property
     def needs_psf(self) -> bool:  # noqa: D102
         return self.blur != "none"
 

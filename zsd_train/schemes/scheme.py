@@ -160,6 +160,11 @@ class Scheme(BaseModel):
     learns_beside_correlated_noise: ClassVar[bool] = False
 
     @property
+    def method(self) -> str:
+        """What papers call it: a key of `zsd_export.package.credits.CITATIONS`."""
+        return "ZS-DeconvNet"
+
+    @property
     def needs_psf(self) -> bool:
         """Whether a PSF has a meaning for it."""
         return True
