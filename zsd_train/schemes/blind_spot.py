@@ -28,7 +28,7 @@ RADIUS = 2  # of the square that replacements come from, 5 × 5; in volumes, of 
 TERMS = {"hessian_weight": 0.0, "contrast_floor": 0.0, "positivity_weight": 0.0}
 # The published network is linear in its last layer and needs no patches larger than these.
 NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
-    ("compact", "yx"): {"kind": "unet", "width": 32, "depth": 2, "convs": 2},
+    ("compact", "yx"): {"kind": "unet", "width": 16, "depth": 3, "convs": 2},
     ("compact", "zyx"): {"kind": "unet", "width": 8, "depth": 2, "convs": 2},
     ("reference", "yx"): {"kind": "additive-unet"},
     ("reference", "zyx"): {"kind": "additive-unet", "width": 32},
@@ -39,7 +39,7 @@ class BlindSpot(Scheme):
     """Input is the image with blind spots, target the image there."""
 
     kind: str = "blind-spot"
-    judgements: ClassVar[int] = 4
+    judgements: ClassVar[int] = 8
     learns_beside_correlated_noise: ClassVar[bool] = True
     blur: Literal["inside", "after", "none"] = Field(
         "inside",
