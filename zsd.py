@@ -28,6 +28,10 @@ GROUPS = {
             "classical filters: Gaussian, median, non-local means, Richardson-Lucy and others",
         ),
         "damp": ("zsd_optics.filter_cli", "remove light-sheet stripes from a result"),
+        "compare": (
+            "zsd_export.compare_cli",
+            "what filters, trainings and packages make of one image, side by side",
+        ),
         "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
     },
     "machines": {

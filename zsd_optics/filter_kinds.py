@@ -13,7 +13,7 @@ from zsd_optics.noise import NoiseModel, correlated_noise, estimate_noise, known
 from zsd_optics.planewise import sample_planes
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Image, Voxel
-from zsd_runtime.notices import Notice
+from zsd_runtime.notices import Notice, no_notice
 from zsd_runtime.sizes import lengths, required
 
 # The options that not every kind takes. What belongs to the PSF or the camera describes the image, not the filter.
@@ -77,7 +77,7 @@ def denoiser(kind: str, given: Mapping[str, Any], image: Image, notice: Notice) 
     if kind == "bilateral":
         sigma = _pixels("sigma", f"{edge_filters.SPATIAL_PX}", given, image.voxel)
         if "sigma_color" not in given:
-            return edge_filters.bilateral(*sigma, noise=_noise(given, image, notice), **strength)
+            return edge_filters.bilateral(*sigma, noise=noise_of(given, image, notice), **strength)
         beside = [option for option in ("strength", *CAMERA) if option in given]
         if beside:
             raise InputError(
@@ -85,7 +85,7 @@ def denoiser(kind: str, given: Mapping[str, Any], image: Image, notice: Notice) 
                 "give one of them", option=("sigma_color", beside[0]),
             )  # fmt: skip
         return edge_filters.bilateral(*sigma, strength=given["sigma_color"])
-    noise = _noise(given, image, notice)
+    noise = noise_of(given, image, notice)
     if kind == "tv":
         return edge_filters.tv(noise, **strength)
     size = _pixels("size", f"{edge_filters.PATCH_PX}", given, image.voxel)
@@ -115,8 +115,14 @@ def estimated_noise(image: Image) -> NoiseModel:
     return estimate_noise([plane.astype(np.float64) for plane in sample_planes(image)])
 
 
-def _noise(given: Mapping[str, Any], image: Image, notice: Notice) -> NoiseModel:
-    """Of the camera that is given, else estimated."""
+def noise_of(given: Mapping[str, Any], image: Image, notice: Notice = no_notice) -> NoiseModel:
+    """The noise of the camera that is given by all of `CAMERA`, else of the image, estimated.
+
+    Raises
+    ------
+    InputError
+        When only some of `CAMERA` are given, or the image does not show its noise.
+    """
     known = [option for option in CAMERA if option in given]
     if known:
         missing = [f"`{option}`" for option in CAMERA if option not in known]
