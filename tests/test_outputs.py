@@ -19,8 +19,8 @@ from zsd_optics.psf import gaussian_psf
 from zsd_runtime import load_model
 from zsd_runtime.package import read_package
 from zsd_train import train
-from zsd_train.config import make_config
-from zsd_train.networks.dual_stage import SingleStageUNet
+from zsd_train.config import NetworkConfig, make_config
+from zsd_train.networks.build import build
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_network_of_one_stage_has_one_output(single_stage, precision, tmp_path
     assert [output.name for output in description.outputs] == ["denoised"]
     assert "deconvolution" not in description.rdf["tags"]
     page = (package / "README.md").read_text()
-    assert "A single-stage network (ZS-DeconvNet 2D). It gives `denoised` on the image's own grid, in camera" in page
+    assert "A network (ZS-DeconvNet 2D). It gives `denoised` on the image's own grid, in camera" in page
     image = iio.imread(package / "cover.png")
     assert image.shape[1] == 2 * image.shape[0]
     with load_model(package, "cpu") as model:
@@ -54,7 +54,7 @@ def test_a_network_of_one_stage_has_one_output(single_stage, precision, tmp_path
 
 
 def test_channels_are_written():
-    network, intensities = SingleStageUNet(4, 1, 2, channels=3).eval(), linear(100, 50)
+    network, intensities = build(NetworkConfig(width=4, depth=1, stages=1, channels=3), "yx").eval(), linear(100, 50)
     tensors = tensors_of(to_onnx(network), network.scales, intensities)
     contents = Contents(
         Credited("three channels"), "", "", {}, {}, network.kind, network.axes, network.size_multiple, tensors,

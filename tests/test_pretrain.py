@@ -9,7 +9,7 @@ from zsd_train import pretrain
 from zsd_train.config import TrainConfig
 from zsd_train.forward import blur, crop, downsample
 from zsd_train.networks.build import build
-from zsd_train.networks.dual_stage import Restored
+from zsd_train.networks.network import Restored
 
 SMALL = {
     "yx": replace(pretrain.WORLDS["yx"], samples=2, psfs=3, sample=(240, 240)),

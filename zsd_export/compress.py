@@ -15,12 +15,11 @@ import imageio.v3 as iio
 from zsd_export.compare import Image, Row, compare, picture
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
-from zsd_train.config import PRESETS, NetworkConfig, TrainConfig, make_config
+from zsd_train.config import NetworkConfig, TrainConfig, make_config, preset_of
 from zsd_train.fit import Progress
 from zsd_train.networks.build import build, parameter_count
 from zsd_train.networks.prune import prunes
 from zsd_train.run import Run, load_run, write_config
-from zsd_train.schemes.distill import CHOICES
 from zsd_train.training import train
 
 
@@ -101,9 +100,11 @@ def compress(
 def student_config(teacher: Run, width: int | None, choices: dict[str, Any]) -> TrainConfig:
     """The student's network, and how it learns."""
     axes, theirs = teacher.config.axes, teacher.config.network
-    preset = PRESETS[choices.get("preset", "compact"), axes]
+    preset = preset_of(choices.get("preset", "compact"), axes, teacher.config.scheme)
     defaults: dict[str, Any] = {
-        "axes": axes, "patch": min(preset["patch"], teacher.config.patch),
+        "axes": axes, "scheme": {"kind": "distill"},
+        "network": preset["network"].model_copy(update={"grid_factor": theirs.grid_factor}),
+        "patch": min(preset["patch"], teacher.config.patch),
         "slices": min(preset.get("slices", 1), teacher.config.slices),
     }  # fmt: skip
     if width is not None:
@@ -117,7 +118,7 @@ def student_config(teacher: Run, width: int | None, choices: dict[str, Any]) -> 
         defaults["network"] = theirs.model_dump() | {"width": width, "head": head}
     if isinstance(network := choices.get("network"), dict) and isinstance(theirs, NetworkConfig):
         choices = choices | {"network": {"upsampling": theirs.upsampling} | network}  # so that it can be pruned
-    return make_config(**(defaults | CHOICES | choices))
+    return make_config(**(defaults | choices))
 
 
 def _check_smaller(config: TrainConfig, teacher: Run) -> None:

@@ -11,7 +11,7 @@ from zsd_runtime.notices import Notice
 
 
 def check_dimensions(
-    path: Path, image: Image, spatial: str, axes: str | None, psf: PsfSource, volume_options: Mapping[str, Any],
+    path: Path, image: Image, spatial: str, axes: str | None, psf: PsfSource | None, volume_options: Mapping[str, Any],
     notice: Notice,
 ) -> None:  # fmt: skip
     """Ask whether frames are slices where a PSF or an option is for volumes and the images are planes.
@@ -26,7 +26,7 @@ def check_dimensions(
         What the images are taken for.
     axes : str or None
         What a person typed; their word is final.
-    psf : PsfSource
+    psf : PsfSource or None
     volume_options : dict
         Options that mean something for volumes only, as far as they are given.
     notice : callable

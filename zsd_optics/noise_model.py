@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from zsd_runtime.errors import InputError
 
 Array = NDArray[np.float64]
+SHARED = 0.1  # correlation above which two pixels count as sharing noise
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,18 @@ class NoiseModel:
             return {}
         middle = len(self.correlation) // 2
         return {"Y": self.correlation[middle + 1][middle], "X": self.correlation[middle][middle + 1]}
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many pixels to either side along Y and X share a pixel's noise: those with a correlation of 0.1 or more.
+
+        Where the correlation is known to be there but not measured, 2.
+        """
+        if self.correlation is None:
+            return 2 * ("Y" in self.correlated), 2 * ("X" in self.correlated)
+        shared = np.argwhere(np.abs(self.correlation) >= SHARED) - len(self.correlation) // 2
+        y, x = np.abs(shared).max(0).tolist()
+        return y, x
 
     def variance(self, counts: Array | float) -> Array:
         """Noise variance (counts²) of a noise-free image of `counts`, any shape."""

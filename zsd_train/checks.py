@@ -8,8 +8,30 @@ from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError, size_text
 from zsd_train.config import Axes, TrainConfig
+from zsd_train.networks.build import build
 from zsd_train.run import Run
 from zsd_train.schemes import Distill
+
+
+def checked_psf(psf: NDArray[np.float64] | None, config: TrainConfig) -> NDArray[np.float64]:
+    """The PSF; a single pixel for a scheme that has no use for one.
+
+    Raises
+    ------
+    InputError
+        When the scheme needs one and there is none, or the other way round.
+    """
+    kind = config.scheme.kind
+    if psf is None and config.scheme.needs_psf:
+        remedy = "give one" + ", or choose noise2void, which needs none" * (kind == "blind-spot")
+        raise InputError(f"scheme {kind} needs a PSF", remedy, option=("psf", "scheme"))
+    if psf is not None and psf.size > 1 and not config.scheme.needs_psf:
+        raise InputError(
+            f"scheme {kind} has no use for a PSF",
+            "leave it out, or choose blind-spot, which deconvolves" * (kind == "noise2void") or "leave it out",
+            option=("psf", "scheme"),
+        )
+    return np.ones((1,) * len(config.axes)) if psf is None else psf
 
 
 def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDArray[Any]]:
@@ -107,6 +129,13 @@ def check_teacher(teacher: Run | None, config: TrainConfig) -> None:
             f"network.grid_factor = {ours.grid_factor}, and {teacher.folder} was trained with {theirs.grid_factor}: "
             "outputs are compared pixel by pixel",
             f"set it to {theirs.grid_factor}",
+        )
+    outputs = build(ours, config.axes).outputs
+    if outputs != teacher.network.outputs:
+        raise InputError(
+            f"the network would give {' and '.join(outputs)}, that of {teacher.folder} gives "
+            f"{' and '.join(teacher.network.outputs)}",
+            "choose network.stages and network.phantom as there",
         )
     if config.patch % theirs.size_multiple:
         raise InputError(

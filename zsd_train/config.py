@@ -3,12 +3,12 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from zsd_runtime.errors import InputError
-from zsd_train.schemes import AnyScheme, Auto, Scheme, scheme_class
+from zsd_train.schemes import AnyScheme, Auto, Scheme, scheme_class, scheme_from
 
 RENAMED = {"upsample": "grid_factor", "weakest": "contrast_floor", "recorruption": "noise"}  # keys of older files
 # Choices of a scheme that may also stand beside `scheme`, as in older files; those of other schemes have no effect.
@@ -38,8 +38,46 @@ class NetworkConfig(BaseModel):
         description="how the head gets to the fine grid: nearest, before its convolutions, as published; shuffle, "
         "after them (Shi et al. 2016), which takes a third less time; for planes",
     )
+    phantom: bool = Field(
+        False,
+        description="of one stage: it gives the image before the PSF, and the denoised one is its blur (DecoNoising)",
+    )
+    pooling: Literal["max", "blur"] = Field(
+        "max", description="of one stage: blur blurs before every second pixel is kept (N2V2)"
+    )
+    top_skip: bool = Field(True, description="of one stage: the first level's features skip the others; N2V2 has none")
+    OF_ONE_STAGE: ClassVar = ("phantom", "pooling", "top_skip")
 
     _rename = model_validator(mode="before")(lambda values: _renamed(values))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        changed = [k for k in self.OF_ONE_STAGE if getattr(self, k) != type(self).model_fields[k].default]
+        if self.stages == 2 and changed:
+            raise ValueError(f"{changed[0]} is for networks of one stage: set stages to 1, or leave it out")
+        return self
+
+    @property
+    def size_multiple(self) -> int:
+        """Patches are multiples of it in Y and X."""
+        return 2**self.depth
+
+
+class AdditiveConfig(BaseModel):
+    """The shape of Noise2Void's and DecoNoising's published U-Net, of one stage, stored with its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["additive-unet"]
+    stages: Literal[1] = 1
+    channels: int = Field(1, ge=1, description="channels of the input")
+    width: int = Field(64, ge=2, description="channels of the first level; each level below has twice as many")
+    depth: int = Field(2, ge=1, le=6, description="number of 2 x 2 poolings; DecoNoising's depth counts one more")
+    head: int = Field(32, ge=2, description="channels of the convolutions before an image on a finer grid")
+    grid_factor: Literal[1, 2] = Field(1, description="how much finer the deconvolved grid is in Y and X")
+    phantom: bool = Field(
+        False, description="it gives the image before the PSF, and the denoised one is its blur (DecoNoising)"
+    )
 
     @property
     def size_multiple(self) -> int:
@@ -72,8 +110,12 @@ class RCANConfig(BaseModel):
         return 1
 
 
+NetworkChoice = NetworkConfig | AdditiveConfig | RCANConfig
+NETWORKS: dict[str, type[NetworkChoice]] = {"unet": NetworkConfig, "additive-unet": AdditiveConfig, "rcan": RCANConfig}
 Network = Annotated[
-    Annotated[NetworkConfig, Tag("unet")] | Annotated[RCANConfig, Tag("rcan")],
+    Annotated[NetworkConfig, Tag("unet")]
+    | Annotated[AdditiveConfig, Tag("additive-unet")]
+    | Annotated[RCANConfig, Tag("rcan")],
     Discriminator(lambda v: v.get("kind", "unet") if isinstance(v, dict) else getattr(v, "kind", "unet")),
 ]
 Axes = Literal["yx", "zyx"]
@@ -100,6 +142,20 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         **VOLUMES,
     },
 }  # fmt: skip
+
+
+def preset_of(name: str, axes: str, scheme: Scheme) -> dict[str, Any]:
+    """Keys of `TrainConfig` that a preset sets for images with `axes`, and what a scheme has otherwise.
+
+    Raises
+    ------
+    KeyError
+        When there is no such preset.
+    """
+    preset = PRESETS[name, axes] | scheme.choices(name, axes)
+    if isinstance(network := preset["network"], dict):
+        preset["network"] = NETWORKS[network["kind"]](**network)
+    return preset
 
 
 class TrainConfig(BaseModel):
@@ -165,7 +221,10 @@ class TrainConfig(BaseModel):
     def _fill_in_preset(cls, values: Any) -> Any:
         if isinstance(values, dict):
             values = _with_scheme(_renamed(values))
-            preset = PRESETS.get((str(values.get("preset", "compact")), str(values.get("axes", "yx"))), {})
+            chosen = str(values.get("preset", "compact")), str(values.get("axes", "yx"))
+            scheme = scheme_from(values.get("scheme", "auto"))
+            # What is none of them is refused where it is checked.
+            preset = preset_of(*chosen, scheme) if chosen in PRESETS and isinstance(scheme, Scheme) else {}
             network = values.get("network")
             if (
                 preset
@@ -178,7 +237,7 @@ class TrainConfig(BaseModel):
 
     def for_axes(self, axes: Axes) -> "TrainConfig":
         """The same choices for images of other axes: what came from the preset comes from that of `axes`."""
-        preset = PRESETS[self.preset, self.axes]
+        preset = preset_of(self.preset, self.axes, self.scheme)
         chosen = {k: v for k in self.model_fields_set if (v := getattr(self, k)) != preset.get(k)}
         config = TrainConfig(**(chosen | {"axes": axes}))
         for option, value, refused in (
@@ -237,11 +296,11 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _in_words(error: Any) -> str:
-    key = ".".join(part for part in map(str, error["loc"]) if part not in ("unet", "rcan"))
+    key = ".".join(part for part in map(str, error["loc"]) if part not in NETWORKS)
     if error["type"] != "extra_forbidden":
         return f"{key + ' = ' + repr(error['input']) + ': ' if key else ''}{error['msg'].removeprefix('Value error, ')}"
     known = (
-        [*NetworkConfig.model_fields, *RCANConfig.model_fields]
+        [field for network in NETWORKS.values() for field in network.model_fields]
         if key.startswith("network.")
         else [*TrainConfig.model_fields]
     )

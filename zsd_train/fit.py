@@ -142,7 +142,7 @@ def _step(s: Setup, learning_rate: float) -> Loss:
     batch = s.sampler.draw(config.batch, state.position_rng, state.noise_rng)
     restored = s.model(batch.noisy.contiguous(memory_format=s.defaults.layout))
     compared = config.scheme.compare(restored, batch, s.forward, s.model.denoised)
-    loss = objective(compared, restored, s.sharpen, config)
+    loss = objective(compared, restored, s.sharpen, config, config.scheme.penalty(restored, batch))
     state.optimizer.zero_grad()
     s.fabric.backward(loss.total)
     s.fabric.clip_gradients(s.model, state.optimizer, max_norm=1.0)
@@ -173,7 +173,7 @@ def validate(s: Setup) -> Tensor:
             restored = network(part.noisy.contiguous(memory_format=s.defaults.layout))
         restored = type(restored)(*(image.float() for image in restored))
         errors.append(tile_errors(s.config.scheme.compare(restored, part, s.forward), s.config))
-    return torch.cat(errors).cpu()
+    return torch.cat(errors).view(s.config.scheme.judgements, -1).mean(0).cpu()
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 from zsd_runtime.tiling import EDGE, round_up
 from zsd_train.defaults import Shape, defaults_for
 from zsd_train.frames import Frame
-from zsd_train.networks.dual_stage import LEAKY, Network
+from zsd_train.networks.network import LEAKY, Network
 from zsd_train.schemes import Scheme
 from zsd_train.state import with_weights
 
@@ -41,7 +41,8 @@ def keep_flux(
     for _ in range(PASSES):
         missing, slopes = _means(with_weights(network, weights), windows, network, scheme, offset, scale)
         for output, more, slope in zip(network.outputs, missing, slopes, strict=True):
-            weights[f"to_{output}.bias"] += more / slope
+            if output in network.last_convolutions:
+                weights[f"to_{output}.bias"] += more / slope
         deficits.append([float(more) * scale for more in missing])
     return deficits[0]
 

@@ -19,9 +19,13 @@ class Loss(NamedTuple):
 
 
 def objective(
-    compared: dict[str, Comparison], restored: Any, sharpen: WienerFilter | None, config: TrainConfig
+    compared: dict[str, Comparison],
+    restored: Any,
+    sharpen: WienerFilter | None,
+    config: TrainConfig,
+    penalty: Tensor | None = None,
 ) -> Loss:
-    """L = µ · L_den + (1 − µ) · L_dec of eq. 4; of a network with one output, its term alone.
+    """L = µ · L_den + (1 − µ) · L_dec of eq. 4; where one output is compared, its term alone.
 
     Parameters
     ----------
@@ -31,6 +35,8 @@ def objective(
         The network's outputs (N, 1, [Z,] Y, X).
     sharpen : WienerFilter or None
         For residuals that went through the PSF.
+    penalty : Tensor or None
+        From `Scheme.penalty`.
     """
     data = {
         name: _data_terms(comparison, sharpen if comparison.blurred else None, squared=config.loss == "mse")
@@ -39,10 +45,9 @@ def objective(
     terms = dict(data)
     if "deconvolved" in terms:
         terms["deconvolved"] = terms["deconvolved"] + regularisation(restored.deconvolved, config)
-    if len(terms) == 1:
-        return Loss(next(iter(terms.values())), data)
     mu = config.denoising_weight
-    return Loss(mu * terms["denoised"] + (1 - mu) * terms["deconvolved"], data)
+    total = next(iter(terms.values())) if len(terms) == 1 else mu * terms["denoised"] + (1 - mu) * terms["deconvolved"]
+    return Loss(total if penalty is None else total + penalty, data)
 
 
 def regularisation(image: Tensor, config: TrainConfig) -> Tensor:

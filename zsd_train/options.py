@@ -41,7 +41,13 @@ Channels = Annotated[
 ]
 Preset = Annotated[str | None, typer.Option(help="compact (default) or reference (published widths).")]
 ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with any key of TrainConfig.")]
-Scheme = Annotated[str | None, typer.Option(help="How pairs are made: auto, recorrupt, or odd-even (volumes).")]
+Scheme = Annotated[
+    str | None,
+    typer.Option(
+        help="How pairs are made: auto, recorrupt, odd-even (volumes), blind-spot (DecoNoising), or noise2void, which "
+        "needs no PSF and denoises only."
+    ),
+]
 Slices = Annotated[int | None, typer.Option(help="Slices of a volume in a patch.")]
 Start = Annotated[
     str | None,
@@ -70,8 +76,8 @@ class Task:
 
     images: list[NDArray[np.generic]]
     voxel: Voxel
-    psf: PsfSource
-    kernel: NDArray[np.float64]
+    psf: PsfSource | None
+    kernel: NDArray[np.float64] | None
     config: "TrainConfig"
     channel: Chosen = field(default_factory=lambda: Chosen(0))
     camera_maps: CameraMaps | None = None
@@ -84,7 +90,7 @@ class Task:
 
         return train(
             self.images, self.kernel, self.config, out, pixel_size_um=self.voxel.x_um, z_step_um=self.voxel.z_um,
-            psf_source=self.psf.to_dict(), channel=self.channel.channel.name or None,
+            psf_source=self.psf.to_dict() if self.psf else None, channel=self.channel.channel.name or None,
             channel_number=self.channel.number if self.of_several else None, camera_maps=self.camera_maps,
             resume=resume,
             report=lambda p: bar(p.fraction, with_flags(str(p)), bool(p.message)),
@@ -143,9 +149,11 @@ def tasks_of(
         images_in(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )
     every = channels_of(noisy.images[0])
-    sources = psf_sources_of(noisy.chosen, every, **psf, notice=notice)
     image_axes = noisy.spatial.lower()
     chosen = make_config(**({"axes": image_axes} | values))
+    sources: list[PsfSource | None] = [None] * len(noisy.chosen)
+    if chosen.scheme.needs_psf or any(psf.values()):
+        sources = [*psf_sources_of(noisy.chosen, every, **psf, notice=notice)]
     volume_options = {
         "z_step": z_step, "slices": values.get("slices"),
         "scheme": chosen.scheme.kind if chosen.scheme.for_volumes_only else None,
@@ -156,7 +164,10 @@ def tasks_of(
         check_dimensions(deepest[1], deepest[0], noisy.spatial, axes, source, given, notice)
     maps = maps_of(dark, gain_map)
     folders = file_names(noisy.chosen) if len(noisy.chosen) > 1 else [""]
-    kernels = [source.kernel(image_axes, noisy.voxel, chosen.network.grid_factor, notice) for source in sources]
+    kernels = [
+        source.kernel(image_axes, noisy.voxel, chosen.network.grid_factor, notice) if source else None
+        for source in sources
+    ]
     return [
         Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, maps, len(every) > 1, folders[n])
         for n, channel in enumerate(noisy.chosen)

@@ -29,7 +29,7 @@ from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.normalize import Linear
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.networks.build import build
-from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.network import Network
 
 SCHEMA = 3  # of config.toml; older ones are read, newer ones are refused
 RENAMED = {"light_lacked": "flux_deficit"}  # keys of schema 1
@@ -68,6 +68,8 @@ class Measured(BaseModel):
     psf_shape : list of int
     psf : dict or None
         How the PSF was made (`zsd_optics.psf_source`).
+    method : str
+        What papers call the way of learning; of a student, its teacher's.
     start : str or None
         Whose weights the training started from; None for random ones.
     versions : dict of str
@@ -109,6 +111,7 @@ class Measured(BaseModel):
     highest: float | None = None
     psf_shape: list[int]
     psf: dict[str, Any] | None = None
+    method: str = "ZS-DeconvNet"
     start: str | None = None
     versions: dict[str, str]
     pixel_size_um: float | None = None
@@ -191,12 +194,13 @@ def load_run(folder: str | Path) -> Run:
         )
     config, measured = read_run_config(folder)
     try:
-        network = build(config.network, config.axes)
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
         psf, sample = (tifffile.imread(folder / name).astype(np.float64) for name in ("psf.tif", "sample.tif"))
+        psf = psf.reshape((1,) * (len(config.axes) - psf.ndim) + psf.shape) / psf.sum()
+        network = build(config.network, config.axes, psf)
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
     except (KeyError, OSError, RuntimeError, SafetensorError, tifffile.TiffFileError) as error:
         raise InputError(f"{folder} is damaged ({error})", "train again") from error
-    return Run(folder, config, network.eval(), psf / psf.sum(), sample, measured)
+    return Run(folder, config, network.eval(), psf, sample, measured)
 
 
 def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:

@@ -79,10 +79,10 @@ class Sampler:
         tile = tuple(n // s for n, s in zip(size, self.stride, strict=True))
         around = tuple(max(0, p - n) // 2 for p, n in zip(self.patch, tile, strict=True))
         samples = []
-        for frame, first in chosen:
+        for frame, first in chosen * self.scheme.judgements:
             corner = tuple(a - b for a, b in zip(first, self._on_image(around), strict=True))
             samples.append(self._sample(frame, corner, Chance(0.5, True), noise_rng, judged=True))
-        batch = self._batch(samples, torch.zeros(len(chosen), dtype=torch.long))
+        batch = self._batch(samples, torch.zeros(len(samples), dtype=torch.long))
         middle: Any = (..., *(slice(a, a + n) for a, n in zip(around, tile, strict=True)))
         only = torch.zeros_like(batch.mask)
         only[middle] = 1

@@ -26,11 +26,10 @@ from zsd_train.forward import Forward, WienerFilter, light_path
 from zsd_train.frames import Frame
 from zsd_train.mps import check_results, layout_on, noise_device
 from zsd_train.networks.build import build
-from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.network import Network
 from zsd_train.networks.prune import student
 from zsd_train.run import Measured, Run
 from zsd_train.sampler import Sampler
-from zsd_train.schemes import Auto
 from zsd_train.schemes.distill import Taught
 from zsd_train.schemes.scheme import Batch, Source
 from zsd_train.start import start_of
@@ -116,8 +115,7 @@ def set_up(
         offset, scale = noise.offset, _scale(looked_at, noise.offset)
     else:
         noise, offset, scale = teacher.measured.noise, teacher.offset, teacher.scale
-    if isinstance(config.scheme, Auto):
-        config = config.model_copy(update={"scheme": config.scheme.chosen(noise, config.axes)})
+    config = config.model_copy(update={"scheme": config.scheme.chosen(noise, config.axes)})
     scheme, defaults = config.scheme, DEFAULTS[config.axes]
     check_slices(images, config)
     patch: Shape = (config.slices, config.patch, config.patch)[-len(config.axes) :]
@@ -129,7 +127,7 @@ def set_up(
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
     fabric = Fabric(accelerator=accelerator(config), devices=1, precision=precision(config))
     defaults = replace(defaults, layout=layout_on(fabric.device, defaults.layout))
-    network = build(config.network, config.axes) if teacher is None else student(config.network, teacher.network)
+    network = student(config.network, teacher.network, psf) if teacher else build(config.network, config.axes, psf)
     start = None if teacher or resumed else start_of(config)
     if start:
         network.load_state_dict(start.weights)
@@ -157,6 +155,7 @@ def set_up(
         lowest=float(min(data_of(plane).min() for plane in looked_at)),
         highest=float(max(data_of(plane).max() for plane in looked_at)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
+        method=teacher.measured.method if teacher else scheme.method,
         start=resumed.start if resumed else start.name if start else None,
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip

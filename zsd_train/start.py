@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from zsd_runtime.errors import InputError
-from zsd_train.config import Axes, NetworkConfig, RCANConfig, TrainConfig
+from zsd_train.config import Axes, NetworkChoice, NetworkConfig, TrainConfig
 from zsd_train.run import load_run
 
 ZOO = {"yx": "start-2d", "zyx": "start-3d"}  # folders of the zoo, by axes
@@ -56,7 +56,7 @@ def start_of(config: TrainConfig) -> Start | None:
     return Start(str(run.folder), run.network.state_dict())
 
 
-def write_start(path: Path, weights: dict[str, Tensor], network: NetworkConfig | RCANConfig, recipe: str) -> None:
+def write_start(path: Path, weights: dict[str, Tensor], network: NetworkChoice, recipe: str) -> None:
     """Write weights as a start, with what made them."""
     from safetensors.torch import save_file
 

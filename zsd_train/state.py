@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
-from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.network import Network
 
 PATIENCE = 4  # validations in a row that are significantly worse than the best one end the training
 # Names in files of schema 1.

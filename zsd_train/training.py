@@ -13,7 +13,7 @@ from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
-from zsd_train.checks import channelled, check_teacher, config_for
+from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit
@@ -24,7 +24,7 @@ from zsd_train.setup import Setup, set_up
 
 def train(
     images: list[NDArray[np.generic]],
-    psf: NDArray[np.float64],
+    psf: NDArray[np.float64] | None,
     config: TrainConfig | None = None,
     out: str | Path = "run",
     *,
@@ -46,8 +46,9 @@ def train(
     images : list of ndarray
         (Y, X), or volumes (Z, Y, X), also memory-mapped: camera counts, any real dtype, all of one kind of sample and
         one camera setting. Schemes that learn from several channels take (C, [Z,] Y, X).
-    psf : ndarray
-        ([Z,] Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_optics.psf`.
+    psf : ndarray or None
+        ([Z,] Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_optics.psf`. None for schemes that have no use
+        for one.
     config : TrainConfig
     out : path
         The run folder; must be new unless `resume`.
@@ -82,8 +83,9 @@ def train(
         After Ctrl-C or `stop`, once everything is saved.
     """
     out = Path(out)
-    channels = channelled(images, psf)
     config = config or make_config()
+    psf = checked_psf(psf, config)
+    channels = channelled(images, psf)
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
     if camera_maps is not None:
         given = [camera_maps.offset, *([] if camera_maps.gain is None else [camera_maps.gain])]

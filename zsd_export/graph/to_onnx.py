@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zsd_export.graph.fold import fold
-from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.network import Network
 
 OPSET, IR_VERSION = 17, 8
 INPUT = "noisy"

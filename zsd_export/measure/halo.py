@@ -10,7 +10,7 @@ from zsd_optics.pictures import continued
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.tiling import round_up
-from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.network import Network
 
 # Largest error at the rim of a tile's core, as a share of the range; on other images it may be ten times that.
 HALO_ERROR = 1e-4

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.engines import relative_difference, run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
-from zsd_train.networks.dual_stage import Network
+from zsd_train.networks.network import Network
 
 LARGEST_DIFFERENCE = 1e-4  # between ONNX Runtime and torch, as a share of the range
 

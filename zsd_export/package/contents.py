@@ -108,6 +108,8 @@ class Contents:
         Its place in the file, from 0, if that had several.
     zero_margin : tuple of int or None
         Pixels of zeros that the network expects around an image. None: the image is continued.
+    method : str
+        A key of `CITATIONS`.
     provenance : dict
         Everything else that is known, for machines.
     """
@@ -133,6 +135,7 @@ class Contents:
     channel: str | None = None
     channel_number: int | None = None
     zero_margin: tuple[int, ...] | None = None
+    method: str = "ZS-DeconvNet"
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property

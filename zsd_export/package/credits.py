@@ -10,13 +10,26 @@ from packaging.licenses._spdx import LICENSES  # the SPDX list; the public funct
 from zsd_runtime.errors import InputError
 
 NAME = re.compile(r"[A-Za-z0-9_+() -]{5,128}")
-CITATIONS = [
-    {
-        "text": "Qiao, C. et al. Zero-shot learning enables instant denoising and super-resolution in optical "
-        "fluorescence microscopy. Nature Communications 15, 4180 (2024)",
-        "doi": "10.1038/s41467-024-48575-9",
-    },
-]
+ZS_DECONVNET = {
+    "text": "Qiao, C. et al. Zero-shot learning enables instant denoising and super-resolution in optical "
+    "fluorescence microscopy. Nature Communications 15, 4180 (2024)",
+    "doi": "10.1038/s41467-024-48575-9",
+}
+NOISE2VOID = {
+    "text": "Krull, A., Buchholz, T.-O. & Jug, F. Noise2Void - learning denoising from single noisy images. CVPR "
+    "(2019)",
+    "doi": "10.1109/CVPR.2019.00223",
+}
+DECONOISING = {
+    "text": "Goncharova, A. S., Honigmann, A., Jug, F. & Krull, A. Improving blind spot denoising for microscopy. ECCV "
+    "Workshops (2020)",
+    "doi": "10.48550/arXiv.2008.08414",
+}
+# By `zsd_train.schemes.Scheme.method`.
+CITATIONS = {
+    "ZS-DeconvNet": [ZS_DECONVNET], "Noise2Void": [NOISE2VOID],
+    "N2V conv.": [DECONOISING, NOISE2VOID], "DecoNoising": [DECONOISING, NOISE2VOID],
+}  # fmt: skip
 
 Author = dict[str, str]  # "name" and perhaps "affiliation"
 

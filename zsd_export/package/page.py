@@ -28,7 +28,7 @@ def readme(c: Contents, format: str) -> str:  # noqa: A002
     credits_ = {
         "Authors": ", ".join(names) or "not named",
         "Licence of the weights": c.credits.licence or "not given",
-        "Method": "; ".join(f"{citation['text']}, doi:{citation['doi']}" for citation in CITATIONS),
+        "Method": "; ".join(f"{citation['text']}, doi:{citation['doi']}" for citation in CITATIONS[c.method]),
     }
     return f"""# {c.credits.name}
 
@@ -65,10 +65,8 @@ def readme(c: Contents, format: str) -> str:  # noqa: A002
 
 
 def _outputs(c: Contents) -> str:
-    stages = {1: "single", 2: "dual"}.get(len(c.outputs))
-    network = f"A {stages}-stage network" if stages else "A network"
     outputs = " and ".join(f"`{output.name}` {_grid(output)}" for output in c.outputs)
-    return f"{network} (ZS-DeconvNet {c.dimensions}). It gives {outputs}, in {c.units}."
+    return f"A network ({c.method} {c.dimensions}). It gives {outputs}, in {c.units}."
 
 
 def _grid(output: OutputSpec) -> str:

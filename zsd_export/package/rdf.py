@@ -24,7 +24,7 @@ def head(c: Contents, format_version: str) -> Rdf:
         "format_version": format_version,
         "name": c.credits.name,
         "description": c.summary,
-        "cite": [dict(citation) for citation in CITATIONS],
+        "cite": [dict(citation) for citation in CITATIONS[c.method]],
         "documentation": "README.md",
         "covers": ["cover.png"],
     }

@@ -2,37 +2,46 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zsd_train.config import NetworkConfig, RCANConfig
+from zsd_train.config import NetworkChoice
 from zsd_train.networks.build import build
-from zsd_train.networks.dual_stage import DualStageUNet, Network
+from zsd_train.networks.network import Network
 
 
-def student(config: NetworkConfig | RCANConfig, teacher: Network) -> Network:
+def student(config: NetworkChoice, teacher: Network, psf: NDArray[np.float64] | None = None) -> Network:
     """The network of `config`: with the teacher's strongest filters where `prunes`, else with random weights."""
-    network = build(config, teacher.axes)
-    if not prunes(network, teacher):
-        return network
-    assert isinstance(network, DualStageUNet) and isinstance(teacher, DualStageUNet)  # noqa: PT018
-    with torch.no_grad():
-        _inherit(network.to_denoised, teacher.to_denoised, _inherit_unet(network.denoise, teacher.denoise))
-        features, phases = _inherit_unet(network.deconvolve, teacher.deconvolve), network.head.phases
-        _inherit(network.to_deconvolved, teacher.to_deconvolved, _inherit(network.head, teacher.head, features, phases))
+    network = build(config, teacher.axes, psf)
+    if prunes(network, teacher):
+        with torch.no_grad():
+            for (unet, head, last), (their_unet, their_head, their_last) in zip(
+                _stages(network), _stages(teacher), strict=True
+            ):
+                seen, phases = _inherit_unet(unet, their_unet), getattr(their_head, "phases", 1)
+                _inherit(last, their_last, _inherit(head, their_head, seen, phases))
     return network
 
 
 def prunes(network: Network, teacher: Network) -> bool:
-    """Whether `network` is the `teacher`, a U-Net, with as many or fewer channels in every layer."""
+    """Whether `network` is the `teacher`, made of U-Nets, with as many or fewer channels in every layer."""
     ours, theirs = network.state_dict(), teacher.state_dict()
+    phases = [[getattr(head, "phases", 1) for _, head, _ in _stages(n)] for n in (network, teacher)]
     return (
-        isinstance(network, DualStageUNet)
-        and isinstance(teacher, DualStageUNet)
-        and network.head.phases == teacher.head.phases
+        network.kind == teacher.kind == "unet"
+        and phases[0] == phases[1]
         and ours.keys() == theirs.keys()
         and all(a <= b for name in ours for a, b in zip(ours[name].shape, theirs[name].shape, strict=True))
     )
+
+
+def _stages(network: Any) -> list[tuple[Any, Any, Any]]:
+    """The U-Net, the head and the last convolution of each stage."""
+    first = [(network.denoise, network.denoised_head, network.to_denoised)] if hasattr(network, "denoise") else []
+    second = [(network.deconvolve, network.head, network.to_deconvolved)] if hasattr(network, "deconvolve") else []
+    return first + second
 
 
 def _inherit_unet(network: Any, teacher: Any) -> Tensor:
@@ -43,8 +52,11 @@ def _inherit_unet(network: Any, teacher: Any) -> Tensor:
         skips.append(seen)
     seen = _inherit(network.middle, teacher.middle, seen)
     for ours, theirs in zip(network.up, teacher.up, strict=True):
-        from_below = _convolutions(theirs)[0].in_channels // 2  # the skip's channels come after them
-        seen = _inherit(ours, theirs, torch.cat([seen, from_below + skips.pop()]))
+        skip = skips.pop()
+        if skips or teacher.top_skip:
+            from_below = _convolutions(theirs)[0].in_channels // 2  # the skip's channels come after them
+            seen = torch.cat([seen, from_below + skip])
+        seen = _inherit(ours, theirs, seen)
     return seen
 
 

@@ -34,17 +34,35 @@ class UNet(nn.Module):
     axes : {"yx", "zyx"}
     channels : int
         C, of the input.
+    blurred : bool
+        Pool by `MaxBlurPool`.
+    top_skip : bool
+        Whether the first level's features go straight to the last level, beside what comes from below.
     """
 
-    def __init__(self, width: int, depth: int, convs: int, axes: str = "yx", channels: int = 1) -> None:
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        convs: int,
+        axes: str = "yx",
+        channels: int = 1,
+        *,
+        blurred: bool = False,
+        top_skip: bool = True,
+    ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(depth)]
-        self.pool = {"yx": nn.MaxPool2d(2), "zyx": nn.MaxPool3d((1, 2, 2))}[axes]
+        self.top_skip = top_skip
+        self.pool = MaxBlurPool(axes) if blurred else {"yx": nn.MaxPool2d(2), "zyx": nn.MaxPool3d((1, 2, 2))}[axes]
         self.down = nn.ModuleList(
             ConvBlock(before, *[after] * convs, axes=axes) for before, after in pairwise([channels, *widths])
         )
         self.middle = ConvBlock(widths[-1], 2 * widths[-1], widths[-1], axes=axes)
-        self.up = nn.ModuleList(ConvBlock(2 * c, c, *[c // 2] * (convs - 1), axes=axes) for c in reversed(widths))
+        seen = [c if level == 0 and not top_skip else 2 * c for level, c in enumerate(widths)]
+        self.up = nn.ModuleList(
+            ConvBlock(n, c, *[c // 2] * (convs - 1), axes=axes) for n, c in reversed([*zip(seen, widths, strict=True)])
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         skips = []
@@ -54,10 +72,37 @@ class UNet(nn.Module):
             x = self.pool(x)
         x = self.middle(x)
         for block in self.up:
-            x = block(torch.cat([upsampled(x, 2), skips.pop()], dim=1))
+            x, skip = upsampled(x, 2), skips.pop()
+            x = block(torch.cat([x, skip], dim=1) if skips or self.top_skip else x)
         return x
 
 
+class MaxBlurPool(nn.Module):
+    """Pooling by 2 in Y and X without aliasing: the largest of 2 × 2 at every pixel, blurred, every second one kept.
+
+    Zhang 2019; N2V2 (Höck et al. 2022) uses it against checkerboards.
+    """
+
+    weight: Tensor
+
+    def __init__(self, axes: str) -> None:
+        super().__init__()
+        self.volumes = axes == "zyx"
+        binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("weight", torch.outer(binomial, binomial)[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        functional, channels = nn.functional, x.shape[1]
+        if self.volumes:
+            largest = functional.pad(functional.max_pool3d(x, (1, 2, 2), stride=1), (1, 1, 1, 1, 0, 0), "replicate")
+            weight = self.weight.expand(channels, 1, 3, 3)[:, :, None]
+            return functional.conv3d(largest, weight, stride=(1, 2, 2), groups=channels)
+        largest = functional.pad(functional.max_pool2d(x, 2, stride=1), (1, 1, 1, 1), "replicate")
+        return functional.conv2d(largest, self.weight.expand(channels, 1, 3, 3), stride=2, groups=channels)
+
+
 def activation(slope: float) -> nn.Module:
-    """ReLU, or leaky ReLU where `slope` is above 0."""
+    """ReLU, or leaky ReLU where `slope` is above 0; a slope of 1 is none."""
+    if slope == 1:
+        return nn.Identity()
     return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)

@@ -5,12 +5,16 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from zsd_optics.noise import NoiseModel
+from zsd_train.schemes.blind_spot import BlindSpot, Noise2Void
 from zsd_train.schemes.distill import Distill
 from zsd_train.schemes.odd_even import OddEven
 from zsd_train.schemes.recorrupt import Recorrupt
 from zsd_train.schemes.scheme import Scheme, scheme_class, scheme_from
 
-__all__ = ["AnyScheme", "Auto", "Distill", "OddEven", "Recorrupt", "Scheme", "scheme_class"]
+__all__ = [
+    "AnyScheme", "Auto", "BlindSpot", "Distill", "Noise2Void", "OddEven", "Recorrupt", "Scheme", "scheme_class",
+    "scheme_from",
+]  # fmt: skip
 
 
 class Auto(Recorrupt):

@@ -20,9 +20,6 @@ from zsd_train.schemes.scheme import Batch, Comparison, Source
 AT_ONCE = 8  # held-out patches that the teacher looks at
 # A large teacher takes several times as long as a step of a small student: each of its answers is used more than once.
 USES, KEPT = 8, 64  # times, on average; batches that are held in memory
-# What differs from a training on noisy images: the teacher's output is regularised already.
-CHOICES = {"scheme": {"kind": "distill"}, "denoising_weight": 0.5, "hessian_weight": 0.0, "contrast_floor": 0.0,
-           "positivity_weight": 0.0}  # fmt: skip
 
 
 class Distill(Recorrupt):
@@ -34,6 +31,10 @@ class Distill(Recorrupt):
         description="range of α of eq. 2: a student is used on the image itself, so it sees copies with hardly more "
         "than the image's own noise up to twice its variance",
     )
+
+    def choices(self, preset: str, axes: str) -> dict[str, Any]:  # noqa: ARG002
+        """The teacher's output is regularised already."""
+        return dict.fromkeys(("hessian_weight", "contrast_floor", "positivity_weight"), 0.0) | {"denoising_weight": 0.5}
 
     def compare(  # noqa: D102
         self,

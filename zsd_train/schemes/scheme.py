@@ -156,7 +156,26 @@ class Scheme(BaseModel):
 
     kind: str
     for_volumes_only: ClassVar[bool] = False
+    judgements: ClassVar[int] = 1  # samples of each held-out tile: more where few of its pixels are compared
     learns_beside_correlated_noise: ClassVar[bool] = False
+
+    @property
+    def method(self) -> str:
+        """What papers call it: a key of `zsd_export.package.credits.CITATIONS`."""
+        return "ZS-DeconvNet"
+
+    @property
+    def needs_psf(self) -> bool:
+        """Whether a PSF has a meaning for it."""
+        return True
+
+    def choices(self, preset: str, axes: str) -> dict[str, Any]:  # noqa: ARG002
+        """Keys of `TrainConfig` that have another default with this scheme; a network as a dictionary."""
+        return {}
+
+    def chosen(self, noise: NoiseModel, axes: str) -> "Scheme":  # noqa: ARG002
+        """The scheme for images with this noise."""
+        return self
 
     def stride(self, axes: str) -> Shape:
         """How many pixels of the image one pixel of a patch stands for, axis by axis."""
@@ -193,6 +212,10 @@ class Scheme(BaseModel):
             image = forward(restored.deconvolved, batch.orientation)
             compared["deconvolved"] = Comparison(image, targets, batch.mask, blurred=True)
         return compared
+
+    def penalty(self, restored: Any, batch: Batch) -> Tensor | None:  # noqa: ARG002
+        """A term of the loss that asks something of the outputs themselves; None for nothing."""
+        return None
 
 
 def scheme_from(value: Any) -> Any:
