@@ -20,6 +20,7 @@ from zsd_runtime.model import load_model
 from zsd_runtime.package import read_package
 
 RNG = np.random.default_rng(0)
+WRITTEN = {"comparison.png", "scores.json", "table.md"}
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +121,12 @@ def test_without_a_truth_residuals_tell_noise_that_stayed_from_structure_that_we
     assert little["deviation"] < 0.6
     assert right["deviation"] == pytest.approx(0.9, abs=0.12)
     assert abs(right["correlation_x"]) < 0.05
-    assert much["correlation_x"] > 0.2
+    assert much["correlation_x"] > 0.1
     assert much["deviation"] > 1.1
     assert "SNR" not in (tmp_path / "out" / "table.md").read_text()
 
 
-def test_a_perfect_result_leaves_white_noise_of_deviation_one(scene, simulation):
+def test_a_perfect_result_leaves_white_noise_of_deviation_one(simulation):
     from zsd_export.comparison.restoring import Result
     from zsd_export.comparison.scores import residual
     from zsd_export.comparison.subject import Subject
@@ -143,12 +144,19 @@ def test_a_perfect_result_leaves_white_noise_of_deviation_one(scene, simulation)
 
 def test_a_training_is_compared_and_its_model_is_kept(scene, simulation, tmp_path):
     out = tmp_path / "out"
-    options = ("--methods", "zsd:steps=3,recorrupt:steps=2:preset=compact", "--psf", scene / "psf.tif", "--minutes", 9)
+    options = (
+        "--methods",
+        "zsd:steps=3,noise2void:steps=2,blind-spot:steps=2",
+        "--psf",
+        scene / "psf.tif",
+        "--minutes",
+        9,
+    )
     result = compared(scene, out, *options, "--seed", 1, "--device", "cpu")
     assert result.returncode == 0, result.stderr
-    made = [f"noisy_{name}{end}" for name in ("recorrupt_steps-2_preset-compact", "zsd_steps-3")
-            for end in (".tif", ".zip", "_deconvolved.tif")]  # fmt: skip
-    assert files(out) == ["comparison.png", *made, "scores.json", "table.md"]
+    ends = (".tif", ".zip", "_deconvolved.tif")
+    made = {f"noisy_{name}{end}" for name in ("zsd_steps-3", "blind-spot_steps-2") for end in ends}
+    assert set(files(out)) == made | {"noisy_noise2void_steps-2.tif", "noisy_noise2void_steps-2.zip"} | WRITTEN
     description = read_package(out / "noisy_zsd_steps-3.zip")
     with load_model(out / "noisy_zsd_steps-3.zip") as model:
         denoised = model.predict(simulation.noisy)["denoised"]
@@ -163,7 +171,7 @@ def test_a_method_that_fails_is_reported_and_the_others_run(scene, volume_packag
     assert "2 of 4 methods failed" in result.stderr
     assert f"error: {volume_package}: " in result.stderr
     assert "single slice" in result.stderr
-    assert {"noisy_median.tif", "noisy_box.tif", "table.md", "scores.json", "comparison.png"} == set(files(out))
+    assert set(files(out)) == {"noisy_median.tif", "noisy_box.tif"} | WRITTEN
     assert list(scores(out)["failed"]) == [str(volume_package), f"{tmp_path}/none.zip"]
     assert f"- {volume_package}: " in (out / "table.md").read_text()
 
@@ -233,7 +241,7 @@ def test_bad_input_is_refused_and_nothing_is_written(options, message, scene, tm
         (
             "movie",
             (),
-            "has 3 planes (axes TYX), and `zsd compare` compares planes only, one at a time: choose one with",
+            "has 3 planes (axes TYX), and planes are compared one at a time: choose one with --frame, 0",
         ),
         ("movie", ("--frame", 3), "--frame 3 must be 0 to 2"),
         ("colours", (), "has 2 channels"),
@@ -251,7 +259,8 @@ def test_default_methods_and_names():
     assert [method.what for method in methods_from(None, psf_given=True)][4:] == ["richardson-lucy", "wiener", "zsd"]
     for scheme in scheme_names():
         (method,) = methods_from([scheme], psf_given=True)
-        assert (method.kind, method.needs_psf) == ("training", True)
+        assert (method.kind, method.needs_psf) == ("training", scheme != "noise2void")
+    assert not methods_from(["blind-spot:blur=none"], psf_given=False)[0].needs_psf
     (method,) = methods_from(["gaussian:sigma-um=0.3x0.1"], psf_given=False)
     assert (method.name, method.title) == ("gaussian_sigma_um-0.3x0.1", "gaussian, sigma um 0.3x0.1")
     (method,) = methods_from(["some/model.zip:average=4"], psf_given=False)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from zsd_optics.filter_kinds import CAMERA, KINDS, PSF, TYPES, deconvolves
 from zsd_runtime.errors import InputError
-from zsd_train.config import TrainConfig
+from zsd_train.config import TrainConfig, make_config
 from zsd_train.schemes import Scheme, scheme_class
 
 ZSD = "zsd"  # the scheme that zsd chooses itself
@@ -57,7 +57,9 @@ class Method:
     @property
     def needs_psf(self) -> bool:
         """Whether it cannot run without one."""
-        return self.kind == "training" or (self.kind == "filter" and deconvolves(self.what))
+        if self.kind == "training":
+            return make_config(**training_choices(self, {})).scheme.needs_psf
+        return self.kind == "filter" and deconvolves(self.what)
 
 
 def methods_from(texts: Iterable[str] | None, psf_given: bool) -> list[Method]:

@@ -15,7 +15,7 @@ from zsd_export.comparison.subject import Subject
 from zsd_optics.filter_kinds import CAMERA, KINDS, deconvolution, deconvolves, denoiser
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.model import Model, load_model
-from zsd_runtime.notices import Notice
+from zsd_runtime.notices import Notice, no_notice
 from zsd_runtime.package import ModelDescription
 from zsd_runtime.terminal import Bar
 
@@ -145,10 +145,9 @@ def _trained(
     from zsd_train.options import Task
 
     config = make_config(**training_choices(method, trainings | subject.camera))
-    kernel = kernel_of(subject, config.network.grid_factor, lambda text: None)
-    assert subject.psf is not None
-    assert kernel is not None
-    task = Task([subject.image.data], subject.image.voxel, subject.psf, kernel, config, subject.channel)
+    source = subject.psf if config.scheme.needs_psf else None
+    kernel = kernel_of(subject, config.network.grid_factor, no_notice) if source else None
+    task = Task([subject.image.data], subject.image.voxel, source, kernel, config, subject.channel)
     package = folder / f"{subject.name}_{method.name}.zip"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".training-", dir=folder) as place:

@@ -139,7 +139,7 @@ def read_plane(
     planes = prod(leading)
     if frame is None and planes > 1:
         raise InputError(
-            f"{path} has {planes} planes (axes {image.axes}), and `zsd compare` compares planes only, one at a time",
+            f"{path} has {planes} planes (axes {image.axes}), and planes are compared one at a time",
             f"choose one with `frame`, 0 to {planes - 1}; {see_info(path)}", option="frame",
         )  # fmt: skip
     if frame is not None and not 0 <= frame < planes:
