@@ -195,6 +195,16 @@ def test_one_plane_of_a_movie_and_of_its_truth(scene, simulation, tmp_path):
     assert by_title(tmp_path / "out")["noisy", "noisy"]["against"]["psnr"] == np.inf
 
 
+def test_a_truth_may_be_one_plane_of_a_movie_whose_axes_are_typed(scene, tmp_path):
+    options = ("--methods", "box", "--truth", scene / "clean.tif", "--axes", "ZYX", "--frame", 1)
+    result = compared(scene, tmp_path / "out", *options, image="movie")
+    assert result.returncode == 0, result.stderr
+    result = compared(scene, tmp_path / "other", *options[:4], "--channels", 1, image="colours")
+    assert result.returncode == 0, result.stderr
+    psnr = [by_title(tmp_path / name)["box", "denoised"]["against"]["psnr"] for name in ("out", "other")]
+    assert psnr[0] == psnr[1]
+
+
 def test_an_earlier_comparison_is_replaced_only_on_demand(scene, tmp_path):
     assert compared(scene, tmp_path, "--methods", "box").returncode == 0
     again = compared(scene, tmp_path, "--methods", "median")

@@ -92,10 +92,13 @@ def _compare(
                 option=("out", "overwrite"),
             )  # fmt: skip
         notice = notices(quiet)
-        how: dict[str, Any] = {"axes": axes, "series": series, "channels": channels}
-        plane, channel = read_plane(image, frame, **how, typed=Voxel.square(pixel_size), notice=notice)
+        plane, channel = read_plane(
+            image, frame, axes=axes, series=series, channels=channels, typed=Voxel.square(pixel_size), notice=notice
+        )
         truths = {"truth": truth, "truth_deconvolved": truth_deconvolved}
-        compared = {name: read_truth(path, frame, name, **how) for name, path in truths.items() if path}
+        compared = {
+            name: read_truth(path, frame, name, axes=axes, channels=channels) for name, path in truths.items() if path
+        }
         check_truths(plane.data, compared.get("truth"), compared.get("truth_deconvolved"))
         given = {"offset": offset, "gain": gain, "read_noise": read_noise}
         camera = {option: value for option, value in given.items() if value is not None}
@@ -107,7 +110,7 @@ def _compare(
         rows, failures = compare_methods(
             chosen, subject, out, detail=shown, notice=notice, progress=lambda title: progress_bar(title, quiet),
             trainings={option: value for option, value in trainings.items() if value is not None},
-            made_with={"image": str(image), **{name: path and str(path) for name, path in truths.items()}},
+            made_with={"image": str(image), "frame": frame} | {name: path and str(path) for name, path in truths.items()},
         )  # fmt: skip
         if not quiet:
             print((out / TABLE).read_text("utf-8"))

@@ -151,12 +151,31 @@ def read_plane(
     return Image(plane, "YX", voxel, description=Description(image.description.name)), found[0]
 
 
-def read_truth(path: Path, frame: int | None, option: str, **how: Any) -> Array:
-    """The plane of a truth: the `frame` if there are several, or the only one."""
-    opened = open_image(path, how.get("axes"), how.get("series"))
-    planes = prod(n for axis, n in zip(opened.axes, opened.data.shape, strict=True) if axis not in "CYX")
+def read_truth(
+    path: Path, frame: int | None, option: str, *, axes: str | None = None, channels: str | None = None
+) -> Array:
+    """The plane of a truth: the `frame` if there are several, or the only one.
+
+    Parameters
+    ----------
+    path : path
+    frame : int
+        Which plane of the image is compared.
+    option : str
+        Under which the truth was given, for messages.
+    axes, channels : str
+        Of the image; they are those of the truth, too, if it has as many axes, and several channels.
+
+    Raises
+    ------
+    InputError
+        As of `read_plane`, with the option.
+    """
     try:
-        plane, _ = read_plane(path, frame if planes > 1 else None, **how)
+        opened = open_image(path)
+        axes = axes if axes and len(axes) == opened.data.ndim else opened.axes
+        planes = prod(n for axis, n in zip(axes.upper(), opened.data.shape, strict=True) if axis not in "CYX")
+        plane, _ = read_plane(path, frame if planes > 1 else None, axes=axes, channels=channels)
     except InputError as error:
         raise InputError(f"`{option}`: {error}", option=(option, *error.options)) from None
     return plane.data
