@@ -212,6 +212,7 @@ def test_an_earlier_comparison_is_replaced_only_on_demand(scene, tmp_path):
     assert "already holds a comparison: choose another --out, or replace it with --overwrite" in again.stderr
     assert compared(scene, tmp_path, "--methods", "median", "--overwrite", "--quiet").returncode == 0
     assert [method["text"] for method in scores(tmp_path)["methods"]] == ["median"]
+    assert set(files(tmp_path)) == {"noisy_median.tif"} | WRITTEN
 
 
 @pytest.mark.parametrize(

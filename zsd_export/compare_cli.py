@@ -110,7 +110,7 @@ def _compare(
         rows, failures = compare_methods(
             chosen, subject, out, detail=shown, notice=notice, progress=lambda title: progress_bar(title, quiet),
             trainings={option: value for option, value in trainings.items() if value is not None},
-            made_with={"image": str(image), "frame": frame} | {name: path and str(path) for name, path in truths.items()},
+            made_with={"image": str(image), "frame": frame, **{n: path and str(path) for n, path in truths.items()}},
         )  # fmt: skip
         if not quiet:
             print((out / TABLE).read_text("utf-8"))

@@ -70,21 +70,25 @@ def compare_methods(
     rows, panels = _beginning(subject)
     failures: dict[str, Exception] = {}
     made: list[Restored] = []
+    earlier = _files_of(out / SCORES)
     for number, method in enumerate(methods, 1):
         title = f"{method.title} ({number} of {len(methods)})"
         with progress(title) as bar:
             bar(0, title, milestone=True)
             try:
-                made.append(restore(method, subject, out, trainings or {}, notice, bar))
-                for result in made[-1].results:
-                    rows.append(_row(made[-1], result, subject))
-                    panels[result.deconvolved].append(Panel(result.image, _title(made[-1], result), _score(rows[-1])))
+                restored = restore(method, subject, out, trainings or {}, notice, bar)
+                scored = [(result, _row(restored, result, subject)) for result in restored.results]
+                for result in restored.results:
                     write_image(out / f"{file_name(subject, method, result)}.tif", _file(result, subject))
             except (InputError, RuntimeError, MemoryError) as error:
                 failures[method.text] = error
                 bar(0, f"error: {method.text}: {_text(error)}", milestone=True)
-            else:
-                bar(1)
+                continue
+            made.append(restored)
+            for result, row in scored:
+                rows.append(row)
+                panels[result.deconvolved].append(Panel(result.image, _title(restored, result), _score(row)))
+            bar(1)
     if not made:
         raise next(iter(failures.values()))
     texts = {text: _text(error) for text, error in failures.items()}
@@ -96,12 +100,23 @@ def compare_methods(
     drawn = picture(shown, subject.noisy, detail, subject.image.voxel.pixel_size_um(subject.name))
     with written_whole(out / PICTURE) as temporary:
         iio.imwrite(temporary, drawn, extension=".png")
+    for old in earlier - _files_of(out / SCORES):
+        (out / old).unlink(missing_ok=True)
     return rows, failures
 
 
 def file_name(subject: Subject, method: Method, result: Result) -> str:
     """Of a result, without its ending."""
     return f"{subject.name}_{method.name}" + ("" if result.output == DENOISED else f"_{result.output}")
+
+
+def _files_of(scores: Path) -> set[str]:
+    """The results that an earlier comparison lists: names within its folder."""
+    try:
+        listed = [name for method in json.loads(scores.read_text("utf-8"))["methods"] for name in method["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in listed if isinstance(name, str) and Path(name).name == name}
 
 
 def _beginning(subject: Subject) -> tuple[list[Row], dict[bool, list[Panel]]]:
@@ -152,6 +167,7 @@ def _file(result: Result, subject: Subject) -> Image:
 def _facts(restored: Restored, subject: Subject) -> dict[str, Any]:
     method = restored.method
     files = [f"{file_name(subject, method, result)}.tif" for result in restored.results]
+    files += [f"{subject.name}_{method.name}.zip"] * (method.kind == "training")
     return {
         "text": method.text, "kind": method.kind, "what": method.what, "settings": method.settings,
         "seconds": round(restored.seconds, 3), "files": files,
