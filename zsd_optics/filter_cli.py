@@ -70,9 +70,7 @@ def filter_image(
     ] = None,
     tv: Annotated[
         float | None,
-        typer.Option(
-            help="richardson-lucy: weight of total variation, for instance 0.01: smooth, with edges; default 0."
-        ),
+        typer.Option(help="richardson-lucy: weight of total variation, 0.01 to 0.2: smooth, with edges; default 0."),
     ] = None,
     noise_ratio: Annotated[
         float | None, typer.Option(help="wiener: power of noise over object; more is smoother; default 0.01.")

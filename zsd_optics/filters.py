@@ -80,7 +80,7 @@ def richardson_lucy(signal: Array, psf: Array, grid_factor: int, iterations: int
     iterations : int
         How many estimates to yield.
     tv : float
-        Weight of the total variation; 0.002 to 0.05 are usual, 0 is none.
+        Weight of the total variation; 0.01 to 0.2 are usual, 0 is none.
 
     Yields
     ------
@@ -195,7 +195,7 @@ def _check_tv(weight: float, axes: int) -> None:
     if not 0 <= weight < bound:
         raise InputError(
             f"`tv` {weight:g} must be 0 or above and below {bound:.2f}, so that no pixel is divided by 0",
-            "0.002 to 0.05 are usual", option="tv",
+            "0.01 to 0.2 are usual", option="tv",
         )  # fmt: skip
 
 

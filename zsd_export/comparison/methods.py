@@ -16,7 +16,7 @@ from zsd_train.schemes import Scheme, scheme_class
 ZSD = "zsd"  # the scheme that zsd chooses itself
 WITHOUT_PSF = ("box", "gaussian", "median", "nlm")
 WITH_PSF = ("richardson-lucy", "wiener", ZSD)
-EXAMPLE = "gaussian:sigma=1.5,nlm,richardson-lucy:iterations=20:tv=0.01,zsd,model.zip"
+EXAMPLE = "gaussian:sigma=1.5,nlm,richardson-lucy:iterations=20:tv=0.05,zsd,model.zip"
 
 
 @dataclass(frozen=True)
