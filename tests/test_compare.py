@@ -15,6 +15,7 @@ from zsd_export.comparison.restoring import removed_offset
 from zsd_export.comparison.scores import imaged, on_grid
 from zsd_optics import metrics
 from zsd_optics.psf import gaussian_psf
+from zsd_runtime.errors import Interrupted
 from zsd_runtime.images import Image, Voxel, read_image, write_image
 from zsd_runtime.model import load_model
 from zsd_runtime.package import read_package
@@ -162,6 +163,25 @@ def test_a_training_is_compared_and_its_model_is_kept(scene, simulation, tmp_pat
         denoised = model.predict(simulation.noisy)["denoised"]
     written = read_image(out / "noisy_zsd_steps-3.tif").data
     np.testing.assert_allclose(written, denoised + description.camera.offset, atol=0.01)
+
+
+def test_ctrl_c_in_a_training_leaves_nothing_half_written(scene, tmp_path, monkeypatch):
+    def stopped(task, out, *_, **__):
+        out.mkdir()
+        raise Interrupted(f"{task.config.scheme.kind} stopped, saved in {out}")
+
+    monkeypatch.setattr("zsd_train.options.Task.train", stopped)
+    result = compared(scene, tmp_path, "--methods", "box,zsd,median", "--psf-sigma", 1)
+    assert result.returncode == 1
+    assert "interrupted; nothing was left half-written" in result.stderr
+    assert files(tmp_path) == ["noisy_box.tif"]
+
+
+def test_pixels_need_not_be_square(simulation, tmp_path):
+    write_image(tmp_path / "wide.tif", Image(simulation.noisy, "YX", Voxel(None, 0.1, 0.2)))
+    assert compared(tmp_path, tmp_path / "out", "--methods", "box,nlm", image="wide").returncode == 0
+    voxel = read_image(tmp_path / "out" / "wide_box.tif").voxel
+    assert (voxel.y_um, voxel.x_um) == pytest.approx((0.1, 0.2))
 
 
 def test_a_method_that_fails_is_reported_and_the_others_run(scene, volume_package, tmp_path):

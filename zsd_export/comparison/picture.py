@@ -100,7 +100,7 @@ def picture(
         (Y, X), the image that was restored; it says what a raw pixel is.
     detail : Detail
     pixel_size_um : float
-        Of a raw pixel, for the scale bar; None: no bar.
+        Along X, of a raw pixel, for the scale bar; None: no bar.
 
     Returns
     -------

@@ -97,7 +97,7 @@ def compare_methods(
     _write(out / SCORES, json.dumps(as_json(rows, subject, texts, facts), indent=1, allow_nan=True) + "\n")
     groups = [(DENOISED, panels[False]), (DECONVOLVED, panels[True])]
     shown = [(head, found) for head, found in groups if any(panel.title != "truth" for panel in found)]
-    drawn = picture(shown, subject.noisy, detail, subject.image.voxel.pixel_size_um(subject.name))
+    drawn = picture(shown, subject.noisy, detail, subject.image.voxel.x_um)
     with written_whole(out / PICTURE) as temporary:
         iio.imwrite(temporary, drawn, extension=".png")
     for old in earlier - _files_of(out / SCORES):
