@@ -23,8 +23,15 @@ GROUPS = {
         "simulate": ("zsd_optics.cli", "a noisy image with its truth, to try everything on"),
         "noise": ("zsd_optics.cli", "estimate camera offset, gain and read noise from images"),
         "psf": ("zsd_optics.psf_cli", "point spread functions from theory, transfer functions or beads"),
-        "filter": ("zsd_optics.filter_cli", "Gaussian, median, box, Richardson-Lucy or Wiener filter"),
+        "filter": (
+            "zsd_optics.filter_cli",
+            "classical filters: Gaussian, median, non-local means, Richardson-Lucy and others",
+        ),
         "damp": ("zsd_optics.filter_cli", "remove light-sheet stripes from a result"),
+        "compare": (
+            "zsd_export.compare_cli",
+            "what filters, trainings and packages make of one image, side by side",
+        ),
         "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
     },
     "machines": {

@@ -35,16 +35,16 @@ from restoration import fitted_psnr, plain_psnr
 
 from zsd_optics.filters import richardson_lucy
 from zsd_optics.metrics import best_gaussian, evaluate
-from zsd_optics.noise import NoiseModel, estimate_noise
+from zsd_optics.noise import estimate_noise
 from zsd_optics.psf import prepare_psf
 from zsd_optics.simulate import Camera, simulate
+from zsd_optics.stabilise import stabilised, unstabilised
 
 RESULTS = Path(__file__).parent / "results" / "peers.json"
 PACKAGES = ("bm3d", "scikit-image", "careamics", "RedLionfish", "sdeconv", "torch", "numpy", "scipy")
 ITERATIONS = (4, 6, 8, 10, 15, 20)  # of Richardson-Lucy; 10 is RedLionfish's default
 BETAS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of sdeconv's Wiener filter; 1e-5 is its default
 STRENGTHS = (0.6, 0.8, 1.0, 1.3, 1.6, 2.0)  # of non-local means; scikit-image's example has 0.6 σ
-FIRST_SAFE = 2 * np.sqrt(3 / 8)  # the transform of 0 electrons without read noise
 
 
 @dataclass(frozen=True)
@@ -85,23 +85,6 @@ def cases(folder: Path, pattern: str) -> Iterator[Case]:
         fine = s.pixel_size_um / 2
         noisy, clean, truth = (image.astype(np.float64) for image in (s.noisy, s.clean, s.truth))
         yield Case("simulated/0", noisy, clean, truth, prepare_psf(s.psf, fine, fine), 100.0)
-
-
-def stabilised(image: Any, noise: NoiseModel) -> Any:
-    """Generalised Anscombe transform: noise of variance 1 (Starck et al. 1998)."""
-    if noise.gain == 0:
-        return image / np.sqrt(noise.constant)
-    return 2 / noise.gain * np.sqrt(np.maximum(noise.gain * image + 3 / 8 * noise.gain**2 + noise.constant, 0))
-
-
-def unstabilised(image: Any, noise: NoiseModel) -> Any:
-    """Closed-form approximation of the exact unbiased inverse (Mäkitalo and Foi 2013, eq. 10)."""
-    if noise.gain == 0:
-        return image * np.sqrt(noise.constant)
-    d = np.maximum(image, FIRST_SAFE)
-    root = np.sqrt(3 / 2)
-    electrons = d**2 / 4 + root / 4 / d - 11 / 8 / d**2 + 5 / 8 * root / d**3 - 1 / 8
-    return noise.gain * electrons - noise.constant / noise.gain
 
 
 def bm3d(case: Case) -> dict[str, Any]:
@@ -286,7 +269,9 @@ if __name__ == "__main__":
     everything = [*DENOISERS, *DECONVOLUTIONS]
     parser.add_argument("--only", nargs="+", choices=everything, default=everything, help="peers")
     parser.add_argument("--images", default="*", help="data set/image, with *")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time, in which n2v and n2v2 are trained")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="of processor time, in which n2v and n2v2 are trained"
+    )
     parser.add_argument("--table", action="store_true", help="print the saved results")
     given = parser.parse_args()
     if given.table:

@@ -127,6 +127,63 @@ def test_richardson_lucy_from_a_psf_file_onto_a_finer_grid(tmp_path):
     assert np.corrcoef(image.data.ravel(), truth.ravel())[0, 1] > np.corrcoef(blurred.ravel(), truth.ravel())[0, 1]
 
 
+def photons(truth, psf, seed=0):
+    """Counts of a blurred scene with photon noise, without an offset."""
+    return np.random.default_rng(seed).poisson(ndi.convolve(truth, psf, mode="nearest")).astype(np.float32)
+
+
+def lucy(image, psf, **options):
+    return filters.iterative_filter(psf, 0.0, **options).function(image)
+
+
+@pytest.mark.parametrize(("shape", "grid_factor"), [((64, 64), 1), ((64, 64), 2), ((12, 32, 32), 1)])
+def test_total_variation_smooths_flat_areas_and_leaves_edges(shape, grid_factor):
+    truth = np.full(shape, 20.0)
+    truth[..., shape[-1] // 2 :] = 200
+    psf = gaussian_psf(*(1.0, 1.0 * grid_factor)[3 - len(shape) :])
+    image = photons(truth, gaussian_psf(*(1.0, 1.0)[3 - len(shape) :]))
+    plain, smooth = (lucy(image, psf, iterations=60, grid_factor=grid_factor, tv=tv) for tv in (0.0, 0.05))
+    n = plain.shape[-1]
+    for half in (slice(4, n // 2 - 8), slice(n // 2 + 8, n - 4)):
+        assert smooth[..., 4:-4, half].std() < 0.4 * plain[..., 4:-4, half].std()
+        assert smooth[..., half].mean() == pytest.approx(plain[..., half].mean(), rel=0.03)
+    rise = [np.diff(x.mean(axis=tuple(range(x.ndim - 1))))[n // 2 - 2 : n // 2 + 1].max() for x in (plain, smooth)]
+    assert rise[1] > 0.7 * rise[0]
+    assert smooth.min() >= 0
+    assert smooth.sum() == pytest.approx(plain.sum(), rel=0.005)
+
+
+@pytest.mark.parametrize("tv", [0.002, 0.05, 0.29])
+def test_total_variation_keeps_flux_and_positivity_up_to_the_largest_weight(tv):
+    truth, blurred, psf = points((64, 64))
+    result = lucy(photons(truth, psf), psf, iterations=30, tv=tv)
+    assert np.isfinite(result).all()
+    assert result.min() >= 0
+    assert result.sum() == pytest.approx(blurred.sum(), rel=0.02)
+
+
+def test_without_total_variation_nothing_changes():
+    _, blurred, psf = points((40, 40))
+    for a, b in zip(
+        filters.richardson_lucy(blurred, psf, 1, 3), filters.richardson_lucy(blurred, psf, 1, 3, tv=0.0), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (4, 7, 8)])
+def test_curvature_is_the_slope_of_the_total_variation(shape):
+    x = RNG.random(shape)
+
+    def total(image):
+        return np.sqrt(sum(np.diff(image, axis=a, append=image.take([-1], a)) ** 2 for a in range(x.ndim)) + 0.01).sum()
+
+    moved = RNG.normal(0, 1, shape)
+    slope = (total(x + 1e-6 * moved) - total(x - 1e-6 * moved)) / 2e-6
+    assert slope == pytest.approx(-(filters.curvature(x, 0.1) * moved).sum(), rel=1e-3)
+    assert filters.curvature(x, 0.1).sum() == pytest.approx(0, abs=1e-9)
+    assert np.abs(filters.curvature(x, 1e-12)).max() <= x.ndim + x.ndim**0.5
+
+
 def test_bad_input_is_refused_and_nothing_is_written(tmp_path):
     write_image(tmp_path / "a.tif", Image(np.ones((16, 16), np.uint16), "YX"))
     bad = np.ones((16, 16), np.float32)
@@ -148,6 +205,14 @@ def test_bad_input_is_refused_and_nothing_is_written(tmp_path):
         ("a", "wiener", ["--psf-sigma", 1, "--noise-ratio", 0, "--offset", 1], "noise ratio 0 must be above 0"),
         ("a", "richardson-lucy", ["--psf-sigma", 1, "--iterations", 0, "--offset", 1], "iterations 0 must be"),
         ("a", "richardson-lucy", ["--psf-sigma", 1, "--grid-factor", 3, "--offset", 1], "grid factor 3"),
+        ("a", "richardson-lucy", ["--psf-sigma", 1, "--offset", 1, "--tv", -0.1], "--tv -0.1 must be 0 or above"),
+        (
+            "a",
+            "richardson-lucy",
+            ["--psf-sigma", 1, "--offset", 1, "--tv", 0.3],
+            "0.3 must be 0 or above and below 0.29",
+        ),
+        ("a", "wiener", ["--psf-sigma", 1, "--tv", 0.1], "--tv is not for wiener"),
         ("a", "richardson-lucy", ["--psf-sigma", 1], "give --offset"),
         ("nan", "gaussian", [], "NaN or infinite"),
         ("none", "gaussian", [], "does not exist"),

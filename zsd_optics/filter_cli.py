@@ -1,9 +1,8 @@
 """`zsd filter` and `zsd damp`."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -16,23 +15,9 @@ from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.notices import Notice, file_notices, notices
-from zsd_runtime.sizes import lengths, required, sized
+from zsd_runtime.sizes import sized
 from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
-if TYPE_CHECKING:
-    from zsd_optics.filters import Filter
-
-# The options that not every kind takes.
-PSF = (
-    "psf", "psf_pixel_size", "psf_z_step", "centre_psf", "psf_sigma", "na", "wavelength", "refractive_index", "offset",
-)  # fmt: skip
-KINDS = {
-    "gaussian": ("sigma", "sigma_um"),
-    "median": ("size",),
-    "box": ("size",),
-    "richardson-lucy": (*PSF, "iterations", "grid_factor"),
-    "wiener": (*PSF, "noise_ratio"),
-}
 DTYPES = ("float32", "uint16")
 
 app = command_line()
@@ -41,14 +26,41 @@ app = command_line()
 @app.command("filter")
 def filter_image(
     image: Annotated[Path, typer.Argument(help="TIFF, PNG or OME-Zarr, any axes.")],
-    kind: Annotated[str, typer.Option(help=f"{', '.join(KINDS)}.")],
+    kind: Annotated[str, typer.Option(help="gaussian, median, box, bilateral, nlm, tv, richardson-lucy or wiener.")],
     out: Annotated[Path, typer.Option(help="Folder for <stem>_<kind>, in the format of the image.")],
     sigma: Annotated[
-        str | None, typer.Option(help="gaussian: σ in pixels; ZxYX, e.g. 0.8x1.2, filters volumes; default 1.")
+        str | None,
+        typer.Option(
+            help="gaussian, bilateral: σ in pixels; ZxYX, e.g. 0.8x1.2, filters volumes; default 1, bilateral 1.5."
+        ),
     ] = None,
-    sigma_um: Annotated[str | None, typer.Option(help="gaussian: σ in µm instead, e.g. 0.1 or 0.3x0.1.")] = None,
+    sigma_um: Annotated[
+        str | None, typer.Option(help="gaussian, bilateral: σ in µm instead, e.g. 0.1 or 0.3x0.1.")
+    ] = None,
     size: Annotated[
-        str | None, typer.Option(help="median, box: odd size in pixels; ZxYX, e.g. 3x5, filters volumes; default 3.")
+        str | None,
+        typer.Option(
+            help="median, box: odd size in pixels; ZxYX, e.g. 3x5, filters volumes; default 3. nlm: size of the "
+            "surroundings that are compared, pixels; default 5."
+        ),
+    ] = None,
+    size_um: Annotated[
+        str | None,
+        typer.Option(help="median, box, nlm: size in µm instead; the nearest odd number of pixels is taken."),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            help="bilateral, nlm, tv: in standard deviations of the noise; more is smoother; default 3, nlm 0.7, tv 1."
+        ),
+    ] = None,
+    sigma_color: Annotated[
+        float | None,
+        typer.Option(help="bilateral: σ of the grey values in counts instead of --strength; the noise plays no part."),
+    ] = None,
+    search: Annotated[
+        int | None,
+        typer.Option(help="nlm: how far to either side alike surroundings are looked for, pixels; default 6."),
     ] = None,
     iterations: Annotated[
         int | None, typer.Option(help="richardson-lucy: more is sharper and noisier; default 20.")
@@ -56,10 +68,23 @@ def filter_image(
     grid_factor: Annotated[
         int | None, typer.Option(help="richardson-lucy: 2 halves the pixel size; default 1.")
     ] = None,
+    tv: Annotated[
+        float | None,
+        typer.Option(help="richardson-lucy: weight of total variation, 0.01 to 0.2: smooth, with edges; default 0."),
+    ] = None,
     noise_ratio: Annotated[
         float | None, typer.Option(help="wiener: power of noise over object; more is smoother; default 0.01.")
     ] = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, counts; default: estimated.")] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(
+            help="bilateral, nlm, tv: counts per photo-electron, with --offset and --read-noise; default: estimated."
+        ),
+    ] = None,
+    read_noise: Annotated[
+        float | None, typer.Option(help="bilateral, nlm, tv: read noise, counts, with both others; default: estimated.")
+    ] = None,
     psf: options.Psf = None,
     psf_pixel_size: options.PsfPixelSize = None,
     psf_z_step: options.PsfZStep = None,
@@ -77,27 +102,32 @@ def filter_image(
 ) -> None:
     """Filter an image with a classical method, without training.
 
-    gaussian, median and box filter each plane by itself, or volumes if the size has a number for Z. richardson-lucy
-    and wiener deconvolve with a PSF (--psf, --na or --psf-sigma), volumes if the image has Z; their results are counts
-    above the camera offset. Memory does not grow with the number of slices, unless volumes are deconvolved.
+    gaussian, median, box and bilateral filter each plane by itself, or volumes if the size has a number for Z. nlm
+    (non-local means) and tv (total variation) filter each plane. bilateral, nlm and tv measure the noise of the image
+    and allow for photon noise. richardson-lucy and wiener deconvolve with a PSF (--psf, --na or --psf-sigma), volumes
+    if the image has Z; their results are counts above the camera offset. Memory does not grow with the number of
+    slices, unless volumes are deconvolved.
     """
     with reporting(quiet):
-        from zsd_optics import filters
+        from zsd_optics import filter_kinds
         from zsd_optics.dimensions import check_dimensions
         from zsd_optics.planewise import apply
         from zsd_optics.psf_options import WHOLE, psf_sources_of
 
         chosen: dict[str, Any] = {
-            "sigma": sigma, "sigma_um": sigma_um, "size": size, "psf": psf, "psf_pixel_size": psf_pixel_size,
-            "psf_z_step": psf_z_step, "centre_psf": centre_psf or None, "psf_sigma": psf_sigma, "na": na,
-            "wavelength": wavelength, "refractive_index": refractive_index, "offset": offset,
-            "iterations": iterations, "grid_factor": grid_factor, "noise_ratio": noise_ratio,
+            "sigma": sigma, "sigma_um": sigma_um, "size": size, "size_um": size_um, "strength": strength,
+            "sigma_color": sigma_color, "search": search, "iterations": iterations, "grid_factor": grid_factor,
+            "tv": tv, "noise_ratio": noise_ratio, "offset": offset, "gain": gain, "read_noise": read_noise,
+            "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf or None,
+            "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
         }  # fmt: skip
         given = {option: value for option, value in chosen.items() if value is not None}
-        _check_options(kind, dtype, given)
+        if dtype not in DTYPES:
+            raise InputError(f"--dtype {dtype} must be one of {', '.join(DTYPES)}")
+        filter_kinds.check_settings(kind, given)
         notice = notices(quiet)
         source = _opened(image, axes, series, Voxel.square(pixel_size, z_step), notice)
-        if "psf" in KINDS[kind]:
+        if filter_kinds.deconvolves(kind):
             channels = channels_of(source)
             (described,) = psf_sources_of(
                 channels if len(channels) == 1 else WHOLE,
@@ -110,11 +140,8 @@ def filter_image(
             check_dimensions(image, source, "ZYX" if slices > 1 else "YX", axes, described, volume_options, notice)
             voxel = Voxel.square(source.voxel.pixel_size_um(str(image)), source.voxel.z_um)
             kernel = described.kernel("zyx" if slices > 1 else "yx", voxel, grid_factor or 1, notice)
-            dark = _offset(source) if offset is None else offset
-            if not np.isfinite(dark):
-                raise InputError(f"--offset {dark:g} must be a number of counts")
-            make: Callable[..., Filter] = filters.inverse_filter if kind == "wiener" else filters.iterative_filter
-            method = make(kernel, dark, **{option: value for option, value in given.items() if option not in PSF})
+            dark = filter_kinds.estimated_noise(source).offset if offset is None else offset
+            method = filter_kinds.deconvolution(kind, given, kernel, dark)
             note = f"; {dark:.5g} counts of offset subtracted"
         else:
             if z_step is not None and "Z" not in source.axes:
@@ -122,7 +149,7 @@ def filter_image(
                     f"`z_step` {z_step:g} is for volumes, and {image} has axes {source.axes}",
                     "leave it out, or name the axes of slices with `axes`", option=("z_step", "axes"),
                 )  # fmt: skip
-            method, note = _local(kind, given, source.voxel), ""
+            method, note = filter_kinds.denoiser(kind, given, source, notice), ""
         if method.volumes and "Z" not in source.axes:
             frames = f", or say `axes` {source.axes.replace('T', 'Z')} if its frames are slices" * ("T" in source.axes)
             raise InputError(
@@ -194,38 +221,3 @@ def _opened(path: Path, axes: str | None, series: int | None, typed: Voxel, noti
     image = open_image(path, axes, series)
     file_notices([(path, image.description.notices)], notice)
     return sized(image, path, typed, notice)
-
-
-def _check_options(kind: str, dtype: str, given: dict[str, Any]) -> None:
-    """Raise `InputError` unless the kind exists and takes the options that are given."""
-    for option, value, known in (("kind", kind, KINDS), ("dtype", dtype, DTYPES)):
-        if value not in known:
-            raise InputError(f"--{option} {value} must be one of {', '.join(known)}")
-    for option in given:
-        if option not in KINDS[kind]:
-            takes = ", ".join(f"`{name}`" for name in KINDS[kind])
-            raise InputError(f"`{option}` is not for {kind}", f"it takes {takes}", option=(option, *KINDS[kind]))
-
-
-def _local(kind: str, given: dict[str, Any], voxel: Voxel) -> "Filter":
-    """A Gaussian, median or box filter."""
-    from zsd_optics import filters
-
-    if kind != "gaussian":
-        make = {"median": filters.median, "box": filters.box}[kind]
-        return make(*lengths(given.get("size", "3"), "size"))
-    if "sigma_um" not in given:
-        return filters.gaussian(*lengths(given.get("sigma", "1"), "sigma"))
-    if "sigma" in given:
-        raise InputError("`sigma` and `sigma_um` are both given", "give one", option=("sigma", "sigma_um"))
-    *z, lateral = lengths(given["sigma_um"], "sigma_um")
-    axial = [sigma / required(voxel.z_um, "z_step", "the image") for sigma in z]
-    return filters.gaussian(*axial, lateral / required(voxel.pixel_size_um("the image"), "pixel_size", "the image"))
-
-
-def _offset(source: Image) -> float:
-    """The camera offset, counts, estimated from some planes."""
-    from zsd_optics.noise import estimate_noise
-    from zsd_optics.planewise import sample_planes
-
-    return estimate_noise([plane.astype(np.float64) for plane in sample_planes(source)]).offset

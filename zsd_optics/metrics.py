@@ -54,22 +54,62 @@ def evaluate(image: NDArray[np.generic], truth: NDArray[np.generic]) -> Scores:
     InputError
         When the shapes differ or the truth is constant.
     """
-    if image.shape != truth.shape:
-        raise InputError(
-            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}",
-            "they must be on the same grid (compare denoised with clean.tif, deconvolved with truth.tif)",
-        )
-    x, t = image.astype(np.float64), truth.astype(np.float64)
-    span = float(np.ptp(t))
-    if span == 0:
-        raise InputError(f"the truth is constant ({t.flat[0]:g})", "give one with structure")
+    x, t, span = _checked(image, truth)
     gain, offset = _fit(x, t)
     fitted = gain * x + offset
     mse = float(np.mean((fitted - t) ** 2))
     similarity = structural_similarity(fitted, t, data_range=span) if min(t.shape) >= 7 else np.nan  # type: ignore[no-untyped-call]
     ssim = float(similarity)
-    psnr = float(10 * np.log10(span**2 / mse)) if mse > 0 else float("inf")
-    return Scores(psnr, ssim, float(np.sqrt(mse)) / span, gain, offset)
+    return Scores(_decibel(span**2, mse), ssim, float(np.sqrt(mse)) / span, gain, offset)
+
+
+def psnr(image: NDArray[np.generic], truth: NDArray[np.generic]) -> float:
+    """Peak signal-to-noise ratio as the images are, without a fit: 10 · log10(range² / mean((truth - image)²)), dB.
+
+    The range is that of the truth (maximum - minimum). Both must be in the same units, with the same camera offset.
+
+    Parameters
+    ----------
+    image, truth : ndarray
+        Same shape, any real dtype.
+
+    Returns
+    -------
+    float
+        dB; infinite for equal images.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ or the truth is constant.
+    """
+    x, t, span = _checked(image, truth)
+    return _decibel(span**2, float(np.mean((t - x) ** 2)))
+
+
+def snr(image: NDArray[np.generic], truth: NDArray[np.generic]) -> float:
+    """Signal-to-noise ratio as the images are, without a fit: 10 · log10(Σ truth² / Σ (truth - image)²), dB.
+
+    The camera offset and the background count as signal: a truth with an offset of 100 counts has a larger SNR than the
+    same truth without.
+
+    Parameters
+    ----------
+    image, truth : ndarray
+        Same shape, any real dtype.
+
+    Returns
+    -------
+    float
+        dB; infinite for equal images.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ or the truth is constant.
+    """
+    x, t, _ = _checked(image, truth)
+    return _decibel(float(np.sum(t**2)), float(np.sum((t - x) ** 2)))
 
 
 def best_gaussian(noisy: Array, clean: Array) -> tuple[tuple[float, ...], Scores]:
@@ -109,6 +149,24 @@ def best_richardson_lucy(
         elif n > best + 10:
             break
     return best, evaluate(kept, truth)
+
+
+def _checked(image: Array, truth: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Image and truth in float64, and the range of the truth."""
+    if image.shape != truth.shape:
+        raise InputError(
+            f"the image is {size_text(image.shape)} and the truth {size_text(truth.shape)}",
+            "they must be on the same grid (compare denoised with clean.tif, deconvolved with truth.tif)",
+        )
+    t = truth.astype(np.float64)
+    span = float(np.ptp(t))
+    if span == 0:
+        raise InputError(f"the truth is constant ({t.flat[0]:g})", "give one with structure")
+    return image.astype(np.float64), t, span
+
+
+def _decibel(signal: float, error: float) -> float:
+    return float(10 * np.log10(signal / error)) if error > 0 else float("inf")
 
 
 def _fit(x: Array, truth: Array) -> tuple[float, float]:
