@@ -9,7 +9,6 @@ from zsd_train.config import NetworkConfig, RCANConfig, make_config
 from zsd_train.networks.build import build
 from zsd_train.networks.prune import prunes, student
 from zsd_train.networks.unet import CONV
-from zsd_train.schemes.distill import CHOICES
 
 SHAPES = {"yx": (2, 1, 24, 32), "zyx": (1, 1, 3, 16, 24)}
 
@@ -65,7 +64,7 @@ def test_a_student_prunes_when_it_is_the_teacher_but_narrower(config, axes, expe
 
 
 def choices(**values):
-    return make_config(**(CHOICES | {"network": TINY, "patch": 32, "batch": 2, "device": "cpu"} | values))
+    return make_config(**({"scheme": "distill", "network": TINY, "patch": 32, "batch": 2, "device": "cpu"} | values))
 
 
 def test_a_student_learns_what_the_teacher_gives(run_folder, simulation, tmp_path):

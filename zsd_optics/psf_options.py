@@ -33,6 +33,7 @@ def psf_sources_of(
     na: float | None = None,
     wavelength: str | float | None = None,
     refractive_index: float | None = None,
+    otherwise: str = "",
     notice: Notice = no_notice,
 ) -> list[PsfSource]:
     """The PSF of each channel, from options (`zsd_optics.options`).
@@ -51,6 +52,8 @@ def psf_sources_of(
         Of Gaussians, raw pixels.
     na, wavelength, refractive_index
         Of a PSF from theory. Without a wavelength, the emission that the images' file says.
+    otherwise : str
+        What else one can do who has no PSF, for the error.
     notice : callable
         Gets a sentence for what comes from a file.
 
@@ -65,7 +68,8 @@ def psf_sources_of(
         by = " and ".join(f"`{option}`" for option in chosen)
         raise InputError(
             f"the PSF is given by {by or 'nothing'}",
-            "give one of `psf` FILE, `psf_sigma` PIXELS, or `na` with `wavelength`", option=(*ways, "wavelength"),
+            f"give one of `psf` FILE, `psf_sigma` PIXELS, or `na` with `wavelength`{otherwise if not chosen else ''}",
+            option=(*ways, "wavelength", "scheme"),
         )  # fmt: skip
     beside = {
         "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf or None,

@@ -153,7 +153,8 @@ def tasks_of(
     chosen = make_config(**({"axes": image_axes} | values))
     sources: list[PsfSource | None] = [None] * len(noisy.chosen)
     if chosen.scheme.needs_psf or any(psf.values()):
-        sources = [*psf_sources_of(noisy.chosen, every, **psf, notice=notice)]
+        without = "; or choose `scheme` noise2void, which denoises without a PSF"
+        sources = [*psf_sources_of(noisy.chosen, every, **psf, otherwise=without, notice=notice)]
     volume_options = {
         "z_step": z_step, "slices": values.get("slices"),
         "scheme": chosen.scheme.kind if chosen.scheme.for_volumes_only else None,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zsd_train.forward import downsample
 
-NEGLIGIBLE = 1e-4  # share of the light that may be misplaced
+NEGLIGIBLE = 1e-3  # share of the light that may be misplaced
 
 
 class FixedBlur(nn.Module):

@@ -78,11 +78,10 @@ class Phantom(Network):
         self.kind, self.grid_factor = kind, grid_factor
         self.deconvolve = stage(self.channels)
         channels = [features] if grid_factor == 1 else [features, head, head // 2]
-        self.head = (
-            nn.Identity()
-            if grid_factor == 1
-            else Head(*channels, factor=grid_factor, shuffle=True, axes=self.axes, slope=0.0)
-        )
+        self.head: nn.Module = nn.Identity()
+        if grid_factor > 1:  # ONNX has sub-pixel convolution for planes only
+            shuffle = self.axes == "yx"
+            self.head = Head(*channels, factor=grid_factor, shuffle=shuffle, axes=self.axes, slope=0.0)
         self.to_deconvolved = CONV[self.axes](channels[-1], 1, 3, padding=1)
         self.blur = FixedBlur(psf, grid_factor)
         self.initialise()

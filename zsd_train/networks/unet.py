@@ -54,7 +54,8 @@ class UNet(nn.Module):
         super().__init__()
         widths = [width * 2**level for level in range(depth)]
         self.top_skip = top_skip
-        self.pool = MaxBlurPool(axes) if blurred else {"yx": nn.MaxPool2d(2), "zyx": nn.MaxPool3d((1, 2, 2))}[axes]
+        plain = {"yx": nn.MaxPool2d(2), "zyx": nn.MaxPool3d((1, 2, 2))}[axes]
+        self.pools = nn.ModuleList(MaxBlurPool(c, axes) if blurred else plain for c in widths)
         self.down = nn.ModuleList(
             ConvBlock(before, *[after] * convs, axes=axes) for before, after in pairwise([channels, *widths])
         )
@@ -66,10 +67,10 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         skips = []
-        for block in self.down:
+        for block, pool in zip(self.down, self.pools, strict=True):
             x = block(x)
             skips.append(x)
-            x = self.pool(x)
+            x = pool(x)
         x = self.middle(x)
         for block in self.up:
             x, skip = upsampled(x, 2), skips.pop()
@@ -85,20 +86,20 @@ class MaxBlurPool(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, axes: str) -> None:
+    def __init__(self, channels: int, axes: str) -> None:
         super().__init__()
         self.volumes = axes == "zyx"
         binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
-        self.register_buffer("weight", torch.outer(binomial, binomial)[None, None], persistent=False)
+        weight = torch.outer(binomial, binomial).expand(channels, 1, *[1] * self.volumes, 3, 3)
+        self.register_buffer("weight", weight.clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        functional, channels = nn.functional, x.shape[1]
+        functional, channels = nn.functional, len(self.weight)
         if self.volumes:
             largest = functional.pad(functional.max_pool3d(x, (1, 2, 2), stride=1), (1, 1, 1, 1, 0, 0), "replicate")
-            weight = self.weight.expand(channels, 1, 3, 3)[:, :, None]
-            return functional.conv3d(largest, weight, stride=(1, 2, 2), groups=channels)
+            return functional.conv3d(largest, self.weight, stride=(1, 2, 2), groups=channels)
         largest = functional.pad(functional.max_pool2d(x, 2, stride=1), (1, 1, 1, 1), "replicate")
-        return functional.conv2d(largest, self.weight.expand(channels, 1, 3, 3), stride=2, groups=channels)
+        return functional.conv2d(largest, self.weight, stride=2, groups=channels)
 
 
 def activation(slope: float) -> nn.Module:

@@ -68,7 +68,7 @@ class BlindSpot(Scheme):
 
     def choices(self, preset: str, axes: str) -> dict[str, Any]:  # noqa: D102
         network = {"stages": 1, "phantom": self.needs_psf, "grid_factor": 1} | NETWORKS[preset, axes]
-        return TERMS | {"network": network, "learning_rate": 1e-3}
+        return TERMS | {"network": network}
 
     def chosen(self, noise: NoiseModel, axes: str) -> Scheme:  # noqa: ARG002, D102
         return self if self.reach != "auto" else self.model_copy(update={"reach": noise.reach})
