@@ -11,10 +11,10 @@ import torch
 
 from zsd_export import Credits, convert, export
 from zsd_export.keras import import_keras
-from zsd_optics.psf import prepare_psf
+from zsd_optics.psf import gaussian_psf, prepare_psf
 from zsd_optics.simulate import Camera, Simulation, simulate
 from zsd_train import TrainConfig, train
-from zsd_train.config import NetworkConfig
+from zsd_train.config import NetworkConfig, make_config
 from zsd_train.networks.dual_stage import DualStageUNet
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -56,6 +56,23 @@ def package(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def blind_spot_folder(simulation: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of DecoNoising: one network, whose graph blurs its deconvolved image."""
+    config = make_config(
+        scheme="blind-spot", network={"width": 8, "depth": 2}, patch=32, steps=80, learning_rate=4e-3, holdout=0,
+        precision="fp32", device="cpu",
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("blind") / "deco noised"
+    train([simulation.noisy], gaussian_psf(1.0), config, folder, pixel_size_um=simulation.pixel_size_um)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blind_spot_package(blind_spot_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(blind_spot_folder, tmp_path_factory.mktemp("exported") / "blind")
+
+
+@pytest.fixture(scope="session")
 def volume_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3D; nothing of the writing depends on a training."""
     from tests.test_keras import random_weights, write_keras  # which imports this module
@@ -74,12 +91,14 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def packages(package: Path, volume_package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same 2D and 3D graphs in both formats."""
+def packages(
+    package: Path, volume_package: Path, blind_spot_package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The same graphs, 2D, 3D and of a blind spot, in both formats."""
     folder = tmp_path_factory.mktemp("formats")
-    made = {"2D zoo": package, "3D zoo": volume_package}
-    for dimensions in ("2D", "3D"):
-        made[f"{dimensions} deepimagej"] = convert(
-            made[f"{dimensions} zoo"], folder / f"{dimensions}.zip", format="deepimagej", credits=CREDITS
-        )
+    graphs = {"2D": package, "3D": volume_package, "blind-spot": blind_spot_package}
+    made = {f"{name} zoo": graph for name, graph in graphs.items()}
+    for name, graph in graphs.items():
+        converted = convert(graph, folder / f"{name}.zip", format="deepimagej", credits=CREDITS)
+        made[f"{name} deepimagej"] = converted
     return made

@@ -47,7 +47,7 @@ def python(program, *arguments):
     )
 
 
-NAMES = ["2D zoo", "2D deepimagej", "3D zoo", "3D deepimagej"]
+NAMES = ["2D zoo", "2D deepimagej", "3D zoo", "3D deepimagej", "blind-spot zoo", "blind-spot deepimagej"]
 
 
 @pytest.mark.parametrize("name", ["2D deepimagej", "3D deepimagej"])

@@ -197,6 +197,25 @@ def test_a_model_of_volumes(imagej, zsd, volume_package, tmp_path):
     np.testing.assert_allclose(tifffile.imread(tmp_path / "saved.tif"), np.swapaxes(expected, 1, 2), atol=1e-3)
 
 
+def test_a_model_of_a_blind_spot(imagej, zsd, blind_spot_package, tmp_path):
+    """DecoNoising: both images are on the camera's grid."""
+    image = hyperstack(tmp_path / "cell.tif", (50, 70), "YX")
+    lines = said(imagej(
+        """
+        open("{folder}/cell.tif");
+        run("Restore...", "model=[{package}] zsd=[{zsd}]");
+        """ + TELL + """
+        selectImage("cell_deconvolved.tif");
+        saveAs("tiff", "{folder}/saved.tif");
+        """,
+        package=blind_spot_package, zsd=zsd,
+    ))  # fmt: skip
+    assert lines[1] == "cell_denoised.tif 70 50 1 1 1 0.125 0.125 1 µm 0"
+    assert lines[2] == "cell_deconvolved.tif 70 50 1 1 1 0.125 0.125 1 µm 0"
+    with load_model(blind_spot_package) as model:
+        np.testing.assert_allclose(tifffile.imread(tmp_path / "saved.tif"), model.predict(image).deconvolved, atol=1e-3)
+
+
 def test_a_folder_finishes_what_it_can(imagej, zsd, package, tmp_path):
     images = tmp_path / "week 12"
     images.mkdir()

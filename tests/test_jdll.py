@@ -19,13 +19,13 @@ Change = Callable[[Path, dict[str, Any]], Any]
 def unpacked(packages, tmp_path_factory) -> dict[str, Path]:
     """Packages for deepImageJ, as folders."""
     folders = {}
-    for name in ("2D deepimagej", "3D deepimagej"):
+    for name in ("2D deepimagej", "3D deepimagej", "blind-spot deepimagej"):
         folders[name] = tmp_path_factory.mktemp("jdll") / "package"
         shutil.unpack_archive(packages[name], folders[name])
     return folders
 
 
-@pytest.mark.parametrize("name", ["2D deepimagej", "3D deepimagej"])
+@pytest.mark.parametrize("name", ["2D deepimagej", "3D deepimagej", "blind-spot deepimagej"])
 def test_packages_pass(unpacked, name):
     assert problems(unpacked[name]) == []
 

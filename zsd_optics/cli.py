@@ -120,7 +120,9 @@ def noise(
             raise InputError(f"{names_text(opened.paths)} holds only blank images", "give one with light")
         model = estimate_noise([plane for plane, _ in looked_at], [measured for _, measured in looked_at])
         if as_json:
-            measured = asdict(model) | {"read_noise": model.read_noise, "next_pixel": model.next_pixel}
+            measured = asdict(model) | {
+                "read_noise": model.read_noise, "next_pixel": model.next_pixel, "reach": model.reach,
+            }  # fmt: skip
             print(json.dumps(measured | {"warnings": [with_flags(text) for text in model.warnings]}, indent=1))
             return
         print(f"gain        {model.gain:.4g} ± {model.gain_error:.2g} counts per photo-electron")
@@ -130,6 +132,9 @@ def noise(
         if model.next_pixel:
             along = ", ".join(f"{value:.2f} along {axis}" for axis, value in model.next_pixel.items())
             print(f"correlation {along} (of the noise of a pixel with that of the next)")
+        if any(model.reach):
+            rows, columns = (2 * n + 1 for n in model.reach)
+            print(f"blind spot  {rows}x{columns} pixels (that --scheme blind-spot and noise2void replace together)")
         for name, size in (
             ("row noise", model.row_noise), ("col. noise", model.column_noise), ("fixed", model.fixed_pattern)
         ):  # fmt: skip
