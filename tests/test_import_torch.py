@@ -237,7 +237,7 @@ def test_a_whole_network_is_refused_and_its_owner_told_how_to_save_it(new, tmp_p
     assert "(tests.test_import_torch.Published); loading it would run code" in message
     assert "\n" not in message
     # Its owner runs what the message says; what that gives is imported.
-    lines = message[message.index("net = torch.load") : message.index(", then print(net.mean")]
+    lines = message[message.index("net = torch.load") : message.index("` and `print(net.mean, net.std)`")]
     lines = lines.replace("'last.net'", repr(str(tmp_path / "last.net")) + ", weights_only=False")
     exec(lines.replace("'weights.pt'", repr(str(tmp_path / "weights.pt"))), {"torch": torch})
     image = torch.rand(1, 1, 16, 24)
@@ -262,10 +262,13 @@ REFUSED = {
         r"conv_final.weight has the shape \(800, 4, 1, 1\); in the published U-Net of 3 levels and 4 channels it has",
     ),
     "channels": (lambda: published(channels=3).state_dict(), r"conv1.weight has the shape \(4, 3, 3, 3\)"),
-    "other network": (lambda: {"encoder.weight": torch.zeros(1)}, r"no down_convs.0.conv1.weight, but encoder.weight"),
+    "other network": (
+        lambda: {"encoder.weight": torch.zeros(1)},
+        r"no down_convs.0.conv1.weight, but 'encoder.weight'",
+    ),
     "parallel": (
         lambda: {f"module.{name}": value for name, value in published().state_dict().items()},
-        r"but module.noiseSTD, module.down_convs.0.conv1.weight, module.down_convs.0.conv1.bias, …",
+        r"but 'module.noiseSTD', 'module.down_convs.0.conv1.weight', 'module.down_convs.0.conv1.bias', …",
     ),
     "volumes": (lambda: _changed(down_convs__0__conv1__weight=torch.zeros(4, 1, 3, 3, 3)), "kernels are 3D"),
     "flat": (lambda: _changed(down_convs__0__conv1__weight=torch.zeros(4)), "no kernel of planes"),
@@ -275,10 +278,12 @@ REFUSED = {
     ),
     "a level lost": (lambda: _changed(**_without("down_convs.1")), "lacks down_convs.1.conv1.weight, which"),
     "a key lost": (lambda: _changed(up_convs__1__conv2__bias=None), "lacks up_convs.1.conv2.bias, which"),
-    "a key more": (lambda: _changed(attention__weight=torch.zeros(1)), "holds attention.weight, which .* not have"),
+    "a key more": (lambda: _changed(attention__weight=torch.zeros(1)), "holds 'attention.weight', which .* not have"),
     "diverged": (lambda: _changed(conv_final__bias=torch.tensor([np.nan])), "conv_final.bias holds NaN or infinity"),
     "whole numbers": (lambda: _changed(conv_final__bias=torch.tensor([1])), r"no floating-point numbers \(torch.int64"),
-    "checkpoint": (lambda: {"epoch": 3, "state_dict": {}}, "beside named tensors it holds epoch, state_dict"),
+    "checkpoint": (lambda: {"epoch": 3, "state_dict": {}}, "beside named tensors it holds 'epoch', 'state_dict'"),
+    "odd name": (lambda: {"a\nb": torch.zeros(1)}, r"but 'a\\nb'"),
+    "no numbers": (lambda: _changed(conv_final__bias=torch.empty(1, device="meta")), "no floating-point numbers"),
     "numbered": (lambda: {3: torch.zeros(1)}, "beside named tensors it holds 3"),
     "tensor": (lambda: torch.zeros(3), "it holds a Tensor, not a state_dict"),
     "nothing": (dict, "no down_convs.0.conv1.weight, but nothing"),

@@ -48,12 +48,12 @@ def read_state_dict(path: Path) -> Weights:
     if not path.is_file():
         raise InputError("there is no such file", "give a state_dict (.pt), or a .safetensors file")
     values = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    others = [str(name) for name, value in values.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    others = [name for name, value in values.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if others:
         raise InputError(f"beside named tensors it holds {_few(others)}", "save net.state_dict() and nothing else")
     weights = {str(name): value.detach() for name, value in values.items() if isinstance(value, Tensor)}
     for name, tensor in weights.items():
-        if tensor.layout != torch.strided or not tensor.is_floating_point():
+        if tensor.is_meta or tensor.layout != torch.strided or not tensor.is_floating_point():
             raise InputError(f"{name} holds no floating-point numbers ({tensor.dtype})", "save net.state_dict()")
     return {name: tensor.float() for name, tensor in weights.items()}
 
@@ -112,16 +112,16 @@ def _torch(path: Path) -> dict[object, object]:
             warnings.simplefilter("ignore")  # of formats that are refused anyway
             values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a malformed pickle can raise anything
-        found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        found = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found is None:
             raise InputError("it is damaged, or no state_dict that torch.save wrote", "write it again") from None
         raise InputError(
             f"it is not a state_dict but a pickle of Python objects ({found[1]}); loading it would run code from the "
             "file, so zsd never does that",
             "if you trust who made it, run two lines of Python where its classes are installed: "
-            f"net = torch.load({path.name!r}, map_location='cpu'); "
-            "torch.save({k: v for k, v in net.state_dict().items()}, 'weights.pt'), then print(net.mean, net.std); and "
-            "import weights.pt",
+            f"`net = torch.load({path.name!r}, map_location='cpu'); "
+            "torch.save({k: v for k, v in net.state_dict().items()}, 'weights.pt')` and `print(net.mean, net.std)`; "
+            "then import weights.pt",
         ) from None
     if not isinstance(values, dict):
         raise InputError(f"it holds a {type(values).__name__}, not a state_dict", "save net.state_dict()")
@@ -142,9 +142,7 @@ def _width_and_depth(weights: Weights) -> tuple[int, int]:
     levels = len({name.split(".")[1] for name in weights if name.startswith("down_convs.")})
     fewest, most = LEVELS
     if not fewest <= levels <= most:
-        raise InputError(
-            f"its number of levels is {levels} (down_convs)", f"zsd imports networks of {fewest} to {most}"
-        )
+        raise InputError(f"its number of levels is {levels} (down_convs)", f"zsd imports {fewest} to {most} levels")
     return first.shape[0], levels - 1
 
 
@@ -159,7 +157,7 @@ def _check(weights: Weights, width: int, depth: int) -> None:
         if name not in weights:
             raise InputError(f"it lacks {name}, which {title} has", GIVE)
         if name not in expected:
-            raise InputError(f"it holds {name}, which {title} does not have", GIVE)
+            raise InputError(f"it holds {name!r}, which {title} does not have", GIVE)
     for name, wanted in expected.items():
         found = tuple(weights[name].shape)
         if name.startswith("up_convs.") and found == (wanted[0], 2 * wanted[0], 3, 3):
@@ -184,5 +182,5 @@ def _names(depth: int) -> Iterator[tuple[str, str]]:
                     yield f"{theirs.format(level)}.{part}", f"{ours.format(level)}.{part}"
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + ", …" * (len(names) > 3)
+def _few(names: list[Any]) -> str:
+    return ", ".join(map(repr, names[:3])) + ", …" * (len(names) > 3)
