@@ -17,6 +17,10 @@ GROUPS = {
         "export": ("zsd_export.cli", "from a training run to a model package"),
         "compress": ("zsd_export.cli", "a smaller, faster network that does what a trained one does"),
         "import-keras": ("zsd_export.keras", "from published weights (.h5) to a model package"),
+        "import-torch": (
+            "zsd_export.pytorch",
+            "from DecoNoising's and Noise2Void's PyTorch weights to a model package",
+        ),
         "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
     },
     "optics and filters": {

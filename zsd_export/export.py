@@ -19,7 +19,7 @@ from zsd_export.measure.parity import parity
 from zsd_export.package.contents import Contents, linear, tensors_of
 from zsd_export.package.credits import ANONYMOUS, Credits, name_after
 from zsd_export.package.provenance import camera, channel, scores, trained_on
-from zsd_export.package.rdf import TASKS
+from zsd_export.package.rdf import task_text
 from zsd_export.package.write import Destination, write
 from zsd_optics.pictures import middle
 from zsd_runtime.errors import InputError
@@ -100,8 +100,8 @@ def export(
     method = trained.measured.method
     contents = Contents(
         credits=credited,
-        summary=f"Zero-shot {_tasks(network.outputs)} ({method} {len(network.axes)}D), trained by zsd on noisy images "
-        "alone.",
+        summary=f"Zero-shot {task_text(network.outputs)} ({method} {len(network.axes)}D), trained by zsd on noisy "
+        "images alone.",
         origin=f"It was trained by zsd {version('zsd')} on noisy images alone, without clean data, and is meant for "
         "images of the same sample, camera setting and optics.",
         trained_on=trained_on(trained),
@@ -129,11 +129,6 @@ def export(
     )
     write(to, contents, onnx, _part(trained.sample, trained))
     return to.path
-
-
-def _tasks(outputs: tuple[str, ...]) -> str:
-    """What a network is for, in words."""
-    return " and ".join(task for task, output in TASKS.items() if output in outputs)
 
 
 def _check_choices(**chosen: str) -> None:

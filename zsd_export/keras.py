@@ -1,32 +1,24 @@
 """`zsd import-keras`: weights of the published ZS-DeconvNet (Keras, .h5) as a package; TensorFlow is not needed."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import scipy.ndimage as ndi
 import typer
-from numpy.typing import NDArray
 
-from zsd_export.graph.to_onnx import to_onnx
+from zsd_export.imported import Foreign, scene, write_imported
 from zsd_export.keras_weights import network_of, read_weights
-from zsd_export.measure.halo import halo_of
-from zsd_export.measure.memory import bytes_per_voxel
-from zsd_export.measure.parity import LARGEST_DIFFERENCE, parity
 from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, writing
-from zsd_export.package.contents import PER_IMAGE, Contents, Intensities, linear, tensors_of
+from zsd_export.package.contents import PER_IMAGE, Intensities, linear
 from zsd_export.package.credits import ANONYMOUS, Credits, name_after
-from zsd_export.package.write import Destination, write
+from zsd_export.package.write import Destination
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.package import LARGEST_MARGIN
 from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 from zsd_runtime.tiling import round_up
 from zsd_train.networks.dual_stage import DualStage
 
-SIDES = {"yx": (256, 256), "zyx": (16, 64, 64)}  # of the image that everything is measured on, about
 # Of zeros around every patch in the published training, and around every image.
 MARGINS = {"yx": (16, 16), "zyx": (2, 8, 8)}
 
@@ -136,34 +128,10 @@ def import_keras(
         network = network_of(read_weights(weights), upsample)
     except InputError as error:
         raise InputError(f"{weights}: {error}", option=error.options) from None
-    zeros = _zeros(margin, network)
-    onnx = to_onnx(network)
-    image = _scene([round_up(n, s) for n, s in zip(SIDES[network.axes], network.size_multiple, strict=True)])
+    image = scene(network)
     normalised = (image - image.min()) / np.float32(np.ptp(image))
-    parity(network, onnx, normalised)
-    halo = halo_of(network, onnx, normalised)
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-    contents = Contents(
-        credits=credited,
-        summary=f"Zero-shot denoising and deconvolution (ZS-DeconvNet {len(network.axes)}D), imported from Keras.",
-        origin=f"Its weights were imported from {weights.name}; their licence is for whoever trained them to say.",
-        trained_on={"Weights": f"{weights.name}, sha256 {sha256}", "Images": "not known here"},
-        validation={
-            "Quality": "how good the weights are is not known here: compare with a truth by `zsd evaluate`",
-            "ONNX Runtime and torch": f"agree to {LARGEST_DIFFERENCE:g} of the range",
-        },
-        kind=network.kind,
-        axes=network.axes,
-        size_multiple=network.size_multiple,
-        tensors=tensors_of(onnx, network.scales, intensities),
-        units=intensities.units,
-        intensities=intensities.text,
-        halo=replace(halo, pixels=tuple(map(max, halo.pixels, zeros or halo.pixels))),  # tiles contain the whole margin
-        bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
-        zero_margin=zeros,
-        provenance={"keras_weights": weights.name, "keras_sha256": sha256},
-    )
-    write(to, contents, onnx, image)
+    foreign = Foreign(network, weights, "Keras", "ZS-DeconvNet", zero_margin=_zeros(margin, network))
+    write_imported(to, foreign, credited, intensities, image, normalised)
     return to.path
 
 
@@ -203,10 +171,3 @@ def _zeros(margin: Margin, network: DualStage) -> tuple[int, ...] | None:
             option="margin",
         )
     return tuple(round_up(n, step) for n, step in zip(margin, network.size_multiple, strict=True))
-
-
-def _scene(shape: list[int]) -> NDArray[np.uint16]:
-    """Blurred points of light under shot noise, in counts: an image to restore, with any number of axes."""
-    rng = np.random.default_rng(0)
-    light = ndi.gaussian_filter((rng.random(shape) < 0.01).astype(np.float32), 1.5)
-    return (rng.poisson(50 * light / light.max()) + 100).astype(np.uint16)

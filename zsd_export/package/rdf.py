@@ -17,6 +17,11 @@ WEIGHTS = {"onnx": {"source": "model.onnx", "opset_version": OPSET}}
 Rdf = dict[str, Any]
 
 
+def task_text(outputs: tuple[str, ...]) -> str:
+    """What a network with these outputs is for, in words."""
+    return " and ".join(task for task, output in TASKS.items() if output in outputs)
+
+
 def head(c: Contents, format_version: str) -> Rdf:
     """What the model is called, and where to read more."""
     return {
