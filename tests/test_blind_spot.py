@@ -367,3 +367,9 @@ def test_a_scheme_brings_its_network_and_what_a_person_says_stands():
     assert (own.hessian_weight, own.network.width, own.network.stages, own.network.phantom) == (0.1, 6, 1, False)
     volumes = make_config(scheme="blind-spot").for_axes("zyx")
     assert volumes.network == make_config(scheme="blind-spot", axes="zyx").network
+
+
+def test_a_package_in_another_format_cites_the_same_papers(packages):
+    old, new = (read_package(packages[f"blind-spot {name}"]).rdf for name in ("deepimagej", "zoo"))
+    assert [c["doi"] for c in old["cite"]] == [c["doi"] for c in new["cite"]]
+    assert "10.48550/arXiv.2008.08414" in {citation["doi"] for citation in old["cite"]}

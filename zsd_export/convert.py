@@ -100,6 +100,7 @@ def _contents(
             channel=model.channel,
             channel_number=facts.get("channel_number"),
             zero_margin=model.zero_margin,
+            method=facts.get("method", "ZS-DeconvNet"),  # older packages know one method
             provenance=facts["provenance"],
         )
     except KeyError as error:

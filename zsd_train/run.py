@@ -8,6 +8,7 @@ RUN/psf.tif metrics.csv preview.png tensorboard/
 """
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import tifffile
 import tomli_w
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -86,7 +87,7 @@ class Measured(BaseModel):
     flux_deficit : list of float or None
         Counts a pixel, by output, before they were corrected.
     held_out_error : float or None
-        Of the kept weights; NaN without held-out tiles.
+        Of the kept weights; None without held-out tiles.
     stopped : str or None
         Why the training ended.
     compressed : dict or None
@@ -125,6 +126,11 @@ class Measured(BaseModel):
     held_out_error: float | None = None
     stopped: str | None = None
     compressed: dict[str, Any] | None = None
+
+    @field_validator("held_out_error")
+    @classmethod
+    def _none_of_older_runs(cls, error: float | None) -> float | None:
+        return None if error is not None and math.isnan(error) else error  # descriptions of packages know no NaN
 
     @property
     def line(self) -> Linear:

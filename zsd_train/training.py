@@ -1,6 +1,5 @@
 """From noisy images and a PSF to a run folder."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,7 +146,7 @@ def _ended(setup: Setup, reason: str) -> Measured:
     return setup.measured.model_copy(update={
         "steps": state.step, "kept_step": state.best_step, "seconds": round(state.seconds, 1),
         "flux_deficit": state.flux_deficit,
-        "held_out_error": float(state.best_errors.mean()) if state.best_errors.numel() else math.nan,
+        "held_out_error": float(state.best_errors.mean()) if state.best_errors.numel() else None,
         "stopped": reason,
     })  # fmt: skip
 

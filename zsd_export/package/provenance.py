@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from importlib.metadata import version
-from math import isfinite
 
 from zsd_export.measure.halo import Halo
 from zsd_export.measure.parity import LARGEST_DIFFERENCE
@@ -75,7 +74,7 @@ def scores(run: Run, halo: Halo, losses_db: dict[str, float]) -> dict[str, str]:
     """Lines on what was measured of a model, by name."""
     rows = {"Clean data": "none took part: compare with a truth by `zsd evaluate`"}
     error = run.measured.held_out_error
-    if error is not None and isfinite(error):
+    if error is not None:
         rows["Held-out error"] = (
             f"{error:.4g}, mean squared, on tiles that were never trained on, in units of the normalised images; the "
             "targets are noisy: it does not fall to zero"

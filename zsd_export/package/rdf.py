@@ -53,6 +53,7 @@ def facts(c: Contents) -> Rdf:
     known = {
         "schema": SCHEMA,
         "kind": c.kind,
+        "method": c.method,
         "origin": c.origin,
         "trained_on": c.trained_on,
         "validation": c.validation,
