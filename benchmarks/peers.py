@@ -185,11 +185,11 @@ def interpolated(image: Any) -> Any:
     return ndi.zoom(image, 2, order=1, mode="nearest", grid_mode=True)
 
 
-DENOISERS: dict[str, Callable[[Case], dict[str, Any]]] = {
+DENOISERS: dict[str, Callable[..., dict[str, Any]]] = {
     "bm3d": bm3d, "nlm": nlm, "gaussian": gaussian, "n2v": n2v, "n2v2": partial(n2v, version=2),
 }  # fmt: skip
 LEARNING = ("n2v", "n2v2")  # those that take a budget
-DECONVOLUTIONS: dict[str, Callable[[Case], dict[str, Any]]] = {
+DECONVOLUTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "zsd_lucy": zsd_lucy, "redlionfish": redlionfish, "wiener": wiener, "spitfire": spitfire
 }  # fmt: skip
 
@@ -211,7 +211,7 @@ def scores(case: Case, peer: str, images: dict[str, Any]) -> dict[str, float]:
 def compare(folder: Path, only: list[str], pattern: str, minutes: float) -> None:
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     missing: set[str] = set()
-    peers = DENOISERS | DECONVOLUTIONS | {name: partial(DENOISERS[name], **{"minutes": minutes}) for name in LEARNING}
+    peers = DENOISERS | DECONVOLUTIONS | {name: partial(DENOISERS[name], minutes=minutes) for name in LEARNING}
     for case in cases(folder, pattern):
         for peer, restore in peers.items():
             if peer not in only or peer in missing or (peer in DECONVOLUTIONS and case.truth is None):
