@@ -261,6 +261,12 @@ def test_noise2void_denoises_without_a_psf(tmp_path):
     assert error(run, image.astype(float)) < 0.4
     assert load_run(tmp_path / "run").config.scheme == Noise2Void(reach=(0, 0))
     assert run.psf.shape == (1, 1)
+    description = read_package(export(run.folder, tmp_path / "model.zip"))
+    assert [output.name for output in description.outputs] == ["denoised"]
+    assert description.rdf["description"].startswith("Zero-shot denoising (Noise2Void 2D)")
+    assert [citation["doi"] for citation in description.rdf["cite"]] == ["10.1109/CVPR.2019.00223"]
+    assert description.facts["trained_on"]["PSF"] == "none"
+    assert run.measured.held_out_error is None  # there were no held-out tiles: nothing in a description is NaN
 
 
 @pytest.mark.parametrize("chosen", [{"blur": "inside"}, {"blur": "after"}, {"positivity": 0.0}])

@@ -222,9 +222,8 @@ class TrainConfig(BaseModel):
         if isinstance(values, dict):
             values = _with_scheme(_renamed(values))
             chosen = str(values.get("preset", "compact")), str(values.get("axes", "yx"))
-            scheme = scheme_from(values.get("scheme", "auto"))
-            # What is none of them is refused where it is checked.
-            preset = preset_of(*chosen, scheme) if chosen in PRESETS and isinstance(scheme, Scheme) else {}
+            # What is no preset and no scheme is refused where it is checked.
+            preset = preset_of(*chosen, _scheme_or_auto(values.get("scheme"))) if chosen in PRESETS else {}
             network = values.get("network")
             if (
                 preset
@@ -258,6 +257,14 @@ class TrainConfig(BaseModel):
         if self.patch % self.network.size_multiple:
             raise ValueError(f"patch {self.patch} must be a multiple of {self.network.size_multiple} (2 ** depth)")
         return self
+
+
+def _scheme_or_auto(value: Any) -> Scheme:
+    try:
+        scheme = scheme_from(value)
+    except ValueError:
+        scheme = None
+    return scheme if isinstance(scheme, Scheme) else Auto()
 
 
 def _with_scheme(values: dict[str, Any]) -> dict[str, Any]:
