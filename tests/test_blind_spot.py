@@ -355,6 +355,13 @@ def test_the_command_line_needs_a_psf_for_one_and_none_for_the_other(tmp_path):
         ({"scheme": {"kind": "blind-spot", "positivity": -1}}, "positivity = -1"),
         ({"scheme": {"kind": "blind-spot", "blur": "outside"}}, "blur = 'outside'"),
         ({"scheme": {"kind": "noise2void", "replacement": "mean"}}, "replacement = 'mean'"),
+        ({"scheme": {"kind": "noise2void", "blur": "inside"}}, "blur = 'inside'"),
+        ({"scheme": {"kind": "blind-spot", "reach": (0, 9)}}, "reach .* 0 to 8"),
+        ({"scheme": {"kind": "blind-spot", "reach": (-1, 0)}}, "reach .* 0 to 8"),
+        (
+            {"preset": "reference", "scheme": "blind-spot", "network": {"pooling": "max"}},
+            "pooling is not for",
+        ),
         ({"network": {"phantom": True}}, "phantom is for networks of one stage"),
         ({"network": {"stages": 2, "pooling": "blur"}}, "pooling is for networks of one stage"),
         ({"network": {"kind": "additive-unet", "stages": 2}}, "stages = 2"),
@@ -379,3 +386,55 @@ def test_a_package_in_another_format_cites_the_same_papers(packages):
     old, new = (read_package(packages[f"blind-spot {name}"]).rdf for name in ("deepimagej", "zoo"))
     assert [c["doi"] for c in old["cite"]] == [c["doi"] for c in new["cite"]]
     assert "10.48550/arXiv.2008.08414" in {citation["doi"] for citation in old["cite"]}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "network", "message"),
+    [
+        ("noise2void", {"stages": 2}, "stages = 1, and network.stages is 2"),
+        ("noise2void", {"phantom": True}, "phantom = false, and network.phantom is true"),
+        ("noise2void", {"grid_factor": 2}, "grid_factor = 1"),
+        ("noise2void", {"channels": 2}, "channels = 1"),
+        ("blind-spot", {"phantom": False}, "phantom = true"),
+    ],
+)
+def test_networks_that_cannot_learn_so_are_refused(scheme, network, message, tmp_path):
+    psf = PSF if scheme == "blind-spot" else None
+    with pytest.raises(InputError, match=message):
+        train([frames(1)[0]], psf, config(scheme, {"width": 4} | network), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("psf", [gaussian_psf(6.0), gaussian_psf(2.0, 3.0)])
+def test_the_blur_keeps_the_light_at_the_border(psf):
+    image = torch.ones(1, 1, *(12, 64, 64)[-psf.ndim :])
+    torch.testing.assert_close(FixedBlur(psf, 1)(image), image, atol=1e-4, rtol=0)
+
+
+def test_a_student_with_another_pooling_starts_from_random_weights(blind_spot_folder, tmp_path):
+    network = {"stages": 1, "width": 4, "depth": 2, "phantom": True, "grid_factor": 1, "top_skip": False}
+    compress(blind_spot_folder, tmp_path / "small", choices={"steps": 2, "network": network, "device": "cpu"})
+    assert load_run(tmp_path / "small").measured.compressed["started_from"] == "random weights"
+
+
+def test_the_file_and_the_command_line_choose_a_scheme_together(tmp_path):
+    write_image(tmp_path / "noisy.tif", Image(frames(1)[0], "YX", Voxel.square(0.1)))
+    small = "patch = 32\nbatch = 2\nholdout = 0\nsteps = 3\n[network]\nwidth = 4\n[scheme]\n"
+    (tmp_path / "small.toml").write_text(small + 'kind = "noise2void"\nreach = [0, 1]\n')
+    given = ["train", tmp_path / "noisy.tif", "--config", tmp_path / "small.toml", "--device", "cpu"]
+    zsd(*given, "--scheme", "noise2void", "--out", tmp_path / "run")
+    assert load_run(tmp_path / "run").config.scheme == Noise2Void(reach=(0, 1))
+    failed = zsd(*given, "--scheme", "recorrupt", "--psf-sigma", 1, "--out", tmp_path / "other")
+    assert failed.returncode == 2
+    assert "describes scheme noise2void" in failed.stderr
+
+
+def test_the_warning_on_shared_noise_says_what_is_done(tmp_path):
+    white = np.random.default_rng(0).normal(size=(200, 201))
+    noisy = 200 + 12 * (white[:, 1:] + white[:, :-1])
+    said = []
+    chosen = config("noise2void", {"width": 4, "depth": 1}, steps=2, holdout=0)
+    train([noisy.astype(np.float32)], None, chosen, tmp_path / "run", report=lambda p: said.append(p.message))
+    (warning,) = [text for text in said if "correlated" in text]
+    assert "hides all pixels that share the noise" in warning
+    assert "odd and even" not in warning

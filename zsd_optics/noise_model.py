@@ -135,6 +135,9 @@ def known_noise(offset: float, gain: float, read_noise: float) -> NoiseModel:
     read_noise : float
         Standard deviation, counts.
     """
+    for option, value in (("offset", offset), ("gain", gain), ("read_noise", read_noise)):
+        if not np.isfinite(value):
+            raise InputError(f"{option} {value:g} must be a number of counts", option=option)
     if not gain > 0:
         raise InputError(
             f"gain {gain} must be above 0 counts per electron", "see the camera's data sheet", option="gain"

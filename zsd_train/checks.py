@@ -56,7 +56,8 @@ def channelled(images: list[NDArray[Any]], psf: NDArray[np.float64]) -> list[NDA
             axes = "ZYX"[-psf.ndim :]
             raise InputError(
                 f"an image of shape {image.shape} is not {axes}, or C{axes}, as the PSF is",
-                "give planes with a 2D PSF, each by itself, or volumes with a 3D one",
+                "give planes with a 2D PSF, each by itself, or volumes with a 3D one (without a PSF, `axes` zyx in the "
+                "configuration)",
             )
     arrays = [image if image.ndim > psf.ndim else image[None] for image in arrays]
     if len({len(image) for image in arrays}) > 1:
@@ -77,6 +78,7 @@ def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64])
     """
     axes: Axes = get_args(Axes)[psf.ndim - 2]
     config = config.for_axes(axes)
+    config.scheme.check_network(config.network)
     for image in images:
         size = size_text(image.shape[1:])
         seen = len(config.scheme.view(image[(slice(None), *(slice(1) for _ in axes))]))

@@ -306,6 +306,10 @@ def _in_words(error: Any) -> str:
     key = ".".join(part for part in map(str, error["loc"]) if part not in NETWORKS)
     if error["type"] != "extra_forbidden":
         return f"{key + ' = ' + repr(error['input']) + ': ' if key else ''}{error['msg'].removeprefix('Value error, ')}"
+    kind = next((part for part in map(str, error["loc"]) if part in NETWORKS), "unet")
+    option = key.split(".")[-1]
+    if key.startswith("network.") and any(option in other.model_fields for other in NETWORKS.values()):
+        return f"network.{option} is not for networks of kind {kind}: leave it out"
     known = (
         [field for network in NETWORKS.values() for field in network.model_fields]
         if key.startswith("network.")

@@ -173,7 +173,8 @@ def validate(s: Setup) -> Tensor:
             restored = network(part.noisy.contiguous(memory_format=s.defaults.layout))
         restored = type(restored)(*(image.float() for image in restored))
         errors.append(tile_errors(s.config.scheme.compare(restored, part, s.forward), s.config))
-    return torch.cat(errors).view(s.config.scheme.judgements, -1).mean(0).cpu()
+    # A sample in which no pixel is compared says nothing.
+    return torch.cat(errors).view(s.config.scheme.judgements, -1).nanmean(0).cpu()
 
 
 @torch.no_grad()
@@ -195,10 +196,8 @@ def _warnings(s: Setup) -> list[str]:
     """What makes the noise of the images difficult."""
     noise = s.measured.noise
     remedies = {}
-    if s.config.scheme.learns_beside_correlated_noise:
-        remedies[correlated_noise(noise)] = correlated_noise(
-            noise, "zsd trains on odd and even slices, whose noise is independent"
-        )
+    if remedy := s.config.scheme.correlated_noise_remedy:
+        remedies[correlated_noise(noise)] = correlated_noise(noise, remedy)
     return [f"warning: {remedies.get(text, text)}" for text in noise.warnings]
 
 

@@ -145,6 +145,8 @@ def tasks_of(
     from zsd_train.config import make_config, read_config
 
     values = (read_config(config) if config else {}) | {k: v for k, v in choices.items() if v is not None}
+    if config:
+        values |= _scheme_of_both(read_config(config).get("scheme"), choices.get("scheme"), config)
     noisy = open_images(
         images_in(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )
@@ -173,6 +175,18 @@ def tasks_of(
         Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, maps, len(every) > 1, folders[n])
         for n, channel in enumerate(noisy.chosen)
     ]
+
+
+def _scheme_of_both(table: Any, typed: str | None, config: Path) -> dict[str, Any]:
+    """The scheme of a configuration file, whose choices stay if the same scheme is typed."""
+    if not typed or not isinstance(table, dict):
+        return {}
+    if table.get("kind", typed) != typed:
+        raise InputError(
+            f"`scheme` is {typed}, and {config} describes scheme {table['kind']}", "leave one of them out",
+            option=("scheme", "config"),
+        )  # fmt: skip
+    return {"scheme": table | {"kind": typed}}
 
 
 def train_each(

@@ -266,7 +266,11 @@ def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) 
     config, measured = read_run_config(folder)
     changed = [what for key, what in TRAINED.items() if getattr(measured, key) != hashes.get(key)]
     if changed:
-        raise InputError(f"{folder} was trained {changed[0]}", "resume with the same, or train into a new folder")
+        said = f"; it was trained by `scheme` {config.scheme.kind}" * (config.network != wanted.network)
+        raise InputError(
+            f"{folder} was trained {changed[0]}", f"resume with the same{said}, or train into a new folder",
+            option=("scheme",),
+        )  # fmt: skip
     if wanted.minutes or wanted.steps:
         config = config.model_copy(update={"minutes": wanted.minutes, "steps": wanted.steps})
     return config, measured

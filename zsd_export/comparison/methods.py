@@ -11,7 +11,7 @@ from typing import Any, Literal
 from zsd_optics.filter_kinds import CAMERA, KINDS, PSF, TYPES, deconvolves
 from zsd_runtime.errors import InputError
 from zsd_train.config import TrainConfig, make_config
-from zsd_train.schemes import Scheme, scheme_class
+from zsd_train.schemes import Distill, Scheme, scheme_class
 
 ZSD = "zsd"  # the scheme that zsd chooses itself
 WITHOUT_PSF = ("box", "gaussian", "median", "nlm")
@@ -105,7 +105,8 @@ def scheme_names() -> list[str]:
     found, classes = [], list(Scheme.__subclasses__())
     while classes:
         cls = classes.pop()
-        found.append(str(cls.model_fields["kind"].default))
+        if cls is not Distill:  # which needs a teacher
+            found.append(str(cls.model_fields["kind"].default))
         classes += cls.__subclasses__()
     return sorted(found)
 
@@ -159,10 +160,14 @@ def _filter_settings(kind: str, settings: dict[str, str]) -> dict[str, Any]:
     return found
 
 
+# The same for all methods, or said by the method's name.
+ALIKE = ("scheme", "axes", "network", "offset", "gain", "read_noise")
+
+
 def _training_settings(name: str, settings: dict[str, str]) -> dict[str, Any]:
     own = [key for key in _scheme(name).model_fields if key != "kind"]
     for key in settings:
-        _check_known(key, [*own, *TrainConfig.model_fields], name)
+        _check_known(key, [*own, *(key for key in TrainConfig.model_fields if key not in ALIKE)], name)
     return {key: _value(text) for key, text in settings.items()}
 
 

@@ -103,7 +103,7 @@ def residual(result: Result, subject: Subject, kernel: Array | None) -> Residual
             return None
         expected = imaged(expected, kernel, expected.shape[0] // subject.image.data.shape[0]) + subject.offset
     taken = (subject.noisy - expected) / np.sqrt(subject.noise.variance(expected))
-    deviation = float(np.sqrt(np.mean(taken**2)))
+    deviation = float(taken.std())
     return Residual(_next(taken), _next(taken.T), deviation)
 
 

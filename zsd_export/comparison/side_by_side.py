@@ -90,11 +90,12 @@ def compare_methods(
                 panels[result.deconvolved].append(Panel(result.image, _title(restored, result), _score(row)))
             bar(1)
     if not made:
-        raise next(iter(failures.values()))
+        first, why = next(iter(failures.items()))
+        raise InputError(f"{len(failures)} of {len(failures)} methods failed; {first}: {_text(why)}", option="methods")
     texts = {text: _text(error) for text, error in failures.items()}
     facts = (made_with or {}) | {"methods": [_facts(restored, subject) for restored in made]}
     _write(out / TABLE, table(rows, subject, texts))
-    _write(out / SCORES, json.dumps(as_json(rows, subject, texts, facts), indent=1, allow_nan=True) + "\n")
+    _write(out / SCORES, json.dumps(_finite(as_json(rows, subject, texts, facts)), indent=1, allow_nan=False) + "\n")
     groups = [(DENOISED, panels[False]), (DECONVOLVED, panels[True])]
     shown = [(head, found) for head, found in groups if any(panel.title != "truth" for panel in found)]
     drawn = picture(shown, subject.noisy, detail, subject.image.voxel.x_um)
@@ -103,6 +104,15 @@ def compare_methods(
     for old in earlier - _files_of(out / SCORES):
         (out / old).unlink(missing_ok=True)
     return rows, failures
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def file_name(subject: Subject, method: Method, result: Result) -> str:

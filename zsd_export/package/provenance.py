@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.metadata import version
+from math import prod
 
 from zsd_export.measure.halo import Halo
 from zsd_export.measure.parity import LARGEST_DIFFERENCE
@@ -26,7 +27,7 @@ def trained_on(run: Run) -> dict[str, str]:
         "Pixel size": (f"{run.pixel_size_um * 1000:.4g} nm" if run.pixel_size_um else "not known")
         + (f", slices {run.z_step_um * 1000:.4g} nm apart" if run.z_step_um else ""),
         "PSF": f"{size_text(measured.psf_shape)} pixels of the deconvolved grid; sha256 {measured.psf_sha256}"
-        if config.scheme.needs_psf
+        if prod(measured.psf_shape) > 1
         else "none",
         "Noise": f"gain {noise.gain:.4g} counts per photo-electron, offset {noise.offset:.4g} counts, read noise "
         f"{noise.read_noise:.3g} counts" + f" ({noise.message})" * bool(noise.message) + _shared(noise),

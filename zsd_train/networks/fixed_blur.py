@@ -13,7 +13,7 @@ NEGLIGIBLE = 1e-3  # share of the light that may be misplaced
 
 
 class FixedBlur(nn.Module):
-    """Blur by a PSF, then the mean over the fine pixels of each raw pixel; beyond the borders is nothing.
+    """Blur by a PSF, then the mean over the fine pixels of each raw pixel; the image's edge is continued.
 
     A PSF of n^d pixels costs as much as the rest of a small network. As a sum of products of a filter along X and a
     filter across it, of which few are needed, it takes a tenth of that or less.
@@ -39,8 +39,8 @@ class FixedBlur(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 1, [Z,] kY, kX) -> (N, 1, [Z,] Y, X)."""
         for filters in (self.along_x, self.across_x):
-            padding = [n // 2 for n in filters.shape[2:]]
-            image = self.convolve(image, filters, padding=padding)
+            padding = [side for n in reversed(filters.shape[2:]) for side in (n // 2, n // 2)]
+            image = self.convolve(nn.functional.pad(image, padding, "replicate"), filters)
         return downsample(image, self.grid_factor)
 
 

@@ -32,6 +32,8 @@ def prunes(network: Network, teacher: Network) -> bool:
     return (
         network.kind == teacher.kind == "unet"
         and phases[0] == phases[1]
+        and [(unet.top_skip, type(unet.pools[0])) for unet, _, _ in _stages(network)]
+        == [(unet.top_skip, type(unet.pools[0])) for unet, _, _ in _stages(teacher)]
         and ours.keys() == theirs.keys()
         and all(a <= b for name in ours for a, b in zip(ours[name].shape, theirs[name].shape, strict=True))
     )

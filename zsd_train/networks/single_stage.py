@@ -77,7 +77,7 @@ class Phantom(Network):
         super().__init__(slope=slope, **options)
         self.kind, self.grid_factor = kind, grid_factor
         self.deconvolve = stage(self.channels)
-        channels = [features] if grid_factor == 1 else [features, head, head // 2]
+        channels = [features] if grid_factor == 1 else [features, head, max(1, head // 2)]
         self.head: nn.Module = nn.Identity()
         if grid_factor > 1:  # ONNX has sub-pixel convolution for planes only
             shuffle = self.axes == "yx"

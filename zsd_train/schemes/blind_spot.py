@@ -1,4 +1,4 @@
-"""Blind spots: a network predicts pixels that it cannot see from those around, whose noise tells nothing of theirs.
+"""Blind spots: a network predicts pixels that it cannot see from those around. Their noise is independent of it.
 
 *Noise2Void* (Krull et al. 2019): some pixels of the input are replaced by a random neighbour, and only there is the
 output compared with the noisy image. *DecoNoising* (Goncharova et al. 2020) compares the output's blur by the PSF
@@ -14,10 +14,11 @@ from itertools import product
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from zsd_optics.noise import NoiseModel
+from zsd_runtime.errors import InputError
 from zsd_train.forward import Forward, crop, downsample
 from zsd_train.schemes.scheme import Batch, Chance, Comparison, Sample, Scheme, Window
 
@@ -25,8 +26,8 @@ from zsd_train.schemes.scheme import Batch, Chance, Comparison, Sample, Scheme, 
 CELLS = {"yx": (4, 8), "zyx": (2, 4, 4)}
 RADIUS = 2  # of the square that replacements come from, 5 × 5; in volumes, of the same slice
 # What differs from a preset: the terms that regularise a second stage.
+LARGEST_REACH = 8  # larger blocks leave held-out tiles without a blind pixel
 TERMS = {"hessian_weight": 0.0, "contrast_floor": 0.0, "positivity_weight": 0.0}
-# The published network is linear in its last layer and needs no patches larger than these.
 NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
     ("compact", "yx"): {"kind": "unet", "width": 16, "depth": 3, "convs": 2},
     ("compact", "zyx"): {"kind": "unet", "width": 8, "depth": 2, "convs": 2},
@@ -40,7 +41,7 @@ class BlindSpot(Scheme):
 
     kind: str = "blind-spot"
     judgements: ClassVar[int] = 8
-    learns_beside_correlated_noise: ClassVar[bool] = True
+    correlated_noise_remedy: ClassVar[str] = "zsd hides all pixels that share the noise of a hidden one"
     blur: Literal["inside", "after", "none"] = Field(
         "inside",
         description="inside: the blur of the output is compared (DecoNoising); after: the output is compared, and "
@@ -55,8 +56,15 @@ class BlindSpot(Scheme):
     reach: tuple[int, int] | Literal["auto"] = Field(
         "auto",
         description="pixels above and below, left and right of a blind one that share its noise and are replaced, "
-        "too; auto: as far as the measured noise is correlated",
+        "too, 0 to 8; auto: as far as the measured noise is correlated",
     )
+
+    @field_validator("reach")
+    @classmethod
+    def _check_reach(cls, reach: Any) -> Any:
+        if reach != "auto" and not all(0 <= n <= LARGEST_REACH for n in reach):
+            raise ValueError(f"reach {reach} must be two numbers of 0 to {LARGEST_REACH} pixels, or auto")
+        return reach
 
     @property
     def method(self) -> str:  # noqa: D102
@@ -69,6 +77,18 @@ class BlindSpot(Scheme):
     def choices(self, preset: str, axes: str) -> dict[str, Any]:  # noqa: D102
         network = {"stages": 1, "phantom": self.needs_psf, "grid_factor": 1} | NETWORKS[preset, axes]
         return TERMS | {"network": network}
+
+    def check_network(self, network: Any) -> None:  # noqa: D102
+        expected = {"stages": 1, "phantom": self.needs_psf, "channels": 1}
+        if not self.needs_psf:
+            expected["grid_factor"] = 1
+        for key, value in expected.items():
+            if getattr(network, key, None) != value:
+                raise InputError(
+                    f"scheme {self.kind} needs a network with {key} = {str(value).lower()}, and network.{key} is "
+                    f"{str(getattr(network, key, f'not for kind {network.kind}')).lower()}",
+                    "leave it out",
+                )
 
     def chosen(self, noise: NoiseModel, axes: str) -> Scheme:  # noqa: ARG002, D102
         return self if self.reach != "auto" else self.model_copy(update={"reach": noise.reach})
@@ -113,13 +133,13 @@ class Noise2Void(BlindSpot):
     """The same without a PSF: it denoises only."""
 
     kind: str = "noise2void"
-    blur: Literal["inside", "after", "none"] = "none"
+    blur: Literal["none"] = "none"  # type: ignore[assignment]
 
 
 def stratified(shape: tuple[int, ...], cell: tuple[int, ...], noise_rng: torch.Generator) -> Tensor:
     """One random pixel of each cell of an image, (K, axes): none twice, each equally often.
 
-    Cells that reach beyond the image have one as often as their pixels ask for.
+    A cell that the border cuts has one with a probability equal to the share of the cell inside the image.
     """
     counts = [-(-n // c) for n, c in zip(shape, cell, strict=True)]
     size = torch.tensor(cell, device=noise_rng.device)

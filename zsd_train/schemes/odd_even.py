@@ -25,7 +25,7 @@ class OddEven(Scheme):
 
     kind: str = "odd-even"
     for_volumes_only: ClassVar[bool] = True
-    learns_beside_correlated_noise: ClassVar[bool] = True
+    correlated_noise_remedy: ClassVar[str] = "zsd trains on odd and even slices, whose noise is independent"
     gap_weight: float = Field(1.0, ge=0, description="γ of eq. 8 and 9")
 
     def stride(self, axes: str) -> Shape:  # noqa: ARG002, D102

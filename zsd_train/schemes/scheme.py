@@ -157,7 +157,7 @@ class Scheme(BaseModel):
     kind: str
     for_volumes_only: ClassVar[bool] = False
     judgements: ClassVar[int] = 1  # samples of each held-out tile: more where few of its pixels are compared
-    learns_beside_correlated_noise: ClassVar[bool] = False
+    correlated_noise_remedy: ClassVar[str] = ""  # what it does about noise that pixels share, if not the usual
 
     @property
     def method(self) -> str:
@@ -172,6 +172,14 @@ class Scheme(BaseModel):
     def choices(self, preset: str, axes: str) -> dict[str, Any]:  # noqa: ARG002
         """Keys of `TrainConfig` that have another default with this scheme; a network as a dictionary."""
         return {}
+
+    def check_network(self, network: Any) -> None:
+        """Refuse a network (of `TrainConfig`) that cannot learn by this scheme.
+
+        Raises
+        ------
+        InputError
+        """
 
     def chosen(self, noise: NoiseModel, axes: str) -> "Scheme":  # noqa: ARG002
         """The scheme for images with this noise."""
