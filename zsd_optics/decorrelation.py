@@ -4,10 +4,10 @@ The image is correlated with itself after its Fourier coefficients F were divide
 
     d(r) = Σ_{|k| < r} |F(k)| / sqrt(Σ_{|k| < 1} |F(k)|² · Σ_{|k| < r} 1)          (eq. 1)
 
-As r grows, d rises as long as coefficients with structure come in, and falls where there is only noise: the place of the
-maximum says up to where structure is stronger than noise. High-pass filters take coarse structure away, which would
-otherwise hide weak fine detail; the cut-off k_c is the highest maximum over a series of them, and the resolution 2 pixels / k_c
-with 1 at the Nyquist frequency.
+As r grows, d rises as long as coefficients with structure come in, and falls where there is only noise: the place of
+the maximum says up to where structure is stronger than noise. High-pass filters take coarse structure away, which would
+otherwise hide weak fine detail. The cut-off k_c is the highest maximum over a series of filters, and the resolution is
+2 pixels / k_c, with k_c = 1 at the Nyquist frequency.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 SMALLEST = 32  # pixels along Y and X
 EDGE = 20  # pixels that a cosine takes to the mean; an eighth of the side in small images
-RADII = 500  # of a curve; the paper has 50, whose steps are up to 7 % of a coarse resolution
+RADII = 200  # of a curve; the paper has 50, whose steps are up to 7 % of a coarse resolution
 FILTERS = 10  # high-pass filters of each of the two passes
 FINEST_SIGMA = 0.15  # pixels, of the narrowest high-pass filter
 DROP = 0.001  # of d after a maximum: less is numerical noise
