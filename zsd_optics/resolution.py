@@ -1,27 +1,24 @@
 """How fine a detail an image shows, without a truth: Fourier ring correlation.
 
-Two images of one scene have the same structure and independent noise. In rings of the Fourier plane their correlation is
-near 1 where structure is stronger than noise, and near 0 where there is only noise. The resolution is 1 / frequency at
-the place where the correlation falls below a threshold (Saxton and Baumeister 1982; van Heel 1987; for light microscopy
-Nieuwenhuizen et al. 2013 and Banterle et al. 2013). In volumes the rings are shells.
+Two images of one scene have the same structure and independent noise. In rings of the Fourier plane their correlation
+is near 1 where structure is stronger than noise, and near 0 where there is only noise. The resolution is 1 / frequency
+at the place where the correlation falls below a threshold (Saxton and Baumeister 1982; van Heel 1987; for light
+microscopy Nieuwenhuizen et al. 2013 and Banterle et al. 2013). In volumes the rings are shells.
 
 One image has two halves: its photo-electrons, split by chance (`split_image`; Rieger et al. 2024).
 
 Decorrelation analysis (`zsd_optics.decorrelation`) needs neither a second image nor the noise.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from scipy.fft import rfftn
 from scipy.signal import savgol_filter
-from scipy.signal.windows import hann, tukey
 
 from zsd_optics.decorrelation import Decorrelation, decorrelation_analysis
+from zsd_optics.fourier_rings import Array, Rings, Threshold, Window, crossing, threshold_curve
 from zsd_optics.noise_model import NoiseModel
 from zsd_runtime.errors import InputError, size_text
 
@@ -30,16 +27,9 @@ __all__ = [
     "single_image_correlation", "split_image",
 ]  # fmt: skip
 
-Array = NDArray[np.float64]
-Threshold = Literal["1/7", "3-sigma", "half-bit", "one-bit"]
-Window = Literal["tukey", "hann"]
 
 SMALLEST = 32  # pixels along Y and X: smaller images have too few rings
-TAPER = 0.25  # share of the image that the Tukey window tapers, as Nieuwenhuizen et al. and NanoPyx do
-SMOOTHED = (
-    0.07  # length of the cubic Savitzky-Golay filter, of the frequency of the crossing: longer ones blur a cut-off
-)
-SUSTAINED = 0.03  # share of the rings over which the smoothed correlation must stay below the threshold
+SMOOTHED = 0.07  # length of the Savitzky-Golay filter over the frequency of the crossing; longer ones blur a cut-off
 SIGNIFICANT = 4.0  # standard deviations that the correlation before the crossing must be above 0
 SPLITS = 5  # of one image; the mean of their curves depends less on chance
 
@@ -61,8 +51,8 @@ class RingCorrelation:
     threshold_name : str
         Which one it is.
     resolution_px : float
-        1 / frequency of the crossing, pixels of X; infinite if the correlation never falls below the threshold, NaN if it
-        is never above.
+        1 / frequency of the crossing, pixels of X; infinite if the correlation never falls below the threshold, NaN if
+        it is never above.
     reason : str
         Why there is no finite resolution; empty if there is one.
     pixel_size_um : float or None
@@ -89,7 +79,7 @@ def fourier_ring_correlation(
     b: NDArray[np.generic],
     *,
     threshold: Threshold = "1/7",
-    window: Window = "hann",
+    window: Window = "tukey",
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
 ) -> RingCorrelation:
@@ -105,6 +95,7 @@ def fourier_ring_correlation(
         noise (van Heel 1987), or half a bit or one bit of information a coefficient (van Heel and Schatz 2005, eq. 17).
     window : {"tukey", "hann"}
         What takes the images to 0 at their edges: over an eighth of the image at each of them, or from the middle on.
+        "hann" leaks less; use it where strong structure ends at a sharp frequency.
     pixel_size_um : float
         Of Y and X; the result then has a resolution in µm.
     z_step_um : float
@@ -117,8 +108,8 @@ def fourier_ring_correlation(
         When the shapes differ, an image is smaller than 32 pixels, constant or not finite, or a size is not above 0.
     """
     shape = _check_pair(a, b)
-    rings = _Rings.of(shape, _window(shape, window), _z_ratio(len(shape), pixel_size_um, z_step_um))
-    return _evaluated(rings, rings.correlation(a, b), _check_threshold(threshold), pixel_size_um, halves=False)
+    rings = Rings.of(shape, window, _z_ratio(len(shape), pixel_size_um, z_step_um))
+    return _evaluated(rings, rings.correlation(a, b), threshold, pixel_size_um, halves=False)
 
 
 def single_image_correlation(
@@ -126,7 +117,7 @@ def single_image_correlation(
     noise: NoiseModel,
     *,
     threshold: Threshold = "1/7",
-    window: Window = "hann",
+    window: Window = "tukey",
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
     splits: int = SPLITS,
@@ -135,8 +126,8 @@ def single_image_correlation(
     """The ring correlation of one noisy image: that of the halves of its photo-electrons (Rieger et al. 2024).
 
     Each half has half the light, so its noise is twice as strong, relative to the structure. With the power S of the
-    structure and N of the noise in the image, the halves correlate by F = S / (S + 2N), and two exposures like this image
-    by S / (S + N) = 2F / (1 + F). The curve is corrected so (as in Rosenthal and Henderson 2003, for the mean of
+    structure and N of the noise in the image, the halves correlate by F = S / (S + 2N), and two exposures like this
+    image by S / (S + N) = 2F / (1 + F). The curve is corrected so (as in Rosenthal and Henderson 2003, for the mean of
     two half data sets), and so are the thresholds that depend on the number of coefficients, which hold for halves. The
     resolution is therefore that of the whole image, as two exposures of the scene would give it.
 
@@ -159,18 +150,18 @@ def single_image_correlation(
         As of `fourier_ring_correlation` and `split_image`.
     """
     shape = _check_pair(counts, counts)
-    rings = _Rings.of(shape, _window(shape, window), _z_ratio(len(shape), pixel_size_um, z_step_um))
+    rings = Rings.of(shape, window, _z_ratio(len(shape), pixel_size_um, z_step_um))
     rng = np.random.default_rng(seed)
     curves = [rings.correlation(*split_image(counts, noise, rng)) for _ in range(splits)]
-    return _evaluated(rings, np.mean(curves, axis=0), _check_threshold(threshold), pixel_size_um, halves=True)
+    return _evaluated(rings, np.mean(curves, axis=0), threshold, pixel_size_um, halves=True)
 
 
 def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.Generator) -> tuple[Array, Array]:
     """Split the photo-electrons of an image by chance into two images with independent noise.
 
-    The noise line, variance = gain · counts + constant, makes n = (counts + constant / gain) / gain a number whose variance
-    is its mean, read noise included (Snyder et al. 1995). k ~ Binomial(n, 1/2) and n - k of a Poisson number are
-    independent. This is what the training scheme "recorrupt" does with p = 1/2.
+    The noise line, variance = gain · counts + constant, makes n = (counts + constant / gain) / gain a number whose
+    variance is its mean, read noise included (Snyder et al. 1995). k ~ Binomial(n, 1/2) and n - k of a Poisson number
+    are independent. This is what the training scheme "recorrupt" does with p = 1/2.
 
     Parameters
     ----------
@@ -198,8 +189,8 @@ def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.G
         )
     if noise.correlated:
         raise InputError(
-            f"neighbouring pixels share noise along {' and '.join(noise.correlated)} (the image was filtered, denoised, "
-            "resized or compressed), and shared photo-electrons cannot be split",
+            f"neighbouring pixels share noise along {' and '.join(noise.correlated)} (the image was filtered, "
+            "denoised, resized or compressed), and shared photo-electrons cannot be split",
             "give the image as the camera gave it, or a second exposure of the scene",
         )
     zero = -noise.constant / noise.gain
@@ -208,8 +199,8 @@ def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.G
     whole = np.floor(positive)
     rest = positive - whole
     taken = rng.binomial(whole.astype(np.int64), 0.5).astype(np.float64)
-    # For the rest r < 1, taking an electron with probability r / 2 would vary too much, taking r with probability 1/2 too
-    # little. Each in half of the cases gives the variance r / 4, which leaves no correlation.
+    # For the rest r < 1, taking an electron with probability r / 2 would vary too much, taking r with probability 1/2
+    # too little. Each in half of the cases gives the variance r / 4, which leaves no correlation.
     one = rng.random(electrons.shape) < 0.5
     chance = rng.random(electrons.shape)
     taken += np.where(one, chance < rest / 2, rest * (chance < 0.5))
@@ -218,69 +209,18 @@ def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.G
     return first * noise.gain + zero, second * noise.gain + zero
 
 
-@dataclass(frozen=True)
-class _Rings:
-    """The rings of a Fourier plane, or shells, one coefficient of the shorter side of Y and X wide."""
-
-    window: Sequence[Array]  # along each axis
-    ring: NDArray[np.intp]  # of each coefficient of rfftn; the last one collects all beyond 0.5 cycles a pixel
-    weight: Array  # of each coefficient: 2 if rfftn leaves its mirror image out
-    frequencies: Array  # mean of each ring, cycles a pixel
-    count: Array  # coefficients in each ring that the window leaves independent, mirror images included
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], window: Sequence[Array], z_ratio: float) -> "_Rings":
-        axes = [np.fft.fftfreq(n) for n in shape[:-1]] + [np.fft.rfftfreq(shape[-1])]
-        if len(shape) == 3:
-            axes[0] = axes[0] * z_ratio
-        radius = np.sqrt(sum(f**2 for f in np.meshgrid(*axes, indexing="ij", sparse=True)))
-        side = min(shape[-2:])
-        last = side // 2 + 1  # of those beyond
-        ring = np.where(radius <= 0.5, np.minimum(np.rint(radius * side).astype(np.intp), last - 1), last)
-        weight = np.full(axes[-1].size, 2.0)
-        weight[0] = 1
-        if shape[-1] % 2 == 0:
-            weight[-1] = 1
-        weight = np.broadcast_to(weight, radius.shape)
-        many = np.bincount(ring.ravel(), weight.ravel())[:last]
-        mean = np.bincount(ring.ravel(), (weight * radius).ravel())[:last] / many
-        # Neighbouring coefficients of a windowed image are not independent: the effective number of pixels is smaller.
-        share = float(np.prod([np.mean(w**2) ** 2 / np.mean(w**4) for w in window]))
-        return cls(window, ring, weight, mean[1:], many[1:] * share)
-
-    def correlation(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> Array:
-        """Of each ring but the mean's."""
-        x, y = self._spectrum(a), self._spectrum(b)
-        cross, first, second = (
-            self._sums(power) for power in (x.real * y.real + x.imag * y.imag, np.abs(x) ** 2, np.abs(y) ** 2)
-        )
-        scale = np.sqrt(first * second)
-        return np.divide(cross, scale, out=np.zeros_like(cross), where=scale > 0)
-
-    def _spectrum(self, image: NDArray[np.generic]) -> NDArray[np.complex128]:
-        product = np.ones(())
-        for along in self.window:
-            product = np.multiply.outer(product, along)
-        counts = image.astype(np.float64)
-        spectrum: NDArray[np.complex128] = rfftn((counts - np.sum(counts * product) / product.sum()) * product)
-        return spectrum
-
-    def _sums(self, power: Array) -> Array:
-        return np.bincount(self.ring.ravel(), (self.weight * power).ravel())[1 : self.count.size + 1]
-
-
 def _evaluated(
-    rings: _Rings, curve: Array, threshold: Threshold, pixel_size_um: float | None, *, halves: bool
+    rings: Rings, curve: Array, threshold: Threshold, pixel_size_um: float | None, *, halves: bool
 ) -> RingCorrelation:
     """The resolution of a curve; `halves`: correct it for half the light."""
-    limit = _threshold_curve(threshold, rings.count)
+    limit = threshold_curve(threshold, rings.count)
     shown = curve
     if halves:
         shown = _whole(curve)
         limit = limit if threshold == "1/7" else _whole(limit)
-    width = max(5, round(SMOOTHED * _crossing(shown - limit)) // 2 * 2 + 1)
+    width = max(5, round(SMOOTHED * crossing(shown - limit)) // 2 * 2 + 1)
     smooth = np.asarray(savgol_filter(shown, width, 3), np.float64)
-    end = _crossing(smooth - limit)
+    end = crossing(smooth - limit)
     resolution, reason = np.nan, ""
     # Before the crossing, the correlation must be more than what few coefficients of noise have by chance.
     weight = rings.count[:end]
@@ -299,42 +239,6 @@ def _evaluated(
 def _whole(curve: Array) -> Array:
     """The correlation of whole images from that of their halves; noise around 0 keeps its sign and stays bounded."""
     return 2 * curve / (1 + np.abs(curve))
-
-
-def _threshold_curve(name: Threshold, count: Array) -> Array:
-    n = np.sqrt(count)
-    if name == "3-sigma":
-        return np.minimum(3 / np.sqrt(count / 2), 1)
-    if name == "half-bit":
-        return (0.2071 + 1.9102 / n) / (1.2071 + 0.9102 / n)
-    if name == "one-bit":
-        return (0.5 + 2.4142 / n) / (1.5 + 1.4142 / n)
-    return np.full(count.size, 1 / 7)
-
-
-def _crossing(above: Array) -> int:
-    """The first ring from which a curve stays below 0, on average over the next rings; 0 if it is never above."""
-    ahead = max(3, round(SUSTAINED * above.size))
-    mean = ndi.uniform_filter1d(above, ahead, mode="nearest", origin=-(ahead // 2))  # of a ring and those after it
-    start = np.flatnonzero((above > 0) & (mean > 0))
-    if not start.size:
-        return 0
-    below = np.flatnonzero((above < 0) & (mean < 0))
-    below = below[below > start[0]]
-    return int(below[0]) if below.size else above.size
-
-
-def _window(shape: tuple[int, ...], name: Window) -> list[Array]:
-    if name not in get_args(Window):
-        raise InputError(f"`window` {name} must be {' or '.join(get_args(Window))}", option="window")
-    # Without the zeros at its ends, which would take pixels away.
-    return [hann(n + 2)[1:-1] if name == "hann" else tukey(n + 2, TAPER)[1:-1] for n in shape]
-
-
-def _check_threshold(name: Threshold) -> Threshold:
-    if name not in get_args(Threshold):
-        raise InputError(f"`threshold` {name} must be one of {', '.join(get_args(Threshold))}", option="threshold")
-    return name
 
 
 def _z_ratio(dimensions: int, pixel_size_um: float | None, z_step_um: float | None) -> float:

@@ -53,15 +53,21 @@ def resolution(
 ) -> None:
     """How fine a detail an image shows, without a truth.
 
-    FRC (Fourier ring correlation): up to which frequency two exposures of a scene agree; of one raw image, the halves of
-    its photo-electrons. Decorrelation analysis: up to which frequency the spectrum of an image has structure; of volumes,
-    the slice with the most contrast. FRC is for raw images: a denoised image has no independent noise.
+    FRC (Fourier ring correlation): up to which frequency two exposures of a scene agree; of one raw image, the halves
+    of its photo-electrons. Decorrelation analysis: up to which frequency the spectrum of an image has structure; of
+    volumes, the slice with the most contrast. FRC is for raw images: a denoised image has no independent noise. Hot
+    pixels of integer images are replaced first, those of float images (results) are kept.
     """
     with reporting(quiet):
         from zsd_optics.resolution import decorrelation_analysis, fourier_ring_correlation
 
         typed, notice = Voxel.square(pixel_size, z_step), notices(quiet)
-        chosen = {"axes": axes, "series": series, "channels": channels, "keep_hot_pixels": keep_hot_pixels}
+        chosen: dict[str, Any] = {
+            "axes": axes,
+            "series": series,
+            "channels": channels,
+            "keep_hot_pixels": keep_hot_pixels,
+        }
         if plot and plot.suffix.lower() != ".png":
             raise InputError(f"`plot` {plot} must end in .png", option="plot")
         if with_frame is not None and other is None:
@@ -106,7 +112,7 @@ def _scene(
     axes: str | None,
     series: int | None,
     channels: str | None,
-    keep_hot_pixels: bool,
+    keep_hot: bool,
 ) -> Scene:
     """One plane (Y, X) or volume (Z, Y, X) of a file, hot pixels replaced, with its voxel size."""
     image = open_image(path, axes, series)
@@ -135,9 +141,9 @@ def _scene(
     whole = np.asarray(read_box(image.data, tuple(slice(0, n) for n in image.data.shape), str(path)))
     planes_of = whole.reshape(-1, *whole.shape[-2:])
     array = planes_of[frame or 0] if frame is not None or planes == 1 else planes_of
-    corrected = Corrected(
-        array[None], corrections_of(keep_hot_pixels=keep_hot_pixels), volumes=array.ndim == 3, name=str(path)
-    )
+    # Fine detail of a result without noise looks like hot pixels; results are float.
+    keep = keep_hot or array.dtype.kind == "f"
+    corrected = Corrected(array[None], corrections_of(keep_hot_pixels=keep), volumes=array.ndim == 3, name=str(path))
     if said := notice_of(corrected.counts, array.size, []):
         notice(said)
     return np.asarray(corrected[0]), image.voxel

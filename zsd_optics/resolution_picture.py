@@ -62,7 +62,7 @@ def _panel(draw: ImageDraw.ImageDraw, left: int, title: str, result: Result) -> 
             _line(draw, left, result.frequencies, curve, PALE)
         _line(draw, left, result.frequencies, result.curves[0], BLUE)
         for frequency, height in result.peaks:
-            draw.circle((left + 2 * frequency * WIDTH, _y(height)), 3, fill=ORANGE)
+            draw.circle((left + 2 * frequency * WIDTH, float(_y(height))), 3, fill=ORANGE)
     if np.isfinite(result.resolution_px):
         x = left + 2 * WIDTH / result.resolution_px
         draw.line((x, TOP, x, TOP + HEIGHT), GREY)
