@@ -211,7 +211,7 @@ def scores(case: Case, peer: str, images: dict[str, Any]) -> dict[str, float]:
 def compare(folder: Path, only: list[str], pattern: str, minutes: float) -> None:
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     missing: set[str] = set()
-    peers = DENOISERS | DECONVOLUTIONS | {name: partial(DENOISERS[name], **{"minutes": minutes}) for name in LEARNING}
+    peers = DENOISERS | DECONVOLUTIONS | {name: partial(DENOISERS[name], minutes=minutes) for name in LEARNING}
     for case in cases(folder, pattern):
         for peer, restore in peers.items():
             if peer not in only or peer in missing or (peer in DECONVOLUTIONS and case.truth is None):

@@ -28,7 +28,7 @@ class Rings:
     ring: NDArray[np.intp]  # of each coefficient of rfftn; the last one collects all beyond 0.5 cycles a pixel
     weight: Array  # of each coefficient: 2 if rfftn leaves its mirror image out
     frequencies: Array  # mean of each ring, cycles a pixel
-    count: Array  # coefficients in each ring that the window leaves independent, mirror images included
+    count: Array  # coefficients in each ring, mirror images included
 
     @classmethod
     def of(cls, shape: tuple[int, ...], window_name: Window, z_ratio: float) -> "Rings":
@@ -48,9 +48,7 @@ class Rings:
         weight = np.broadcast_to(weight, radius.shape)
         many = np.bincount(ring.ravel(), weight.ravel())[:last]
         mean = np.bincount(ring.ravel(), (weight * radius).ravel())[:last] / many
-        # Neighbouring coefficients of a windowed image are not independent: the effective number of pixels is smaller.
-        share = float(np.prod([np.mean(w**2) ** 2 / np.mean(w**4) for w in window]))
-        return cls(window, ring, weight, mean[1:], many[1:] * share)
+        return cls(window, ring, weight, mean[1:], many[1:])
 
     def correlation(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> Array:
         """Of each ring but the mean's."""

@@ -66,7 +66,7 @@ def resolution(
             "axes": axes,
             "series": series,
             "channels": channels,
-            "keep_hot_pixels": keep_hot_pixels,
+            "keep_hot": keep_hot_pixels,
         }
         if plot and plot.suffix.lower() != ".png":
             raise InputError(f"`plot` {plot} must end in .png", option="plot")
