@@ -48,7 +48,7 @@ class Rings:
         weight = np.broadcast_to(weight, radius.shape)
         many = np.bincount(ring.ravel(), weight.ravel())[:last]
         mean = np.bincount(ring.ravel(), (weight * radius).ravel())[:last] / many
-        return cls(window, ring, weight, mean[1:], many[1:])
+        return cls(window, ring, weight, mean[1:], many[1:].astype(np.float64))
 
     def correlation(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> Array:
         """Of each ring but the mean's."""
@@ -68,7 +68,8 @@ class Rings:
         return spectrum
 
     def _sums(self, power: Array) -> Array:
-        return np.bincount(self.ring.ravel(), (self.weight * power).ravel())[1 : self.count.size + 1]
+        sums: Array = np.bincount(self.ring.ravel(), (self.weight * power).ravel()).astype(np.float64)
+        return sums[1 : self.count.size + 1]
 
 
 def threshold_curve(name: Threshold, count: Array) -> Array:

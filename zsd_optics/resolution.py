@@ -92,7 +92,8 @@ def fourier_ring_correlation(
         versions of one.
     threshold : {"1/7", "3-sigma", "half-bit", "one-bit"}
         1/7 (Rosenthal and Henderson 2003; Nieuwenhuizen et al. 2013), 3 / √(n / 2) in a ring of n coefficients (van
-        Heel 1987; the standard deviation of the correlation of noise is 1 / √n, as mirror images are equal), or half a bit or one bit of information a coefficient (van Heel and Schatz 2005, eq. 17).
+        Heel 1987; the standard deviation of the correlation of noise is 1 / √n, as mirror images are equal), or half a
+        bit or one bit of information a coefficient (van Heel and Schatz 2005, eq. 17).
     window : {"tukey", "hann"}
         What takes the images to 0 at their edges: over an eighth of the image at each of them, or from the middle on.
         "hann" leaks less; use it where strong structure ends at a sharp frequency.

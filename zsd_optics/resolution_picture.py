@@ -43,7 +43,7 @@ def _panel(draw: ImageDraw.ImageDraw, left: int, title: str, result: Result) -> 
     draw.text((left, TOP - 48), title, "black", _font(17))
     draw.text((left, TOP - 24), _size(result.resolution_px, result.pixel_size_um), "black", _font(14))
     for height in (0.0, 0.5, 1.0):
-        y = _y(height)
+        y = float(_y(height))
         draw.line((left, y, left + WIDTH, y), (230, 230, 230))
         draw.text((left - 6, y), f"{height:g}", "black", _font(13), "rm")
     for tick in TICKS:
