@@ -175,8 +175,8 @@ def test_photo_electrons_that_are_unknown_or_shared_are_not_split():
 # NanoPyx 2.1.5, FIRECalculator(pixel_size=1).calculate_fire_number(a, b), of the exposures below (1/7, Tukey window).
 NANOPYX_FRC = {20: 4.669, 100: 3.766, 500: 3.370}
 # The published program, ImDecorr's getDcorr.m (commit 090950e), rewritten in NumPy with 200 radii and the whole
-# Gaussian, of the first exposure below. NanoPyx 2.1.5 is no reference: its result of the clean image changes from 3.40 to
-# 3.82 pixels when the image is scaled, and at 20 photo-electrons it is -0.0.
+# Gaussian, of the first exposure below. NanoPyx 2.1.5 is no reference: its result of the clean image changes from 3.40
+# to 3.82 pixels when the image is scaled, and at 20 photo-electrons it is -0.0.
 IM_DECORR = {100: 4.032, 500: 3.599}
 
 
