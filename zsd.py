@@ -37,6 +37,10 @@ GROUPS = {
             "what filters, trainings and packages make of one image, side by side",
         ),
         "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
+        "resolution": (
+            "zsd_optics.resolution_cli",
+            "how fine a detail an image shows, by Fourier ring correlation and decorrelation",
+        ),
     },
     "machines": {
         "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),

@@ -30,6 +30,7 @@ from zsd_optics.filters import box, gaussian, median
 from zsd_optics.metrics import best_gaussian, psnr, snr
 from zsd_optics.pictures import montage
 from zsd_optics.psf import gaussian_psf
+from zsd_optics.resolution import decorrelation_analysis
 from zsd_runtime import Prediction, load_model
 from zsd_train import TrainConfig, train
 from zsd_train.run import Run
@@ -125,28 +126,8 @@ def edge_width(image: Any) -> float:
 
 
 def decorrelation(image: Any) -> float:
-    """Resolution in pixels, by decorrelation analysis (Descloux et al. 2019): the finest peak over high-pass filters.
-
-    d(r) is the correlation of the image with the image whose spectrum has the same phases and power 1 within r.
-    """
-    side = min(image.shape) // 2 * 2
-    x = image[:side, :side].astype(np.float64)
-    window = np.hanning(side)
-    x = (x - x.mean()) * np.outer(window, window)
-    finest = 0.0
-    for blur in (0.0, *np.geomspace(side / 4, 0.6, 12)):
-        spectrum = np.fft.fft2(x - ndi.gaussian_filter(x, blur, mode="wrap") if blur else x)
-        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(side, 0.5), np.fft.fftfreq(side, 0.5), indexing="ij"))
-        rings = np.clip((radius * 100).astype(int), 0, 141)
-        power = np.abs(spectrum)
-        inside = radius <= 1
-        within = np.cumsum(np.bincount(rings[inside], power[inside], 101)[:101])
-        many = np.cumsum(np.bincount(rings[inside], None, 101)[:101])
-        curve = within / np.sqrt(np.sum(power[inside] ** 2) * np.maximum(many, 1))
-        peak = int(curve.argmax())
-        if 3 < peak < 98 and curve[peak] - curve[peak:].min() > 0.001:
-            finest = max(finest, (peak + 1) / 100)
-    return 2 / finest if finest else float("nan")
+    """Resolution in pixels, by decorrelation analysis; NaN without one."""
+    return decorrelation_analysis(image).resolution_px
 
 
 def checkerboard(image: Any) -> float:

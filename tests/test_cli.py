@@ -186,7 +186,7 @@ def test_every_verb_has_help():
     verbs = [line.split()[0] for line in lines if line.startswith("  ")]
     assert verbs == [
         "info", "restore", "predict", "train", "export", "compress", "import-keras", "import-torch", "inspect",
-        "simulate", "noise", "psf", "filter", "damp", "compare", "evaluate", "bench", "build-engine",
+        "simulate", "noise", "psf", "filter", "damp", "compare", "evaluate", "resolution", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:
         result = zsd(verb, "--help")
