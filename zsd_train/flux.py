@@ -14,7 +14,7 @@ from torch import Tensor
 from zsd_runtime.tiling import EDGE, round_up
 from zsd_train.defaults import Shape, defaults_for
 from zsd_train.frames import Frame
-from zsd_train.networks.network import LEAKY, Network
+from zsd_train.networks.network import Network
 from zsd_train.schemes import Scheme
 from zsd_train.state import with_weights
 
@@ -67,7 +67,7 @@ def _means(
         restored = restore(scaled.to(next(network.parameters()).device))
         for i, (image, factor) in enumerate(zip(restored, network.scales, strict=True)):
             values = _inside(image, size, factor).cpu()[_finer(measured, factor)]
-            slope = torch.where(values > 0, 1.0, LEAKY).sum()
+            slope = torch.where(values > 0, 1.0, network.slope).sum()
             sums[:, i] += np.array([light - float(values.sum()) / prod(factor), float(slope) / prod(factor)])
         pixels += int(measured.sum())
     return sums / pixels

@@ -60,7 +60,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.axes, self.channels, self.size_multiple, self.halo = axes, channels, size_multiple, halo
-        self.last = activation(slope)
+        self.slope, self.last = slope, activation(slope)
 
     @property
     def scales(self) -> list[tuple[int, ...]]:

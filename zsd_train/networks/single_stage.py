@@ -11,6 +11,9 @@ from zsd_train.networks.fixed_blur import FixedBlur
 from zsd_train.networks.network import LEAKY, Denoised, Denoiser, Head, Network, Restored
 from zsd_train.networks.unet import CONV
 
+# Light before the PSF is never negative: a small slope keeps the gradient and hardly lets it become so.
+PHANTOM_LEAKY = 0.02
+
 
 class SingleStage(Denoiser):
     """One network, which denoises.
@@ -71,7 +74,7 @@ class Phantom(Network):
         *,
         head: int,
         grid_factor: int,
-        slope: float = LEAKY,
+        slope: float = PHANTOM_LEAKY,
         **options: Any,
     ) -> None:
         super().__init__(slope=slope, **options)
