@@ -163,11 +163,10 @@ def iterative_filter(psf: Array, offset: float, iterations: int = 20, grid_facto
         signal = counts.astype(np.float32) - offset
         return deque(richardson_lucy(signal, psf, grid_factor, iterations, tv), maxlen=1)[0]
 
-    if iterations < 1 or grid_factor not in (1, 2):
-        raise InputError(
-            f"iterations {iterations} must be 1 or above, and grid_factor {grid_factor} must be 1 or 2",
-            "for instance 20 and 1", option=("iterations", "grid_factor"),
-        )  # fmt: skip
+    if iterations < 1:
+        raise InputError(f"iterations {iterations} must be 1 or above", "for instance 20", option="iterations")
+    if grid_factor not in (1, 2):
+        raise InputError(f"grid factor {grid_factor} must be 1 or 2", option="grid_factor")
     _check_tv(tv, psf.ndim)
     return Filter(function, psf.ndim == 3, None, grid_factor)
 
