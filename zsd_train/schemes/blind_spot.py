@@ -25,8 +25,8 @@ from zsd_train.schemes.scheme import Batch, Chance, Comparison, Sample, Scheme, 
 # One pixel of each cell is blind: 1 in 32.
 CELLS = {"yx": (4, 8), "zyx": (2, 4, 4)}
 RADIUS = 2  # of the square that replacements come from, 5 × 5; in volumes, of the same slice
-# What differs from a preset: the terms that regularise a second stage.
 LARGEST_REACH = 8  # larger blocks leave held-out tiles without a blind pixel
+# What differs from a preset: the terms that regularise a second stage.
 TERMS = {"hessian_weight": 0.0, "contrast_floor": 0.0, "positivity_weight": 0.0}
 NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
     ("compact", "yx"): {"kind": "unet", "width": 16, "depth": 3, "convs": 2},
