@@ -1,0 +1,1 @@
+"""Beside the microscope: restoration that never costs a frame."""
