@@ -38,8 +38,24 @@ class Otf:
     voxel_um: tuple[float, ...]
 
 
-def read_otf(path: Path) -> Otf:
-    """Read order 0, that of widefield detection, from an MRC file of (kr,), (orders, kr) or (orders, kr, kz).
+@dataclass(frozen=True)
+class OtfFile:
+    """What an MRC file holds: radial OTFs, one for each order of the illumination.
+
+    Attributes
+    ----------
+    values : ndarray
+        (orders, kr, kz), complex; kz has one sample in 2D.
+    step : tuple of float
+        (kr[, kz]) cycles/µm between two samples, according to the file, credible or not.
+    """
+
+    values: NDArray[np.complex128]
+    step: tuple[float, ...]
+
+
+def read_orders(path: Path) -> OtfFile:
+    """Read the OTFs of all orders from an MRC file of (kr,), (orders, kr) or (orders, kr, kz).
 
     Raises
     ------
@@ -60,13 +76,19 @@ def read_otf(path: Path) -> Otf:
         raise InputError(
             f"{path} is cut off: {len(content)} bytes do not hold {nz}x{ny}x{nx} {dtype.name}", "copy it again"
         )
-    values = np.abs(np.frombuffer(content, dtype, nx * ny * nz, start).reshape(nz, ny, nx)[0].astype(np.complex128))
-    if not np.isfinite(values).all() or not values.max() > 0:
+    values = np.frombuffer(content, dtype, nx * ny * nz, start).reshape(nz, ny, nx).astype(np.complex128)
+    if not np.isfinite(values[0]).all() or not np.abs(values[0]).max() > 0:
         raise InputError(f"{path} holds no OTF: its order 0 is 0 everywhere, or not finite")
     dx, dy = (float(d) for d in header[10:12].view("f4") / np.maximum(header[7:9], 1))
-    if ny == 1:
-        return Otf(values.T, (_inverse(2 * (nx - 1) * dx),))
-    return Otf(values, (_inverse(nx * dx), _inverse(2 * (ny - 1) * dy)))
+    return OtfFile(values.transpose(0, 2, 1), (dx,)) if ny == 1 else OtfFile(values, (dy, dx))
+
+
+def read_otf(path: Path) -> Otf:
+    """Read order 0, that of widefield detection; errors as of `read_orders`."""
+    found = read_orders(path)
+    kr, kz = found.values.shape[1:]
+    pixel = _inverse(2 * (kr - 1) * found.step[0])
+    return Otf(np.abs(found.values[0]), (pixel,) if kz == 1 else (_inverse(kz * found.step[1]), pixel))
 
 
 def psf_from_otf(

@@ -155,7 +155,7 @@ def simulate(
     inside = tuple(slice(p, -p) for p in pad)
     fine = (*(per_slice * n for n in z), *(GRID_FACTOR * n for n in shape[-2:]))
     field = tuple(n + 2 * p for n, p in zip(fine, pad, strict=True))
-    structure = _drawn(sample, field, z_step_um / per_slice / fine_um if z else 1.0, rng)
+    structure = drawn(sample, field, z_step_um / per_slice / fine_um if z else 1.0, rng)
     blurred = fftconvolve(structure, optics, mode="same")[inside]
     structure = structure[inside]
     if z:  # a slice of the camera is the light in the middle plane; a slice of the truth is the mean of its planes
@@ -174,7 +174,7 @@ def simulate(
     )
 
 
-def _drawn(sample: str, shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -> Array:
+def drawn(sample: str, shape: tuple[int, ...], plane_px: float, rng: np.random.Generator) -> Array:
     """The sample ([Z,] Y, X) on the fine grid, whose planes are `plane_px` fine pixels apart."""
     if sample == "cell":
         return _volume(shape, plane_px, rng) if len(shape) == 3 else _plane(shape, rng)

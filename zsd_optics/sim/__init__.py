@@ -1,0 +1,1 @@
+"""Structured illumination microscopy: transfer functions, patterns found in raw frames, simulation."""

@@ -1,0 +1,194 @@
+"""From a raw file to what its reconstruction needs: frames in order, the optics, the patterns, and what is doubtful."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsd_optics.noise import estimate_noise
+from zsd_optics.sim.bands import Bands
+from zsd_optics.sim.drift import drift_px
+from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, Given, estimate
+from zsd_optics.sim.support import support_remark
+from zsd_runtime.errors import InputError
+from zsd_runtime.sim.layout import Layout, check_saturation
+from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.parameters import Pattern, SimParameters
+from zsd_runtime.sim.transfer import Transfer
+
+DRIFT_PX = 0.5
+UNSEEN_MODULATION = 0.5
+APART_RAD = 0.2  # at least, between two directions
+NOISE_PLANES = 9  # that the offset is estimated from
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """Raw frames and their patterns.
+
+    Attributes
+    ----------
+    frames : ndarray
+        (directions · phases, [Z,] Y, X), camera counts, direction by direction.
+    sim : Sim
+    """
+
+    frames: NDArray[Any]
+    sim: Sim
+
+
+def acquisition(
+    planes: NDArray[Any],
+    layout: Layout,
+    transfer: Transfer,
+    *,
+    pixel_size_um: float,
+    z_step_um: float | None = None,
+    order: str | None = None,
+    given: Given | None = None,
+    offset: float | None = None,
+    name: str = "the image",
+) -> Acquisition:
+    """Find the order of the planes and the patterns of one acquisition.
+
+    Parameters
+    ----------
+    planes : ndarray
+        (N, Y, X), camera counts.
+    layout : Layout
+    transfer : Transfer
+    pixel_size_um, z_step_um : float
+    order : str
+        How the planes follow each other, e.g. "dp"; found if not given.
+    given : Given
+        What is known of the patterns.
+    offset : float
+        Counts; estimated if not given.
+    name : str
+        For errors.
+
+    Returns
+    -------
+    Acquisition
+        Its parameters have `remarks` on everything that is doubtful.
+
+    Raises
+    ------
+    InputError
+        When there are no stripes to be found, or the frames are saturated.
+    """
+    remarks = [check_saturation(planes, name)]
+    if order is not None and order not in layout.orders:
+        raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
+    if offset is None:
+        offset = estimate_noise(list(planes[:: max(1, len(planes) // NOISE_PLANES)])).offset
+    sizes: dict[str, Any] = {
+        "directions": layout.directions, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "offset": offset,
+        "given": given,
+    }  # fmt: skip
+    tried = {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in ([order] if order else layout.orders)}
+    found_order = max(tried, key=lambda o: likelihood(tried[o]))
+    parameters = replace(tried[found_order], order=found_order)
+    frames = layout.arranged(planes, found_order)
+    if order is None and found_order != layout.orders[0]:
+        remarks.append(f"the planes are ordered {in_words(found_order)}, as their correlation shows")
+    check_found(parameters, given or Given(), name)
+    remarks += doubts(parameters, transfer)
+    parameters = replace(parameters, patterns=tuple(clamped(p, transfer) for p in parameters.patterns))
+    voxel = (*(() if frames.ndim == 3 else (z_step_um or 1.0,)), pixel_size_um, pixel_size_um)
+    counts = np.asarray(frames, np.float64).reshape(layout.directions, layout.phases, *frames.shape[1:]) - offset
+    bands = [Bands.of(part, transfer, voxel) for part in counts]
+    remarks.append(support_remark(bands))
+    drift = drift_px(bands)
+    if drift > DRIFT_PX:
+        remarks.append(
+            f"the sample moved by {drift:.1f} px between directions: fine detail is doubled; record faster, or hold "
+            "the focus and the stage"
+        )
+    parameters = replace(parameters, remarks=tuple(text for text in remarks if text))
+    return Acquisition(frames, Sim(parameters, transfer))
+
+
+def likelihood(parameters: SimParameters) -> tuple[int, float]:
+    """How much patterns look like those of a microscope, to be compared.
+
+    First the number of directions that agree with others in their spacing, and of different angles; then how well they
+    show. In a wrong order, frames of several directions mix, and all "directions" show the strongest of them.
+    """
+    patterns = parameters.patterns
+    spacings = np.array([p.spacing_nm for p in patterns])
+    alike = max(int((np.abs(spacings - s) < ALIKE * s).sum()) for s in spacings)
+    turns = np.exp(2j * np.array([p.angle_rad for p in patterns]))  # an angle and its opposite are one direction
+    apart = np.abs(np.angle(turns[:, None] / turns)) > 2 * APART_RAD
+    different = 1 + int(apart[np.triu_indices(len(patterns), 1)].sum())
+    return alike + different, float(np.sum([np.log(max(p.trust)) for p in patterns]))
+
+
+def in_words(order: str) -> str:
+    """'direction, slice, phase', the slowest first."""
+    return ", ".join({"d": "direction", "p": "phase", "z": "slice"}[letter] for letter in order) + " (slowest first)"
+
+
+def check_found(parameters: SimParameters, given: Given, name: str) -> None:
+    """Refuse patterns that are none.
+
+    Raises
+    ------
+    InputError
+        When no peak is above the background in a direction, unless spacing and angles were given, or the stripes have
+        hardly any contrast.
+    """
+    known = given.spacing_nm is not None and given.angles_rad is not None
+    for number, pattern in enumerate(parameters.patterns, 1):
+        if max(pattern.trust) < LEAST_TRUST and not known:
+            raise InputError(
+                f"{name} shows no stripes in direction {number}: its highest peak is {max(pattern.trust):.1f} times "
+                f"the background, and {LEAST_TRUST:g} would be a sign of stripes",
+                "check the order of the planes, NA, wavelength and pixel size; or give `spacing` and `angles` of the "
+                "microscope, or the `parameters` of a brighter image",
+                option=("spacing", "angles", "parameters", "order"),
+            )
+        if max(pattern.modulation) < LEAST_MODULATION:
+            raise InputError(
+                f"the stripes of direction {number} of {name} have a modulation of {max(pattern.modulation):.2f}; "
+                f"below {LEAST_MODULATION:g} they give noise only",
+                "check polarisation, alignment and focus of the illumination, and whether the sample is thick",
+            )
+
+
+def clamped(pattern: Pattern, transfer: Transfer) -> Pattern:
+    """Believable modulations: at most 1, and at least 0.5 where the bands overlap too little to measure it."""
+    least = UNSEEN_MODULATION if 1000 / pattern.spacing_nm > transfer.cutoff else 0.0
+    return replace(pattern, modulation=tuple(float(np.clip(m, least, 1.0)) for m in pattern.modulation))
+
+
+def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
+    """What a user should look at."""
+    found = []
+    for number, p in enumerate(parameters.patterns, 1):
+        if max(p.trust) < DOUBTFUL:
+            found.append(
+                f"direction {number}: the stripes hardly show (trust {max(p.trust):.1f}); compare its angle and "
+                "spacing with those of other images"
+            )
+        if p.modulation[-1] < LEAST_MODULATION:
+            found.append(
+                f"direction {number}: the finest stripes have a modulation of {p.modulation[-1]:.2f}, and add noise "
+                "rather than detail; the `parameters` of a brighter image may serve this one"
+            )
+        if 1000 / p.spacing_nm > transfer.cutoff:
+            found.append(
+                f"direction {number}: the stripes ({p.spacing_nm:.0f} nm) are finer than the objective resolves, so "
+                f"that their modulation is uncertain; measured {p.modulation[-1]:.2f}, used within "
+                f"{UNSEEN_MODULATION:g} and 1"
+            )
+        elif max(p.modulation) > 1.1:
+            found.append(f"direction {number}: a modulation of {max(p.modulation):.2f} is more than light allows")
+    spacings = [p.spacing_nm for p in parameters.patterns]
+    if max(spacings) > (1 + ALIKE) * min(spacings):
+        found.append(
+            f"the directions have different spacings ({', '.join(f'{s:.1f}' for s in spacings)} nm): one of them is "
+            "likely wrong"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Structured illumination microscopy: raw frames, what is known of their patterns, and the reconstruction."""
