@@ -27,6 +27,7 @@ GROUPS = {
         "simulate": ("zsd_optics.cli", "a noisy image with its truth, to try everything on"),
         "noise": ("zsd_optics.cli", "estimate camera offset, gain and read noise from images"),
         "psf": ("zsd_optics.psf_cli", "point spread functions from theory, transfer functions or beads"),
+        "sim": ("zsd_optics.sim.cli", "structured illumination: raw frames to a super-resolved image"),
         "filter": (
             "zsd_optics.filter_cli",
             "classical filters: Gaussian, median, non-local means, Richardson-Lucy and others",

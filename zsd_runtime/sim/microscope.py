@@ -96,18 +96,22 @@ class Sim:
         """A: the shape of the widefield OTF, stretched to what all orders together reach in each direction."""
         ky, kx = frequency[-2:]
         radius = np.hypot(ky, kx)
-        uy, ux = (k / np.maximum(radius, 1e-12) for k in (ky, kx))
-        reach = np.full(radius.shape, self.transfer.cutoff)
-        for pattern in self.parameters.patterns:
-            vy, vx = pattern.wave_vector(pattern.orders)
-            along, across = np.abs(uy * vy + ux * vx), np.abs(uy * vx - ux * vy)
-            inside = self.transfer.cutoff**2 - across**2
-            reach = np.maximum(reach, np.where(inside > 0, along + np.sqrt(np.maximum(inside, 0)), 0))
+        reach = self.reach(*(k / np.maximum(radius, 1e-12) for k in (ky, kx)))
         shape = self.transfer.along_r(np.minimum(radius / reach, 1.0))
         if len(frequency) == 2:
             return shape
         highest = self.transfer.axial_cutoff
         return shape * np.clip(1 - np.abs(frequency[0]) / highest, 0, None)
+
+    def reach(self, uy: Array, ux: Array) -> Array:
+        """The highest frequency that all orders together transfer in a direction (a unit vector), cycles/µm."""
+        reach = np.full(np.broadcast_shapes(uy.shape, ux.shape), self.transfer.cutoff)
+        for pattern in self.parameters.patterns:
+            vy, vx = pattern.wave_vector(pattern.orders)
+            along, across = np.abs(uy * vy + ux * vx), np.abs(uy * vx - ux * vy)
+            inside = self.transfer.cutoff**2 - across**2
+            reach = np.maximum(reach, np.where(inside > 0, along + np.sqrt(np.maximum(inside, 0)), 0))
+        return reach
 
     def filter(self, frequency: tuple[Array, ...]) -> Array:
         """A / (D + w²), so that the light is conserved."""

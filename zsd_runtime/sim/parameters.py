@@ -104,6 +104,11 @@ class SimParameters:
         """Raw frames of one plane."""
         return self.directions * self.phases
 
+    @property
+    def least_trust(self) -> float:
+        """Of the direction whose stripes show least; infinite if nothing was measured."""
+        return min((max(p.trust) for p in self.patterns if p.trust), default=float("inf"))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {"zsd_sim": SCHEMA, **asdict(self)}
