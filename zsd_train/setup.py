@@ -132,7 +132,7 @@ def set_up(
     network = student(config.network, teacher.network, psf) if teacher else build(config.network, config.axes, psf)
     start = None if teacher or resumed else start_of(config)
     if start:
-        network.load_state_dict(start.weights)
+        start.begin(network)
     network = network.to(memory_format=defaults.layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     model, optimizer = fabric.setup(network, optimizer)
