@@ -169,10 +169,10 @@ def restore(
 
 
 def _write_reconstructions(images: list[Path], microscope: Sim, how: How) -> None:
-    """What the network saw of raw SIM frames."""
+    """The reconstructions of raw SIM frames, smooth enough to look at."""
     for path in images:
         image = sized(open_image(path, how.axes, how.series), path, how.voxel)
-        seen = seen_by(microscope, image, str(path))
+        seen = seen_by(microscope.smoother(), image, str(path))
         if seen is not image:
             with create_image(how.out / f"{stem(path)}_sim.tif", seen) as target:
                 whole = [slice(0, n) for n in seen.data.shape[-microscope.axes :]]

@@ -93,6 +93,7 @@ def train(
         if psf is not None or not isinstance(config.scheme, StructuredIllumination):
             raise InputError("`sim` takes the place of a PSF, for scheme sim", "leave one of them out", option="psf")
         config = config.model_copy(update={"axes": "zyx"[-sim.axes :]})
+        sim = sim.sharper()
         psf, (*z, pixel_size_um) = sim.compact_psf(), sim.fine_voxel_um[:-1]
         z_step_um = z[0] if z else None
     psf = checked_psf(psf, config, sim)

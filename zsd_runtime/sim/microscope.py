@@ -5,7 +5,7 @@ of all bands, w the Wiener parameter and A the apodisation. A deconvolution of t
 it has negative lobes, and is not the same in all directions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ FACTOR = 2  # how much finer the grid of the result is in Y and X
 LARGEST_PSF = 65
 PSF_REACH_UM, PSF_DEPTH_UM = 1.0, 1.5  # of the PSF, from its centre
 PSF_LOST = 0.03  # lobes further out, which cancel each other nearly
+SHARPER, LEAST_WIENER = 3.0, 0.02  # ratio of Wiener parameters for eyes and for networks, and the least
 NOTCH_WIDTH = 0.25  # σ of the notch, as a share of the cutoff
 
 Array = NDArray[np.float64]
@@ -46,6 +47,15 @@ class Sim:
                 "give the right `pixel_size`, NA and wavelength; raw pixels must be smaller for this spacing",
                 option=("pixel_size", "na", "wavelength"),
             )
+
+    def sharper(self) -> "Sim":
+        """For a network, which removes the noise that a large Wiener parameter is for (benchmarks/sim_training.py)."""
+        wiener = max(self.parameters.wiener / SHARPER, min(LEAST_WIENER, self.parameters.wiener))
+        return replace(self, parameters=replace(self.parameters, wiener=wiener))
+
+    def smoother(self) -> "Sim":
+        """For eyes: undoes `sharper`."""
+        return replace(self, parameters=replace(self.parameters, wiener=self.parameters.wiener * SHARPER))
 
     @property
     def axes(self) -> int:
