@@ -94,7 +94,7 @@ def train(
             raise InputError("`sim` takes the place of a PSF, for scheme sim", "leave one of them out", option="psf")
         config = config.model_copy(update={"axes": "zyx"[-sim.axes :]})
         sim = sim.sharper()
-        psf, (*z, pixel_size_um) = sim.compact_psf(), sim.fine_voxel_um[:-1]
+        psf, (*z, pixel_size_um) = sim.compact_psf(min(i.shape[-3] for i in images)), sim.fine_voxel_um[:-1]
         z_step_um = z[0] if z else None
     psf = checked_psf(psf, config, sim)
     channels = channelled(images, psf)

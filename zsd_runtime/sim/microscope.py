@@ -139,11 +139,14 @@ class Sim:
         """Of the result."""
         return (*self.voxel_um[:-2], *(n / FACTOR for n in self.voxel_um[-2:]))
 
-    def compact_psf(self) -> Array:
-        """The PSF of the result, as small as it can be without losing more than `PSF_LOST` of the light."""
+    def compact_psf(self, slices: int = 1) -> Array:
+        """The PSF of the result for an image of so many slices.
+
+        In Y and X it is as small as it can be without losing more than `PSF_LOST` of the light.
+        """
         side = min(LARGEST_PSF, 2 * round(PSF_REACH_UM / self.fine_voxel_um[-1]) + 1)
-        slices = (2 * round(PSF_DEPTH_UM / self.voxel_um[0]) + 1,) if self.axes == 3 else ()
-        psf = self.psf((*slices, side, side))
+        depth = (2 * min(round(PSF_DEPTH_UM / self.voxel_um[0]), slices - 1) + 1,) if self.axes == 3 else ()
+        psf = self.psf((*depth, side, side))
         radius = side // 2
         while radius > 3 and abs(_middle(psf, radius - 1).sum() - 1) < PSF_LOST:
             radius -= 1
@@ -152,8 +155,8 @@ class Sim:
 
     def psf(self, shape: Shape) -> Array:
         """The point spread function of the result, of an odd `shape` ([Z,] Y, X), its middle at the centre; sum 1."""
-        wide = [max(2 * n + 1, 129) for n in shape[-2:]]
-        large = (*shape[:-2], *wide)
+        # Large enough that what wraps around does not matter.
+        large = (*(2 * n + 1 for n in shape[:-2]), *(max(2 * n + 1, 129) for n in shape[-2:]))
         psf = np.fft.fftshift(np.fft.ifftn(self.transfer_function(large)).real)
         psf = psf[tuple(slice((m - n) // 2, (m - n) // 2 + n) for m, n in zip(large, shape, strict=True))]
         return psf / psf.sum()  # type: ignore[no-any-return]

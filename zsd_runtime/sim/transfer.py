@@ -76,7 +76,9 @@ class Transfer:
         """A TIFF whose description has the steps."""
         buffer = io.BytesIO()
         about = json.dumps({"zsd_transfer": SCHEMA, "step": self.step})
-        tifffile.imwrite(buffer, self.values.astype(np.float32), description=about, metadata=None)
+        tifffile.imwrite(
+            buffer, self.values.astype(np.float32), description=about, metadata=None, photometric="minisblack"
+        )
         return buffer.getvalue()
 
     @classmethod
