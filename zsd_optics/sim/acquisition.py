@@ -168,7 +168,7 @@ def most_modulation(orders: int) -> tuple[float, ...]:
 
 
 def clamped(pattern: Pattern, transfer: Transfer) -> Pattern:
-    """Believable modulations: at most what light allows, and at least 0.5 where the bands overlap too little to measure it."""
+    """Believable modulations: what light allows, and at least 0.5 where the bands overlap too little to measure it."""
     least = UNSEEN_MODULATION if 1000 / pattern.spacing_nm > transfer.cutoff else 0.0
     most = most_modulation(pattern.orders)
     return replace(
@@ -199,8 +199,8 @@ def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
             )
         elif any(m > IMPOSSIBLE * most for m, most in zip(p.modulation, most_modulation(p.orders), strict=True)):
             found.append(
-                f"direction {number}: a modulation of {max(p.modulation):.2f} is more than light allows; the OTF may be "
-                "of other optics"
+                f"direction {number}: a modulation of {max(p.modulation):.2f} is more than light allows; the OTF may "
+                "be of other optics"
             )
     spacings = [p.spacing_nm for p in parameters.patterns]
     if max(spacings) > (1 + ALIKE) * min(spacings):
