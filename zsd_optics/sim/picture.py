@@ -40,8 +40,10 @@ def sim_picture(acquisition: Acquisition, title: str) -> NDArray[np.uint8]:
     """
     sim = acquisition.sim
     patterns, columns = sim.parameters.patterns, max(3, sim.parameters.directions)
-    fine = in_focus(reconstruct(acquisition.frames, sim))
-    wide = in_focus(acquisition.frames.mean(axis=0))
+    fine, wide = reconstruct(acquisition.frames, sim), acquisition.frames.mean(axis=0)
+    if fine.ndim == 3:
+        best = int(fine.var(axis=(1, 2)).argmax())  # the slice with the most contrast
+        fine, wide = fine[best], wide[best]
     second = TOP + SIDE + 3 * LINE + GAP
     size = (2 * MARGIN + columns * (SIDE + GAP) - GAP, second + SIDE + 3 * LINE)
     canvas = Image.new("RGB", size, "white")
@@ -57,21 +59,15 @@ def sim_picture(acquisition: Acquisition, title: str) -> NDArray[np.uint8]:
         _texts(draw, (left, TOP + SIDE + 4), number, pattern)
     side = min(MOST_PX, *wide.shape)
     panels = [
-        ("widefield: the mean of all frames", _shown(middle_of(wide, side))),
-        ("reconstruction", _shown(middle_of(fine, FACTOR * side))),
-        ("spectrum of the reconstruction", _spectrum(fine, sim)),
+        ("widefield: the mean of all frames", _shown(middle_of(wide.astype(np.float64), side))),
+        ("reconstruction", _shown(middle_of(fine.astype(np.float64), FACTOR * side))),
+        ("spectrum of the reconstruction", _spectrum(fine.astype(np.float64), sim)),
     ]
     for number, (name, panel) in enumerate(panels):
         left = MARGIN + number * (SIDE + GAP)
         canvas.paste(panel, (left, second))
         draw.text((left, second + SIDE + 4), name, "black", _font(14))
     return np.asarray(canvas)
-
-
-def in_focus(image: NDArray[np.generic]) -> Array:
-    """A plane, or the slice of a volume that has the most contrast."""
-    planes = np.asarray(image, np.float64).reshape(-1, *image.shape[-2:])
-    return planes[int(planes.var(axis=(1, 2)).argmax())]  # type: ignore[no-any-return]
 
 
 def middle_of(image: Array, side: int) -> Array:

@@ -66,7 +66,7 @@ class Illumination:
 def illumination_of(
     axes: int, spacing: float | None = None, modulation: float | None = None, excitation: float | None = None
 ) -> Illumination:
-    """The usual illumination of planes (2 axes) or volumes (3), with what is given, nm; contrast of the finest stripes."""
+    """The usual illumination of planes (2 axes) or volumes (3), with what is given."""
     lit = Illumination(modulation=MODULATION[axes])
     finest = lit.modulation[-1] if modulation is None else modulation
     others = tuple(m * finest / lit.modulation[-1] for m in lit.modulation[:-1])
