@@ -19,7 +19,9 @@ from zsd_runtime.sim.transfer import Transfer
 @pytest.mark.parametrize("na", [0.3, 0.6])
 def test_theory_in_focus_is_that_of_psfmodels(na):
     pixel = 0.05
-    psf = psfmodels.make_psf(0, 1025, dxy=pixel, NA=na, wvl=0.525, ns=1.515, ni=1.515, ni0=1.515, ng=1.515, ng0=1.515)
+    psf = psfmodels.make_psf(
+        [0.0], 1025, dxy=pixel, NA=na, wvl=0.525, ns=1.515, ni=1.515, ni0=1.515, ng=1.515, ng0=1.515
+    )
     spectrum = np.fft.fft2(np.fft.ifftshift(psf[0])).real
     seen = spectrum[0, : 1025 // 2] / spectrum[0, 0]
     k = np.fft.fftfreq(1025, pixel)[: 1025 // 2]
@@ -28,7 +30,7 @@ def test_theory_in_focus_is_that_of_psfmodels(na):
     inside = (k > 0.1 * transfer.cutoff) & (k < 0.95 * transfer.cutoff)
     # psfmodels integrates over the pixel, too; its PSF is cut off at 25 µm.
     np.testing.assert_allclose(seen[inside], expected[inside], atol=0.02)
-    assert transfer.cutoff == pytest.approx(2 * na / 0.525, rel=0.02)
+    assert transfer.cutoff == pytest.approx(2 * na / 0.525, rel=0.03)  # where it is above 0.005
 
 
 def test_orders_of_three_beams_are_alike_in_focus():
@@ -115,7 +117,7 @@ def test_mrc_of_volumes(tmp_path):
 def test_tiff_of_cudasirecon(tmp_path):
     values = table(8)
     interleaved = np.stack([values.real, values.imag], axis=-1).reshape(3, 33, 16).astype(np.float32)
-    tifffile.imwrite(tmp_path / "otf.tif", interleaved)
+    tifffile.imwrite(tmp_path / "otf.tif", interleaved, photometric="minisblack")
     transfer = read_transfer(tmp_path / "otf.tif", 0.08, 0.125)
     assert transfer.values.shape == (3, 9, 33)
     assert transfer.step == pytest.approx((1 / (8 * 0.125), 1 / (2 * 32 * 0.08)))  # the file has none
@@ -124,7 +126,12 @@ def test_tiff_of_cudasirecon(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.tif", "does not exist"), ("image.tif", "is no OTF"), ("text.tif", "not a readable TIFF"), ("text.mrc", "")],
+    [
+        ("none.tif", "does not exist"),
+        ("image.tif", "is no OTF"),
+        ("text.tif", "not a readable TIFF"),
+        ("text.mrc", "is not MRC"),
+    ],
 )
 def test_files_that_are_no_otf(name, message, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", np.zeros((8, 8), np.uint16))

@@ -75,7 +75,9 @@ class Transfer:
         """Write a TIFF whose description has the steps."""
         with written_whole(path) as unfinished:
             about = json.dumps({"zsd_transfer": SCHEMA, "step": self.step})
-            tifffile.imwrite(unfinished, self.values.astype(np.float32), description=about, metadata=None)
+            tifffile.imwrite(
+                unfinished, self.values.astype(np.float32), photometric="minisblack", description=about, metadata=None
+            )
 
     @classmethod
     def load(cls, path: Path) -> "Transfer":
