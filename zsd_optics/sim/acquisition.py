@@ -11,6 +11,7 @@ from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.drift import drift_px
 from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, Given, estimate
 from zsd_optics.sim.support import support_remark
+from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.layout import Layout, check_saturation
 from zsd_runtime.sim.microscope import Sim
@@ -100,7 +101,9 @@ def acquisition(
     voxel = (*(() if frames.ndim == 3 else (z_step_um or 1.0,)), pixel_size_um, pixel_size_um)
     counts = np.asarray(frames, np.float64).reshape(layout.directions, layout.phases, *frames.shape[1:]) - offset
     bands = [Bands.of(part, transfer, voxel) for part in counts]
-    remarks.append(support_remark(bands))
+    trusted = [n for n, pattern in enumerate(parameters.patterns) if max(pattern.trust) >= DOUBTFUL]
+    too_narrow = support_remark(bands)
+    remarks.append(too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted]))
     drift = drift_px(bands)
     if drift > DRIFT_PX:
         remarks.append(
