@@ -112,7 +112,7 @@ class Sim:
 
     def filter(self, frequency: tuple[Array, ...]) -> Array:
         """A / (D + w²), so that the light is conserved."""
-        zero = tuple(np.zeros((1,) * len(frequency)) for _ in frequency)
+        zero = tuple(np.zeros(1) for _ in frequency)
         weights = [self.apodisation(f) / (self.coverage(f) + self.parameters.wiener**2) for f in (frequency, zero)]
         return weights[0] / (weights[1] * self.coverage(zero))  # type: ignore[no-any-return]
 
