@@ -118,10 +118,11 @@ def export(
         precision_loss_db=losses,
         pixel_size_um=trained.pixel_size_um,
         z_step_um=trained.z_step_um,
-        camera=camera(trained),
+        camera=None if trained.sim else camera(trained),
         channel=channel(trained),
         channel_number=trained.measured.channel_number,
         method=method,
+        sim=trained.sim,
         provenance={
             "training": trained.config.model_dump(mode="json", exclude_none=True),
             "measured": trained.measured.model_dump(mode="json", exclude_none=True),

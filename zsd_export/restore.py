@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from zsd_optics import options as optics
@@ -15,9 +16,12 @@ from zsd_runtime.channel_models import load_models
 from zsd_runtime.corrections.corrected import LINES, Corrections
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
-from zsd_runtime.images import Voxel, images_in
+from zsd_runtime.images import Voxel, create_image, images_in, open_image, stem
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Average
+from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.raw import seen_by
+from zsd_runtime.sizes import sized
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
 
@@ -38,6 +42,8 @@ def _restore(
     na: optics.Na = None,
     wavelength: optics.Wavelength = None,
     refractive_index: optics.RefractiveIndex = None,
+    otf: options.Otf = None,
+    sim_parameters: options.SimParameters = None,
     pixel_size: optics.PixelSize = None,
     z_step: optics.ZStep = None,
     minutes: options.Minutes = None,
@@ -78,6 +84,7 @@ def _restore(
             config=config, preset=preset, scheme=scheme, start=start, minutes=minutes, steps=steps, seed=seed,
             device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None,
             remove_lines=remove_lines, dark=dark, gain_map=gain_map,
+            sim={"otf": otf, "parameters": sim_parameters},
         )  # fmt: skip
         model = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
@@ -156,7 +163,21 @@ def restore(
     device = "auto" if config.device == "mps" else config.device  # torch's name; engines have others for Apple machines
     with load_models(list(packages.values()), device) as opened:
         predict_files(opened, images, how, progress)
+        if microscope := opened[0].description.sim:
+            _write_reconstructions(images, microscope, how)
     return model
+
+
+def _write_reconstructions(images: list[Path], microscope: Sim, how: How) -> None:
+    """The reconstructions of raw SIM frames, smooth enough to look at."""
+    for path in images:
+        image = sized(open_image(path, how.axes, how.series), path, how.voxel)
+        seen = seen_by(microscope.smoother(), image, str(path))
+        if seen is not image:
+            with create_image(how.out / f"{stem(path)}_sim.tif", seen) as target:
+                whole = [slice(0, n) for n in seen.data.shape[-microscope.axes :]]
+                for time in np.ndindex(seen.data.shape[: -microscope.axes]):
+                    target[(*time, *whole)] = seen.data[(*time, *whole)]
 
 
 def _remove_others(out: Path, packages: list[Path]) -> None:

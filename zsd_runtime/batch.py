@@ -18,6 +18,7 @@ from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.mismatch import Mismatch, image_mismatches
 from zsd_runtime.model import CORRECTIONS, Model
 from zsd_runtime.notices import Notice, file_notices, no_notice
+from zsd_runtime.sim.raw import seen_by
 from zsd_runtime.sizes import sized
 from zsd_runtime.summary import Restored
 from zsd_runtime.terminal import Bar, flag
@@ -141,6 +142,9 @@ def _text(error: Exception) -> str:
 
 def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> Restored:
     model = models[0]  # several are alike in what this needs
+    if model.description.sim:
+        image = seen_by(model.description.sim, sized(image, path, how.voxel, how.notice), str(path), how.notice)
+        how = replace(how, voxel=Voxel())  # what was typed was of the raw frames
     d, axes = model.description, model.input_axes
     # A single plane is let through: for a volume model, the model's own error says more.
     if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):

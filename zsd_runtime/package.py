@@ -12,6 +12,9 @@ import yaml
 from zsd_runtime.archive import Read, reader
 from zsd_runtime.camera import Camera, camera_of, length_of
 from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.parameters import SimParameters
+from zsd_runtime.sim.transfer import Transfer
 from zsd_runtime.tensors import InputSpec, OutputSpec, Rdf, input_04, input_05, output_04, output_05, text_of
 
 SCHEMA = 2  # of `config: zsd` in a description; a package without a number has schema 1
@@ -47,6 +50,8 @@ class ModelDescription:
         Name of the channel that it was trained on, if known.
     bytes_per_voxel : float or None
         Memory that a prediction takes for each voxel of a tile, measured at export.
+    sim : Sim or None
+        How raw frames of structured illumination become the network's input.
     zero_margin : tuple of int or None
         Pixels of zeros, after normalisation, around an image; None: the image is continued by reflection.
     rdf : dict
@@ -67,6 +72,7 @@ class ModelDescription:
     channel: str | None = None
     bytes_per_voxel: float | None = None
     zero_margin: tuple[int, ...] | None = None
+    sim: Sim | None = None
     rdf: Rdf = field(default_factory=dict)
 
     @property
@@ -168,8 +174,14 @@ def _describe(rdf: Rdf, read: Read) -> ModelDescription:
         channel=text_of(facts["channel"]) if facts.get("channel") is not None else None,
         bytes_per_voxel=facts.get("bytes_per_voxel"),
         zero_margin=_zero_margin(facts.get("zero_margin"), axes),
+        sim=_microscope(facts["sim"], read) if facts.get("sim") else None,
         rdf=rdf,
     )
+
+
+def _microscope(facts: dict[str, Any], read: Read) -> Sim:
+    otf = text_of(facts["otf"])
+    return Sim(SimParameters.from_dict(facts["parameters"], "its SIM parameters"), Transfer.from_tiff(read(otf), otf))
 
 
 def _facts(rdf: Rdf) -> dict[str, Any]:

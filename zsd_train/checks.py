@@ -7,13 +7,14 @@ import torch
 from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.sim.microscope import Sim
 from zsd_train.config import Axes, TrainConfig
 from zsd_train.networks.build import build
 from zsd_train.run import Run
 from zsd_train.schemes import Distill
 
 
-def checked_psf(psf: NDArray[np.float64] | None, config: TrainConfig) -> NDArray[np.float64]:
+def checked_psf(psf: NDArray[np.float64] | None, config: TrainConfig, sim: Sim | None = None) -> NDArray[np.float64]:
     """The PSF; a single pixel for a scheme that has no use for one.
 
     Raises
@@ -22,6 +23,8 @@ def checked_psf(psf: NDArray[np.float64] | None, config: TrainConfig) -> NDArray
         When the scheme needs one and there is none, or the other way round.
     """
     kind = config.scheme.kind
+    if psf is not None and sim is not None:
+        return psf
     if psf is None and config.scheme.needs_psf:
         remedy = "give one" + ", or choose noise2void, which needs none" * (kind == "blind-spot")
         raise InputError(f"scheme {kind} needs a PSF", remedy, option=("psf", "scheme"))
@@ -81,19 +84,20 @@ def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64])
     config.scheme.check_network(config.network)
     for image in images:
         size = size_text(image.shape[1:])
-        seen = len(config.scheme.view(image[(slice(None), *(slice(1) for _ in axes))]))
+        seen = config.scheme.channels(image)
         if seen != config.network.channels:
             raise InputError(
                 f"an image of shape {image.shape if len(image) > 1 else image.shape[1:]} is not {axes.upper()} as the "
                 f"PSF is; the network's input channels are {config.network.channels}, the image's {seen}",
                 "give planes with a 2D PSF, each by itself, volumes with a 3D one; or set network.channels",
             )
-        if min(image.shape[-2:]) < config.patch:
+        least = int(config.patch * config.scheme.stride(axes)[-1])
+        if min(image.shape[-2:]) < least:
             raise InputError(
-                f"an image is {size}; patch = {config.patch} needs at least {config.patch}x{config.patch}",
+                f"an image is {size}; patch = {config.patch} needs at least {least}x{least}",
                 "give a larger image, or a smaller patch (32 at the least)",
             )
-        fine = [n * config.network.grid_factor for n in image.shape[-2:]]
+        fine = [n / config.scheme.stride(axes)[-1] * config.network.grid_factor for n in image.shape[-2:]]
         if min(fine) < psf.shape[-1] or (psf.ndim == 3 and image.shape[1] < psf.shape[0] // 2 + 1):
             raise InputError(
                 f"the PSF ({size_text(psf.shape)}, fine pixels) is larger than the image ({size})",
@@ -106,7 +110,7 @@ def check_slices(images: list[NDArray[Any]], config: TrainConfig) -> None:
     """Refuse volumes with fewer slices than a patch needs."""
     if config.axes == "yx":
         return
-    stride = config.scheme.stride("zyx")[0]
+    stride = int(config.scheme.stride("zyx")[0])
     fewest, needed = min(image.shape[1] for image in images), config.slices * stride
     if fewest < needed:
         what = f"training by scheme {config.scheme.kind}" if stride > 1 else "training"

@@ -25,6 +25,8 @@ def train(
     na: optics.Na = None,
     wavelength: optics.Wavelength = None,
     refractive_index: optics.RefractiveIndex = None,
+    otf: options.Otf = None,
+    sim_parameters: options.SimParameters = None,
     pixel_size: optics.PixelSize = None,
     z_step: optics.ZStep = None,
     preset: options.Preset = None,
@@ -63,6 +65,7 @@ def train(
             config=config, preset=preset, scheme=scheme, slices=slices, start=start, minutes=minutes, steps=steps,
             offset=offset, gain=gain, read_noise=read_noise, seed=seed, device=device, notice=notices(quiet),
             hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
+            sim={"otf": otf, "parameters": sim_parameters},
         )  # fmt: skip
         runs = options.train_each(tasks, out, lambda title: progress_bar(title, quiet), resume=resume)
         if len(runs) == 1:

@@ -193,7 +193,7 @@ class TrainConfig(BaseModel):
     start: str = Field(
         "auto",
         description="weights to start from: scratch (random), zoo (trained on simulations), the folder of an earlier "
-        "run; auto: zoo where it has this network, else scratch",
+        "run; auto: zoo where it has this network but for its head, else scratch",
     )
 
     loss: Literal["mse", "mae"] = Field("mse", description="of the data terms; the mean absolute error biases flux")

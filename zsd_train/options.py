@@ -21,8 +21,10 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, images_in
 from zsd_runtime.notices import Notice, no_notice, with_flags
 from zsd_runtime.terminal import Bar, flag
+from zsd_train.sim_tasks import sim_frames
 
 if TYPE_CHECKING:
+    from zsd_runtime.sim.microscope import Sim
     from zsd_train.config import TrainConfig
     from zsd_train.run import Run
 
@@ -44,9 +46,16 @@ ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with any key of
 Scheme = Annotated[
     str | None,
     typer.Option(
-        help="How pairs are made: auto, recorrupt, odd-even (volumes), blind-spot (DecoNoising), or noise2void, which "
-        "needs no PSF and denoises only."
+        help="How pairs are made: auto, recorrupt, odd-even (volumes), blind-spot (DecoNoising), noise2void, which "
+        "needs no PSF and denoises only, or sim (raw frames of structured illumination)."
     ),
+]
+Otf = Annotated[
+    Path | None, typer.Option(help="Of scheme sim: OTF of the detection (MRC, DV, TIFF), or --na with --wavelength.")
+]
+SimParameters = Annotated[
+    Path | None,
+    typer.Option(help="Of scheme sim: parameters.json of `zsd sim reconstruct`; default: found in the first image."),
 ]
 Slices = Annotated[int | None, typer.Option(help="Slices of a volume in a patch.")]
 Start = Annotated[
@@ -83,6 +92,7 @@ class Task:
     camera_maps: CameraMaps | None = None
     of_several: bool = False
     folder: str = ""
+    sim: "Sim | None" = None
 
     def train(self, out: Path, bar: Bar, *, resume: bool = False) -> "Run":
         """Train into the run folder `out`; `bar` shows the progress. See `zsd_train.train`."""
@@ -92,7 +102,7 @@ class Task:
             self.images, self.kernel, self.config, out, pixel_size_um=self.voxel.x_um, z_step_um=self.voxel.z_um,
             psf_source=self.psf.to_dict() if self.psf else None, channel=self.channel.channel.name or None,
             channel_number=self.channel.number if self.of_several else None, camera_maps=self.camera_maps,
-            resume=resume,
+            sim=self.sim, resume=resume,
             report=lambda p: bar(p.fraction, with_flags(str(p)), bool(p.message)),
         )  # fmt: skip
 
@@ -109,6 +119,7 @@ def tasks_of(
     config: Path | None = None,
     dark: Path | None = None,
     gain_map: Path | None = None,
+    sim: dict[str, Any] | None = None,
     notice: Notice = no_notice,
     **choices: Any,
 ) -> list[Task]:
@@ -132,6 +143,8 @@ def tasks_of(
         TOML file with keys of `TrainConfig`.
     dark, gain_map : path
         Calibration maps of the camera.
+    sim : dict
+        Options of scheme sim, `otf` and `parameters`.
     notice : callable
         Gets a sentence for everything that a user should know of the files.
     **choices
@@ -147,6 +160,15 @@ def tasks_of(
     values = (read_config(config) if config else {}) | {k: v for k, v in choices.items() if v is not None}
     if config:
         values |= _scheme_of_both(read_config(config).get("scheme"), choices.get("scheme"), config)
+    if _of_sim(values.get("scheme"), sim):
+        if channels is not None:
+            raise InputError("scheme sim trains on one channel", "leave `channels` out", option="channels")
+        reading = {"pixel_size": pixel_size, "z_step": z_step, "axes": axes, "series": series}
+        frames, microscope, voxel = sim_frames(
+            images_in(paths), psf, sim or {}, notice, **reading, offset=values.get("offset")
+        )
+        chosen = make_config(**(values | {"axes": "zyx"[-microscope.axes :]}))
+        return [Task(frames, voxel, None, None, chosen, camera_maps=maps_of(dark, gain_map), sim=microscope)]
     noisy = open_images(
         images_in(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )
@@ -175,6 +197,22 @@ def tasks_of(
         Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, maps, len(every) > 1, folders[n])
         for n, channel in enumerate(noisy.chosen)
     ]
+
+
+def _of_sim(scheme: Any, options: dict[str, Any] | None) -> bool:
+    """Whether the scheme is that of structured illumination.
+
+    Raises
+    ------
+    InputError
+        When options of that scheme are given with another.
+    """
+    kind = scheme.get("kind") if isinstance(scheme, dict) else scheme
+    given = [name for name, value in (options or {}).items() if value is not None]
+    if kind != "sim" and given:
+        option = {"parameters": "sim_parameters"}.get(given[0], given[0])
+        raise InputError(f"`{option}` is of scheme sim", "add `scheme` sim, or leave it out", option=(option, "scheme"))
+    return kind == "sim"
 
 
 def _scheme_of_both(table: Any, typed: str | None, config: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ RUN/weights.safetensors    the averaged weights that validated best
 RUN/state.safetensors      everything else that resuming needs
 RUN/sample.tif             the middle of the first image: export tests and measures the network on it
 RUN/psf.tif metrics.csv preview.png tensorboard/
+RUN/sim.json sim_otf.tif   of scheme sim: the patterns of the raw frames, and the transfer functions
 """
 
 import hashlib
@@ -28,6 +29,8 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.normalize import Linear
+from zsd_runtime.sim.files import load_microscope
+from zsd_runtime.sim.microscope import Sim
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.networks.build import build
 from zsd_train.networks.network import Network
@@ -153,6 +156,8 @@ class Run:
     sample : ndarray
         ``([C,] [Z,] Y, X)``, counts, some of the training data as the network sees it.
     measured : Measured
+    sim : Sim or None
+        Of scheme sim: how raw frames are reconstructed for the network.
     """
 
     folder: Path
@@ -161,6 +166,7 @@ class Run:
     psf: NDArray[np.float64]
     sample: NDArray[np.float64]
     measured: Measured
+    sim: Sim | None = None
 
     @property
     def offset(self) -> float:
@@ -206,7 +212,7 @@ def load_run(folder: str | Path) -> Run:
         network.load_state_dict(load_file(folder / "weights.safetensors"))
     except (KeyError, OSError, RuntimeError, SafetensorError, tifffile.TiffFileError) as error:
         raise InputError(f"{folder} is damaged ({error})", "train again") from error
-    return Run(folder, config, network.eval(), psf, sample, measured)
+    return Run(folder, config, network.eval(), psf, sample, measured, load_microscope(folder))
 
 
 def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:

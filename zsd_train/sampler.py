@@ -51,7 +51,8 @@ class Sampler:
         self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
         self.device = torch.device(device)
         self.noise_device = noise_device(self.device)
-        self.stride = scheme.stride("zyx"[-len(patch) :])
+        axes = "zyx"[-len(patch) :]
+        self.stride, self.halo = scheme.stride(axes), scheme.halo(axes)
         sizes = torch.tensor([float(math.prod(frame.image.shape)) for frame in frames])
         self.cumulative_size = (sizes / sizes.sum()).cumsum(0)
 
@@ -76,7 +77,7 @@ class Sampler:
         chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
         noise_rng = torch.Generator(self.noise_device).manual_seed(seed)
         size = defaults_for(len(self.patch)).tile
-        tile = tuple(n // s for n, s in zip(size, self.stride, strict=True))
+        tile = tuple(int(n / s) for n, s in zip(size, self.stride, strict=True))
         around = tuple(max(0, p - n) // 2 for p, n in zip(self.patch, tile, strict=True))
         samples = []
         for frame, first in chosen * self.scheme.judgements:
@@ -107,17 +108,17 @@ class Sampler:
         self, frame: Frame, corner: Shape, chance: Chance, noise_rng: torch.Generator, *, judged: bool = False
     ) -> Sample:
         """The sample of the patch that begins, without its margin, at `corner`; held-out pixels count if `judged`."""
-        start = tuple(c - m for c, m in zip(corner, self._on_image(self.margin), strict=True))
-        shape = self._on_image(self.size)
+        start = tuple(c - m - h for c, m, h in zip(corner, self._on_image(self.margin), self.halo, strict=True))
+        shape = tuple(n + 2 * h for n, h in zip(self._on_image(self.size), self.halo, strict=True))
         counts = frame.window(start, shape)
         image = self._tensor((counts - self.offset) / self.scale)
         mask = self._tensor(frame.measured(start, shape) if judged else frame.mask(start, shape))
         return self.scheme.sample(
-            Window(counts, image, mask, self.noise, self.offset, self.scale, start), chance, noise_rng
+            Window(counts, image, mask, self.noise, self.offset, self.scale, start, frame.shape), chance, noise_rng
         )
 
     def _on_image(self, lengths: Shape) -> Shape:
-        return tuple(n * s for n, s in zip(lengths, self.stride, strict=True))
+        return tuple(int(n * s) for n, s in zip(lengths, self.stride, strict=True))
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.tensor(array, dtype=torch.float32, device=self.noise_device)

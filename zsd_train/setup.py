@@ -54,6 +54,7 @@ class Setup:
         The network as Fabric runs it.
     state : State
     frames : list of Frame
+        The images; where the scheme reconstructs them, the reconstructions.
     sampler : Source
     held_out : Batch or None
         Samples that are judged at validations.
@@ -112,11 +113,12 @@ def set_up(
     looked_at = measured_planes(images)
     if teacher is None:
         noise = _noise(looked_at, config)
-        offset, scale = noise.offset, _scale(looked_at, noise.offset)
+        scale = _scale(looked_at, noise.offset)
     else:
-        noise, offset, scale = teacher.measured.noise, teacher.offset, teacher.scale
+        noise, scale = teacher.measured.noise, teacher.scale
     config = config.model_copy(update={"scheme": config.scheme.chosen(noise, config.axes)})
     scheme, defaults = config.scheme, DEFAULTS[config.axes]
+    offset = teacher.offset if teacher else scheme.dark_level(noise)
     check_slices(images, config)
     patch: Shape = (config.slices, config.patch, config.patch)[-len(config.axes) :]
     seen_psf = scheme.psf(psf)
@@ -130,13 +132,14 @@ def set_up(
     network = student(config.network, teacher.network, psf) if teacher else build(config.network, config.axes, psf)
     start = None if teacher or resumed else start_of(config)
     if start:
-        network.load_state_dict(start.weights)
+        start.begin(network)
     network = network.to(memory_format=defaults.layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     model, optimizer = fabric.setup(network, optimizer)
     model.mark_forward_method("denoised")
     rng = np.random.default_rng(config.seed)
     frames = [Frame.of(image, config.holdout, rng) for image in images]
+    seen = [Frame.of(scheme.view(image), 0, rng) for image in images] if scheme.reconstructs else frames
     drawn = Sampler(frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin, device=fabric.device)
     sampler: Source = drawn
     if teacher is not None:
@@ -149,20 +152,21 @@ def set_up(
         sharpen = WienerFilter(kernel, patch, config.network.grid_factor, config.contrast_floor)
     position_rng = torch.Generator().manual_seed(config.seed)
     noise_rng = torch.Generator(noise_device(fabric.device)).manual_seed(config.seed + 1)
+    levels = measured_planes([frame.image for frame in seen]) if scheme.reconstructs else looked_at
     measured = Measured(
         offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
         dtype=(images[0].source if isinstance(images[0], Corrected) else images[0]).dtype.name,
-        lowest=float(min(data_of(plane).min() for plane in looked_at)),
-        highest=float(max(data_of(plane).max() for plane in looked_at)),
+        lowest=float(min(data_of(plane).min() for plane in levels)),
+        highest=float(max(data_of(plane).max() for plane in levels)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],
         method=teacher.measured.method if teacher else scheme.method,
         start=resumed.start if resumed else start.name if start else None,
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
     multiples = (1, *network.size_multiple)
-    first = scheme.view(images[0])
+    first = scheme.view(images[0] if seen is frames else seen[0].image)  # type: ignore[arg-type]
     return Setup(
-        config, defaults, measured, fabric, network, model, State(network, optimizer, position_rng, noise_rng), frames,
+        config, defaults, measured, fabric, network, model, State(network, optimizer, position_rng, noise_rng), seen,
         sampler, sampler.held_out(config.seed, defaults.held_out),
         light_path(kernel, sampler.size, margin, config.network.grid_factor), sharpen, psf,
         middle(first, (len(first), *defaults.sample), multiples).astype(np.float64),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from zsd_runtime.errors import InputError
 from zsd_train.config import Axes, NetworkChoice, NetworkConfig, TrainConfig
@@ -20,11 +20,21 @@ ZOO = {"yx": "start-2d", "zyx": "start-3d"}  # folders of the zoo, by axes
 NETWORK = "network"  # metadata of a file of weights
 
 
+# What may differ from the zoo's network: only layers behind the features, which a training learns soonest.
+OF_THE_HEAD = {"grid_factor", "upsampling", "head"}
+
+
 class Start(NamedTuple):
     """Weights to start from, and their name."""
 
     name: str
     weights: dict[str, Tensor]
+
+    def begin(self, network: nn.Module) -> None:
+        """Give a network these weights; layers of another shape keep their own."""
+        own = network.state_dict()
+        same = {key: t for key, t in self.weights.items() if key in own and own[key].shape == t.shape}
+        network.load_state_dict(own | same)
 
 
 def start_of(config: TrainConfig) -> Start | None:
@@ -39,7 +49,7 @@ def start_of(config: TrainConfig) -> Start | None:
         return None
     if config.start in ("auto", "zoo"):
         found = _zoo(config.axes)
-        if found and found[0] == config.network:
+        if found and _alike(found[0], config.network):
             return Start(f"zoo:{ZOO[config.axes]}", found[1])
         if config.start == "auto":
             return None
@@ -54,6 +64,11 @@ def start_of(config: TrainConfig) -> Start | None:
             "another `start`", option="start",
         )  # fmt: skip
     return Start(str(run.folder), run.network.state_dict())
+
+
+def _alike(network: NetworkConfig, wanted: NetworkChoice) -> bool:
+    """Whether two networks differ in their heads at most."""
+    return network.model_dump(exclude=OF_THE_HEAD) == wanted.model_dump(exclude=OF_THE_HEAD)
 
 
 def write_start(path: Path, weights: dict[str, Tensor], network: NetworkChoice, recipe: str) -> None:

@@ -12,12 +12,14 @@ from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
+from zsd_runtime.sim.files import save_microscope
+from zsd_runtime.sim.microscope import Sim
 from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit
 from zsd_train.run import Measured, Run, config_to_resume, load_run, sha256, write_array, write_config
-from zsd_train.schemes import Distill, Recorrupt
+from zsd_train.schemes import Distill, Recorrupt, StructuredIllumination
 from zsd_train.setup import Setup, set_up
 
 
@@ -34,6 +36,7 @@ def train(
     channel_number: int | None = None,
     teacher: Run | None = None,
     camera_maps: CameraMaps | None = None,
+    sim: Sim | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
@@ -62,6 +65,9 @@ def train(
         normalisation are the teacher's.
     camera_maps : CameraMaps
         Offset and gain of each pixel: the images are corrected by them first.
+    sim : Sim
+        For scheme sim: the patterns of the raw frames and the transfer function. Images are (frames, [Z,] Y, X) then,
+        direction by direction, and the PSF and the pixel size are those of the reconstruction.
     resume : bool
         Go on with an interrupted run of the same images. On the CPU the result is bit for bit the same as without the
         interruption (with a teacher, whose answers are not saved, only nearly).
@@ -83,7 +89,14 @@ def train(
     """
     out = Path(out)
     config = config or make_config()
-    psf = checked_psf(psf, config)
+    if sim is not None:
+        if psf is not None or not isinstance(config.scheme, StructuredIllumination):
+            raise InputError("`sim` takes the place of a PSF, for scheme sim", "leave one of them out", option="psf")
+        config = config.model_copy(update={"axes": "zyx"[-sim.axes :]})
+        sim = sim.sharper()
+        psf, (*z, pixel_size_um) = sim.compact_psf(), sim.fine_voxel_um[:-1]
+        z_step_um = z[0] if z else None
+    psf = checked_psf(psf, config, sim)
     channels = channelled(images, psf)
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
     if camera_maps is not None:
@@ -94,6 +107,8 @@ def train(
     resumed = None
     if resume:
         config, resumed = config_to_resume(out, config, hashes)
+    if sim is not None and isinstance(config.scheme, StructuredIllumination):
+        config = config.model_copy(update={"scheme": config.scheme.with_microscope(sim)})
     config = config_for(_taught(config, teacher), channels, psf)
     channels, bad = correct(channels, psf, config, camera_maps)
     if not resume and (out / "state.safetensors").exists():
@@ -114,6 +129,8 @@ def train(
             write_config(out, setup.config, setup.measured)  # the state is saved with today's names
         else:
             _begin(out, setup, voxel)
+            if sim is not None:
+                save_microscope(out, sim)
         reason, interrupted = fit(setup, out, report, stop, bad.notice)
     if interrupted:
         raise Interrupted(f"{reason}, saved in {out}")

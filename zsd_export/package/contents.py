@@ -11,6 +11,7 @@ from zsd_export.measure.halo import Halo
 from zsd_export.package.credits import Credited
 from zsd_runtime.camera import Camera
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
+from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.tensors import InputSpec, OutputSpec, TensorSpec
 from zsd_runtime.tiling import round_up
 
@@ -110,6 +111,8 @@ class Contents:
         Pixels of zeros that the network expects around an image. None: the image is continued.
     method : str
         A key of `CITATIONS`.
+    sim : Sim or None
+        How raw frames of structured illumination are reconstructed for the network.
     provenance : dict
         Everything else that is known, for machines.
     """
@@ -136,6 +139,7 @@ class Contents:
     channel_number: int | None = None
     zero_margin: tuple[int, ...] | None = None
     method: str = "ZS-DeconvNet"
+    sim: Sim | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property

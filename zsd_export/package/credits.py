@@ -25,9 +25,14 @@ DECONOISING = {
     "Workshops (2020)",
     "doi": "10.48550/arXiv.2008.08414",
 }
+SIM = {
+    "text": "Gustafsson, M. G. L. Surpassing the lateral resolution limit by a factor of two using structured "
+    "illumination microscopy. Journal of Microscopy 198, 82-87 (2000)",
+    "doi": "10.1046/j.1365-2818.2000.00710.x",
+}
 # By `zsd_train.schemes.Scheme.method`.
 CITATIONS = {
-    "ZS-DeconvNet": [ZS_DECONVNET], "Noise2Void": [NOISE2VOID],
+    "ZS-DeconvNet": [ZS_DECONVNET], "ZS-DeconvNet SIM": [ZS_DECONVNET, SIM], "Noise2Void": [NOISE2VOID],
     "N2V conv.": [DECONOISING, NOISE2VOID], "DecoNoising": [DECONOISING, NOISE2VOID],
 }  # fmt: skip
 

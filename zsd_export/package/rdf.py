@@ -8,9 +8,11 @@ from zsd_export.graph.to_onnx import OPSET
 from zsd_export.package.contents import Contents
 from zsd_export.package.credits import CITATIONS
 from zsd_runtime.package import SCHEMA
+from zsd_runtime.sim.files import OTF
 from zsd_runtime.tensors import OutputSpec
 
 INPUT_TEXT = "camera counts, offset included"
+SIM_INPUT_TEXT = "a SIM reconstruction, counts above the offset"
 TASKS = {"denoising": "denoised", "deconvolution": "deconvolved"}  # by the output that shows it
 WEIGHTS = {"onnx": {"source": "model.onnx", "opset_version": OPSET}}
 
@@ -43,6 +45,16 @@ def tags(c: Contents) -> list[str]:
     return [*own, *(tag for tag in c.credits.tags if tag not in own)]
 
 
+def input_text(c: Contents) -> str:
+    """What the numbers of the input are."""
+    return SIM_INPUT_TEXT if c.sim else INPUT_TEXT
+
+
+def attachments(c: Contents) -> list[str]:
+    """Files beside those that the formats ask for."""
+    return [OTF] if c.sim else []
+
+
 def output_text(c: Contents, output: OutputSpec) -> str:
     """Units and grid of an output."""
     return c.units + (", on a finer grid" if max(output.scale) > 1 else "")
@@ -63,6 +75,7 @@ def facts(c: Contents) -> Rdf:
         "z_step_um": c.z_step_um,
         "camera": c.camera.facts if c.camera else None,
         "channel": c.channel,
+        "sim": {"parameters": c.sim.parameters.as_dict(), "otf": OTF} if c.sim else None,
         "channel_number": c.channel_number,
         "halo": list(c.halo.pixels),
         "halo_error": c.halo.error,

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 
 from zsd_export.package.contents import Contents
-from zsd_export.package.rdf import INPUT_TEXT, WEIGHTS, Rdf, facts, head, output_text, tags
+from zsd_export.package.rdf import WEIGHTS, Rdf, attachments, facts, head, input_text, output_text, tags
 from zsd_export.package.rdf_05 import operations
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
 
@@ -24,7 +24,7 @@ def deepimagej(c: Contents, tolerance: dict[str, float]) -> Rdf:
     letters = f"bc{c.axes}"
     source = {
         "name": c.input.name,
-        "description": INPUT_TEXT,
+        "description": input_text(c),
         "axes": letters,
         "data_type": c.input.dtype,
         "shape": {"min": [1, c.input.channels, *c.smallest], "step": [0, 0, *c.size_multiple]},
@@ -62,6 +62,7 @@ def deepimagej(c: Contents, tolerance: dict[str, float]) -> Rdf:
         "outputs": outputs,
         **files,
         "weights": WEIGHTS,
+        **({"attachments": {"files": attached}} if (attached := attachments(c)) else {}),
         "config": {
             "bioimageio": {"nickname": slug, "test_kwargs": {"onnx": tolerance}},
             "deepimagej": {"allow_tiling": True, "pyramidal_model": False},

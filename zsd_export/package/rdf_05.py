@@ -1,7 +1,7 @@
 """A description in BioImage.IO 0.5, for the zoo."""
 
 from zsd_export.package.contents import Contents
-from zsd_export.package.rdf import INPUT_TEXT, WEIGHTS, Rdf, facts, head, output_text, tags
+from zsd_export.package.rdf import WEIGHTS, Rdf, attachments, facts, head, input_text, output_text, tags
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
 from zsd_runtime.tensors import InputSpec, OutputSpec
 
@@ -16,6 +16,7 @@ def zoo(c: Contents, tolerance: dict[str, float]) -> Rdf:
         "inputs": [_input(c)],
         "outputs": [_output(output, c) for output in c.outputs],
         "weights": WEIGHTS,
+        **({"attachments": [{"source": name} for name in files]} if (files := attachments(c)) else {}),
         "config": {"bioimageio": {"reproducibility_tolerance": [tolerance]}, "zsd": facts(c)},
     }
 
@@ -33,7 +34,7 @@ def operations(line: Normalisation, axes: str) -> list[Rdf]:
 
 def _input(c: Contents) -> Rdf:
     sizes = [{"size": {"min": n, "step": step}} for n, step in zip(c.smallest, c.size_multiple, strict=True)]
-    return _tensor(c.input, INPUT_TEXT, sizes, c.axes) | {"preprocessing": operations(c.input.processing, c.axes)}
+    return _tensor(c.input, input_text(c), sizes, c.axes) | {"preprocessing": operations(c.input.processing, c.axes)}
 
 
 def _output(output: OutputSpec, c: Contents) -> Rdf:

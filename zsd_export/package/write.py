@@ -24,6 +24,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.package import read_package
+from zsd_runtime.sim.files import OTF
 
 FORMATS = {"zoo": zoo, "deepimagej": deepimagej}
 COVER_HEIGHT = 256
@@ -89,7 +90,7 @@ def _no_package(path: Path) -> str:
         return f"it is no package ({error})"
     names = [INPUT, *(output.name for output in outputs)]
     ours = {
-        "rdf.yaml", "README.md", "cover.png", "model.onnx",
+        "rdf.yaml", "README.md", "cover.png", "model.onnx", OTF,
         *(f"test_{name}.npy" for name in names), *(f"sample_{name}.tif" for name in names),
         "engines",  # where `zsd build-engine` keeps them
     }  # fmt: skip
@@ -129,6 +130,8 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
                 np.save(folder / f"test_{name}.npy", values)
                 write_image(folder / f"sample_{name}.tif", _sample(values[0, 0], test[0, 0], contents))
             iio.imwrite(folder / "cover.png", cover(*(values[0, 0] for values in tensors)), extension=".png")
+            if contents.sim:
+                (folder / OTF).write_bytes(contents.sim.transfer.to_tiff())
             rdf = FORMATS[to.format](contents, _tolerance(contents, tensors[1:]))
             (folder / "rdf.yaml").write_text(yaml.safe_dump(rdf, sort_keys=False, allow_unicode=True), "utf-8")
             (folder / "README.md").write_text(readme(contents, to.format), "utf-8")

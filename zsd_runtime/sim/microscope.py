@@ -5,7 +5,7 @@ of all bands, w the Wiener parameter and A the apodisation. A deconvolution of t
 it has negative lobes, and is not the same in all directions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from zsd_runtime.sim.parameters import Pattern, SimParameters
 from zsd_runtime.sim.transfer import Transfer
 
 FACTOR = 2  # how much finer the grid of the result is in Y and X
+LARGEST_PSF = 65
+PSF_REACH_UM, PSF_DEPTH_UM = 1.0, 1.5  # of the PSF, from its centre
+PSF_LOST = 0.03  # lobes further out, which cancel each other nearly
+SHARPER, LEAST_WIENER = 3.0, 0.02  # ratio of Wiener parameters for eyes and for networks, and the least
 NOTCH_WIDTH = 0.25  # σ of the notch, as a share of the cutoff
 
 Array = NDArray[np.float64]
@@ -43,6 +47,15 @@ class Sim:
                 "give the right `pixel_size`, NA and wavelength; raw pixels must be smaller for this spacing",
                 option=("pixel_size", "na", "wavelength"),
             )
+
+    def sharper(self) -> "Sim":
+        """For a network, which removes the noise that a large Wiener parameter is for (benchmarks/sim_training.py)."""
+        wiener = max(self.parameters.wiener / SHARPER, min(LEAST_WIENER, self.parameters.wiener))
+        return replace(self, parameters=replace(self.parameters, wiener=wiener))
+
+    def smoother(self) -> "Sim":
+        """For eyes: undoes `sharper`."""
+        return replace(self, parameters=replace(self.parameters, wiener=self.parameters.wiener * SHARPER))
 
     @property
     def axes(self) -> int:
@@ -126,6 +139,17 @@ class Sim:
         """Of the result."""
         return (*self.voxel_um[:-2], *(n / FACTOR for n in self.voxel_um[-2:]))
 
+    def compact_psf(self) -> Array:
+        """The PSF of the result, as small as it can be without losing more than `PSF_LOST` of the light."""
+        side = min(LARGEST_PSF, 2 * round(PSF_REACH_UM / self.fine_voxel_um[-1]) + 1)
+        slices = (2 * round(PSF_DEPTH_UM / self.voxel_um[0]) + 1,) if self.axes == 3 else ()
+        psf = self.psf((*slices, side, side))
+        radius = side // 2
+        while radius > 3 and abs(_middle(psf, radius - 1).sum() - 1) < PSF_LOST:
+            radius -= 1
+        psf = _middle(psf, radius)
+        return psf / psf.sum()  # type: ignore[no-any-return]
+
     def psf(self, shape: Shape) -> Array:
         """The point spread function of the result, of an odd `shape` ([Z,] Y, X), its middle at the centre; sum 1."""
         wide = [max(2 * n + 1, 129) for n in shape[-2:]]
@@ -133,6 +157,13 @@ class Sim:
         psf = np.fft.fftshift(np.fft.ifftn(self.transfer_function(large)).real)
         psf = psf[tuple(slice((m - n) // 2, (m - n) // 2 + n) for m, n in zip(large, shape, strict=True))]
         return psf / psf.sum()  # type: ignore[no-any-return]
+
+
+def _middle(psf: Array, radius: int) -> Array:
+    """Rows and columns up to a radius around the centre."""
+    centre = psf.shape[-1] // 2
+    inside = slice(centre - radius, centre + radius + 1)
+    return psf[..., inside, inside]
 
 
 def frequencies(shape: Shape, voxel_um: tuple[float, ...]) -> tuple[Array, ...]:

@@ -1,5 +1,6 @@
 """The optical transfer function of the detection, as tables over the radial frequency."""
 
+import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,13 +72,36 @@ class Transfer:
         lower = padded[row + 1, column] + right * (padded[row + 1, column + 1] - padded[row + 1, column])
         return upper + down * (lower - upper)  # type: ignore[no-any-return]
 
+    def to_tiff(self) -> bytes:
+        """A TIFF whose description has the steps."""
+        buffer = io.BytesIO()
+        about = json.dumps({"zsd_transfer": SCHEMA, "step": self.step})
+        values = self.values.astype(np.float32)
+        tifffile.imwrite(buffer, values, photometric="minisblack", description=about, metadata=None)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_tiff(cls, content: bytes, name: str = "the file") -> "Transfer":
+        """From `to_tiff`.
+
+        Raises
+        ------
+        InputError
+            When it is another file.
+        """
+        try:
+            with tifffile.TiffFile(io.BytesIO(content)) as file:
+                values, about = file.asarray(), json.loads(file.pages.first.description)
+            if about["zsd_transfer"] != SCHEMA:
+                raise ValueError
+            return cls(np.asarray(values, np.float64), tuple(map(float, about["step"])))
+        except Exception:  # decoders fail in many ways on other files
+            raise InputError(f"{name} is no OTF that zsd wrote", "give otf.tif of `zsd sim reconstruct`") from None
+
     def save(self, path: Path) -> None:
-        """Write a TIFF whose description has the steps."""
+        """Write `to_tiff`."""
         with written_whole(path) as unfinished:
-            about = json.dumps({"zsd_transfer": SCHEMA, "step": self.step})
-            tifffile.imwrite(
-                unfinished, self.values.astype(np.float32), photometric="minisblack", description=about, metadata=None
-            )
+            unfinished.write_bytes(self.to_tiff())
 
     @classmethod
     def load(cls, path: Path) -> "Transfer":
@@ -89,15 +113,10 @@ class Transfer:
             When the file is missing or another.
         """
         try:
-            with tifffile.TiffFile(path) as file:
-                values, about = file.asarray(), json.loads(file.pages.first.description)
-            if about["zsd_transfer"] != SCHEMA:
-                raise ValueError
-            return cls(np.asarray(values, np.float64), tuple(map(float, about["step"])))
+            content = path.read_bytes()
         except FileNotFoundError:
             raise InputError(f"{path} does not exist", "give the OTF of the detection") from None
-        except Exception:  # decoders fail in many ways on other files
-            raise InputError(f"{path} is no OTF that zsd wrote", "`zsd sim otf` makes one") from None
+        return cls.from_tiff(content, str(path))
 
     def along_r(self, fraction: Array) -> Array:
         """The in-focus contrast of order 0 at a fraction (0..1) of the cutoff."""

@@ -14,10 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from zsd_optics.psf import with_slices
-from zsd_train.defaults import Shape
 from zsd_train.forward import crop
 from zsd_train.mps import layout_on
-from zsd_train.schemes.scheme import Batch, Chance, Sample, Scheme, Window
+from zsd_train.schemes.scheme import Batch, Chance, Sample, Scheme, Stride, Window
 
 
 class OddEven(Scheme):
@@ -28,7 +27,7 @@ class OddEven(Scheme):
     correlated_noise_remedy: ClassVar[str] = "zsd trains on odd and even slices, whose noise is independent"
     gap_weight: float = Field(1.0, ge=0, description="γ of eq. 8 and 9")
 
-    def stride(self, axes: str) -> Shape:  # noqa: ARG002, D102
+    def stride(self, axes: str) -> Stride:  # noqa: ARG002, D102
         return (2, 1, 1)
 
     def psf(self, psf: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: D102

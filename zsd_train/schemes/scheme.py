@@ -20,6 +20,7 @@ from zsd_train.defaults import Shape
 from zsd_train.forward import Forward, crop
 
 Counts = NDArray[Any]
+Stride = tuple[float, ...]
 
 
 class Chance(NamedTuple):
@@ -53,6 +54,8 @@ class Window:
         Counts.
     start : tuple of int
         ([Z,] Y, X), where in the image its first pixel is; negative in the border.
+    whole : tuple of int
+        ([Z,] Y, X), the shape of the image.
     """
 
     counts: NDArray[np.float64]
@@ -62,6 +65,16 @@ class Window:
     offset: float
     scale: float
     start: Shape = (0, 0)
+    whole: Shape = ()
+
+    @property
+    def inside(self) -> Tensor:
+        """(Y, X), 1 where the image is, 0 where it is continued by reflection."""
+        lines = [
+            (torch.arange(first, first + n) >= 0) & (torch.arange(first, first + n) < whole)
+            for first, n, whole in zip(self.start[-2:], self.image.shape[-2:], self.whole[-2:], strict=True)
+        ]
+        return torch.outer(*(line.float() for line in lines))
 
 
 @dataclass(frozen=True)
@@ -157,6 +170,7 @@ class Scheme(BaseModel):
     kind: str
     for_volumes_only: ClassVar[bool] = False
     judgements: ClassVar[int] = 1  # samples of each held-out tile: more where few of its pixels are compared
+    reconstructs: ClassVar[bool] = False  # the network sees another image than the camera; `view` leaves it as it is
     correlated_noise_remedy: ClassVar[str] = ""  # what it does about noise that pixels share, if not the usual
 
     @property
@@ -185,9 +199,21 @@ class Scheme(BaseModel):
         """The scheme for images with this noise."""
         return self
 
-    def stride(self, axes: str) -> Shape:
-        """How many pixels of the image one pixel of a patch stands for, axis by axis."""
+    def stride(self, axes: str) -> Stride:
+        """How many pixels of the image one pixel of a patch stands for, axis by axis; a half where it is finer."""
         return (1,) * len(axes)
+
+    def halo(self, axes: str) -> Shape:
+        """Pixels of the image that `sample` needs around a patch and its margin, and leaves out of the sample."""
+        return (0,) * len(axes)
+
+    def dark_level(self, noise: NoiseModel) -> float:
+        """What the network sees where there is no light, counts."""
+        return noise.offset
+
+    def channels(self, image: Counts) -> int:
+        """How many channels the network sees of an image (C, [Z,] Y, X)."""
+        return len(self.view(image[(slice(None), *(slice(1) for _ in image.shape[1:]))]))
 
     def psf(self, psf: NDArray[np.float64]) -> NDArray[np.float64]:
         """The PSF ([Z,] Y, X) on the grid of a patch, from that on the grid of the image."""

@@ -1,0 +1,60 @@
+"""The training on raw SIM frames that options describe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zsd_optics.sim.sources import open_acquisitions
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import Voxel
+from zsd_runtime.notices import Notice
+
+if TYPE_CHECKING:
+    from zsd_optics.sim.sources import Opened
+    from zsd_runtime.sim.microscope import Sim
+
+OPTICS = ("na", "wavelength", "refractive_index")  # what a PSF may be described by, and the OTF, too
+NOT_OF_SIM = ("psf", "psf_sigma", "psf_pixel_size", "psf_z_step", "centre_psf")
+
+
+def sim_frames(
+    paths: list[Path], psf: dict[str, Any], sim: dict[str, Any], notice: Notice, **reading: Any
+) -> tuple[list[Any], "Sim", Voxel]:
+    """The raw frames of all files, the patterns of the first, and the voxel size of their reconstructions.
+
+    Parameters
+    ----------
+    paths : list of path
+    psf : dict
+        Options that describe a PSF; those of theory describe the OTF.
+    sim : dict
+        `otf` and `parameters`.
+    notice : callable
+    **reading
+        `pixel_size`, `z_step`, `offset`, `axes`, `series`.
+
+    Raises
+    ------
+    InputError
+        When the frames show no stripes, or an option is of other schemes.
+    """
+    other = next((name for name in NOT_OF_SIM if psf.get(name)), None)
+    if other:
+        raise InputError(
+            f"`{other}` describes a PSF, and scheme sim needs the OTF of the detection",
+            "give `otf` FILE, or `na` with `wavelength`", option=(other, "otf", "na", "wavelength"),
+        )  # fmt: skip
+    optics: dict[str, Any] = {name: psf.get(name) for name in OPTICS}
+    if optics["wavelength"] is not None:
+        optics["wavelength"] = _number(optics["wavelength"])
+    opened: list[Opened] = open_acquisitions(paths, **optics, **sim, **reading, notice=notice)
+    acquisitions = [acquisition for file in opened for acquisition in file.acquisitions]
+    microscope = acquisitions[0].sim
+    *z, _, size = microscope.fine_voxel_um
+    return [a.frames for a in acquisitions], microscope, Voxel.square(size, z[0] if z else None)
+
+
+def _number(text: Any) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"`wavelength` {text} must be a number (nm)", option="wavelength") from None
