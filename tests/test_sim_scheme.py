@@ -244,5 +244,6 @@ def test_networks_of_other_grids_and_one_stage_learn_too(made, tmp_path):
 
 def test_a_sharper_reconstruction_for_networks(made):
     assert made.sim.sharper().parameters.wiener < made.sim.parameters.wiener
+    assert made.sim.sharper().smoother() == made.sim
     tiny = replace(made.sim, parameters=replace(made.sim.parameters, wiener=0.01))
     assert tiny.sharper().parameters.wiener == 0.01

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -21,16 +21,26 @@ from zsd_runtime.notices import notices, with_flags
 from zsd_runtime.sizes import names_text
 from zsd_runtime.terminal import Quiet, command_line, numbers, reporting
 
-SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256)}
+SIMULATED = {"2d": (512, 512), "3d": (64, 256, 256), "sim": (256, 256), "sim3d": (12, 128, 128)}
+Z_STEP_UM = {"3d": 0.3, "sim3d": 0.125}
 
 app = command_line()
 
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif and psf.tif.")],
-    kind: Annotated[str, typer.Option(help="2d (an image) or 3d (a volume).")] = "2d",
-    size: Annotated[str | None, typer.Option(help="[Zx]YxX, raw pixels; default 512x512 or 64x256x256.")] = None,
+    out: Annotated[Path, typer.Argument(help="Folder for noisy.tif, clean.tif, truth.tif, psf.tif and others.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="2d (an image), 3d (a volume), sim or sim3d: raw frames of structured illumination, 3 directions of 3 "
+            "phases, or of volumes of 5."
+        ),
+    ] = "2d",
+    size: Annotated[
+        str | None,
+        typer.Option(help="[Zx]YxX, raw pixels; default 512x512, 64x256x256, 256x256 (sim) or 12x128x128 (sim3d)."),
+    ] = None,
     sample: Annotated[
         str,
         typer.Option(
@@ -46,13 +56,23 @@ def simulate(
     wavelength: Annotated[float, typer.Option(help="Emission wavelength, nm.")] = 525.0,
     refractive_index: Annotated[float, typer.Option(help="Refractive index of immersion and sample.")] = 1.515,
     pixel_size: Annotated[float, typer.Option(help="Size of a raw pixel, µm.")] = 0.0626,
-    z_step: Annotated[float, typer.Option(help="Distance between the slices of a volume, µm.")] = 0.3,
+    z_step: Annotated[
+        float | None, typer.Option(help="Distance between the slices of a volume, µm; default 0.3, of sim3d 0.125.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(help="sim: period of the finest stripes, nm; default 200.")] = None,
+    modulation: Annotated[
+        float | None, typer.Option(help="sim: contrast of the finest stripes, 0 to 1; default 0.8.")
+    ] = None,
+    excitation: Annotated[
+        float | None, typer.Option(help="sim3d: wavelength of the excitation, nm; default 488.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a noisy image with its truth: a sample through a microscope onto a camera.
 
-    truth.tif and psf.tif are on a grid twice as fine.
+    truth.tif and psf.tif are on a grid twice as fine. Of sim and sim3d, noisy.tif and clean.tif are raw frames, and
+    parameters.json, otf.tif and psf.tif are those of a reconstruction.
     """
     with reporting(quiet):
         from zsd_optics.simulate import GRID_FACTOR, Camera
@@ -63,11 +83,24 @@ def simulate(
         shape = numbers(size, "--size") or SIMULATED[kind]
         if len(shape) != len(SIMULATED[kind]):
             raise InputError(f"--size {size} has {len(shape)} numbers; --kind {kind} has {len(SIMULATED[kind])}")
-        result = make(
-            shape, sample=sample, photons=photons, camera=Camera(offset, gain, read_noise), na=na,
-            wavelength_nm=wavelength, refractive_index=refractive_index, pixel_size_um=pixel_size, z_step_um=z_step,
-            seed=seed,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "sample": sample, "photons": photons, "camera": Camera(offset, gain, read_noise), "na": na,
+            "wavelength_nm": wavelength, "refractive_index": refractive_index, "pixel_size_um": pixel_size,
+            "z_step_um": z_step or Z_STEP_UM.get(kind, 0.3), "seed": seed,
+        }  # fmt: skip
+        stripes = {"spacing": spacing, "modulation": modulation, "excitation": excitation}
+        if kind.startswith("sim"):
+            from zsd_optics.sim.simulate import illumination_of, simulate_sim
+            from zsd_optics.sim.simulation_files import write_simulation
+
+            lit = illumination_of(len(shape), **stripes)
+            write_simulation(simulate_sim(shape, illumination=lit, **common), out)
+            print(f"OK simulated {size_text(shape)} in {out}")
+            return
+        for option, value in stripes.items():
+            if value is not None:
+                raise InputError(f"`{option}` {value:g} is for `kind` sim", "leave it out", option=(option, "kind"))
+        result = make(shape, **common)
         fine = pixel_size / GRID_FACTOR
         for name, data, pixel in (
             ("noisy", result.noisy, pixel_size),

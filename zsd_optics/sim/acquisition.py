@@ -11,6 +11,7 @@ from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.drift import drift_px
 from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, Given, estimate
 from zsd_optics.sim.support import support_remark
+from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.layout import Layout, check_saturation
 from zsd_runtime.sim.microscope import Sim
@@ -19,6 +20,7 @@ from zsd_runtime.sim.transfer import Transfer
 
 DRIFT_PX = 0.5
 UNSEEN_MODULATION = 0.5
+IMPOSSIBLE = 1.15  # times what light allows: more than an error of measurement
 APART_RAD = 0.2  # at least, between two directions
 NOISE_PLANES = 9  # that the offset is estimated from
 
@@ -99,7 +101,9 @@ def acquisition(
     voxel = (*(() if frames.ndim == 3 else (z_step_um or 1.0,)), pixel_size_um, pixel_size_um)
     counts = np.asarray(frames, np.float64).reshape(layout.directions, layout.phases, *frames.shape[1:]) - offset
     bands = [Bands.of(part, transfer, voxel) for part in counts]
-    remarks.append(support_remark(bands))
+    trusted = [n for n, pattern in enumerate(parameters.patterns) if max(pattern.trust) >= DOUBTFUL]
+    too_narrow = support_remark(bands)
+    remarks.append(too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted]))
     drift = drift_px(bands)
     if drift > DRIFT_PX:
         remarks.append(
@@ -157,10 +161,23 @@ def check_found(parameters: SimParameters, given: Given, name: str) -> None:
             )
 
 
+def most_modulation(orders: int) -> tuple[float, ...]:
+    """What light allows for each order.
+
+    Two beams: 1. Three beams of amplitudes a (centre) and b interfere to a² + 2b² + 4ab cos + 2b² cos, of which order 1
+    is greatest for a = √2 b, and order 2 without a central beam.
+    """
+    return (1.0,) if orders == 1 else (2**0.5, *(1.0 for _ in range(orders - 1)))
+
+
 def clamped(pattern: Pattern, transfer: Transfer) -> Pattern:
-    """Believable modulations: at most 1, and at least 0.5 where the bands overlap too little to measure it."""
+    """Believable modulations: what light allows, and at least 0.5 where the bands overlap too little to measure it."""
     least = UNSEEN_MODULATION if 1000 / pattern.spacing_nm > transfer.cutoff else 0.0
-    return replace(pattern, modulation=tuple(float(np.clip(m, least, 1.0)) for m in pattern.modulation))
+    most = most_modulation(pattern.orders)
+    return replace(
+        pattern,
+        modulation=tuple(float(np.clip(m, least, top)) for m, top in zip(pattern.modulation, most, strict=True)),
+    )
 
 
 def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
@@ -183,8 +200,11 @@ def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
                 f"that their modulation is uncertain; measured {p.modulation[-1]:.2f}, used within "
                 f"{UNSEEN_MODULATION:g} and 1"
             )
-        elif max(p.modulation) > 1.1:
-            found.append(f"direction {number}: a modulation of {max(p.modulation):.2f} is more than light allows")
+        elif any(m > IMPOSSIBLE * most for m, most in zip(p.modulation, most_modulation(p.orders), strict=True)):
+            found.append(
+                f"direction {number}: a modulation of {max(p.modulation):.2f} is more than light allows; the OTF may "
+                "be of other optics"
+            )
     spacings = [p.spacing_nm for p in parameters.patterns]
     if max(spacings) > (1 + ALIKE) * min(spacings):
         found.append(

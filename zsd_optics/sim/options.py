@@ -32,9 +32,7 @@ Order = Annotated[
 Spacing = Annotated[float | None, typer.Option(help="Period of the finest stripes, nm; default: found.")]
 Angles = Annotated[
     str | None,
-    typer.Option(
-        help="With --spacing: the wave vectors, across the stripes, rad (-0.80,-1.86,0.24); default: found."
-    ),
+    typer.Option(help="With --spacing: the wave vectors, across the stripes, rad (-0.80,-1.86,0.24); default: found."),
 ]
 Parameters = Annotated[
     Path | None, typer.Option(help="parameters.json of another reconstruction, instead of an estimation.")

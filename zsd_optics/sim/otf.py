@@ -14,7 +14,7 @@ from zsd_runtime.sim.transfer import Transfer
 Array = NDArray[np.float64]
 CREDIBLE_STEP = (1e-3, 1.0)  # cycles/µm
 REAL = 1e-3  # of the real parts: imaginary ones that are rounding
-OFF_AXIS = 0.5  # what theory gives for each of the two lobes that order 1 has along kz
+ALIKE_ABOVE = 0.02  # of the highest contrast in focus: where orders are compared
 
 
 def read_transfer(path: Path, pixel_size_um: float, z_step_um: float | None = None) -> Transfer:
@@ -50,7 +50,7 @@ def read_transfer(path: Path, pixel_size_um: float, z_step_um: float | None = No
     tables = [np.fft.fftshift(order, axes=1).T for order in orders]
     if kz % 2 == 0:  # the highest frequency stands for both signs
         tables = [np.vstack([table, table[:1]]) for table in tables]
-    return _fitting(Transfer(np.stack([_unit(t) for t in tables]), (axial, lateral)), path, z_step_um)
+    return _fitting(Transfer(_of_full_modulation(tables), (axial, lateral)), path, z_step_um)
 
 
 def _fitting(transfer: Transfer, path: Path, z_step_um: float | None) -> Transfer:
@@ -88,11 +88,20 @@ def _real(order: NDArray[np.complex128]) -> Array:
     return np.abs(order)  # type: ignore[no-any-return]
 
 
-def _unit(table: Array) -> Array:
-    """Of full modulation: its peak is 1, or, of order 1, half of that on both sides of kz = 0."""
-    row, _ = np.unravel_index(np.argmax(table), table.shape)
-    centred = abs(int(row) - len(table) // 2) <= 2
-    return table / table.max() * (1.0 if centred else OFF_AXIS)  # type: ignore[no-any-return]
+def _of_full_modulation(tables: list[Array]) -> Array:
+    """Orders (kz, kr) with the strengths of full modulation; order 0 is 1 at frequency 0.
+
+    In the focal plane, where all beams are in phase, all orders then see the sample alike: their sums over kz are
+    equal. Single values serve less well: those at the centre depend on how far around the bead light was summed.
+    """
+    sums = [np.abs(table.sum(axis=0)) for table in tables]
+    seen = np.flatnonzero(sums[0] > ALIKE_ABOVE * sums[0].max())
+    inner = seen[(seen > 0.2 * seen[-1]) & (seen < 0.8 * seen[-1])]
+    inner = inner if inner.size else seen
+    peak = tables[0].max()
+    return np.stack(
+        [table / peak * (sums[0][inner].sum() / s[inner].sum()) for table, s in zip(tables, sums, strict=True)]
+    )
 
 
 def _step(own: float, otherwise: float) -> float:

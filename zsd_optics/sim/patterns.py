@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from zsd_optics.sim.bands import TAPER, Array, Bands, Spectrum
+from zsd_optics.sim.bands import LOW_CUT_PER_UM, TAPER, Array, Bands, Spectrum
 
 FLOOR = 0.1  # contrast below which a band is no longer sharpened for the first, coarse search
 LEAST_OVERLAP = 0.01  # of the largest: where bands overlap less, there is no peak to be trusted
@@ -72,7 +72,7 @@ def correlation(bands: Bands, order: int) -> Array:
     still = np.zeros(2)
     cut = bands.low_cut(still)
     contrasts = (bands.contrast(which, still) for which in (0, order))
-    sharpening = [cut * contrast / (contrast**2 + FLOOR**2) for contrast in contrasts]
+    sharpening = [cut * contrast / (contrast**2 + _floor(bands, contrast) ** 2) for contrast in contrasts]
     a, b = bands.spectra[0] * sharpening[0], bands.spectra[order] * sharpening[1]
     found = _summed(np.conj(scipy.fft.ifftn(a)) * scipy.fft.ifftn(b))
     power = _summed(np.conj(scipy.fft.ifftn(np.abs(a) ** 2)) * scipy.fft.ifftn(np.abs(b) ** 2))
@@ -80,6 +80,14 @@ def correlation(bands: Bands, order: int) -> Array:
     expected = np.maximum(expected, LEAST_OVERLAP * expected.max())
     heights = np.abs(scipy.fft.fft2(found, s=[2 * n for n in found.shape]))
     return heights / np.sqrt(_with_halves(expected))  # type: ignore[no-any-return]
+
+
+def _floor(bands: Bands, contrast: Array) -> float:
+    """The contrast below which a band is not sharpened; that of volumes is small everywhere but at frequency 0."""
+    if contrast.ndim == 2:
+        return FLOOR
+    ky, kx = bands.frequency[-2:]
+    return FLOOR * float(contrast[:, np.hypot(ky, kx)[0] > LOW_CUT_PER_UM].max())
 
 
 def _summed(volume: Spectrum) -> Spectrum:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from zsd_optics.pictures import enlarged, grey_levels
+from zsd_optics.pictures import grey_levels
 from zsd_optics.sim.acquisition import Acquisition
 from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.patterns import correlation
@@ -40,8 +40,10 @@ def sim_picture(acquisition: Acquisition, title: str) -> NDArray[np.uint8]:
     """
     sim = acquisition.sim
     patterns, columns = sim.parameters.patterns, max(3, sim.parameters.directions)
-    fine = in_focus(reconstruct(acquisition.frames, sim))
-    wide = in_focus(acquisition.frames.mean(axis=0))
+    fine, wide = reconstruct(acquisition.frames, sim), acquisition.frames.mean(axis=0)
+    if fine.ndim == 3:
+        best = int(fine.var(axis=(1, 2)).argmax())  # the slice with the most contrast
+        fine, wide = fine[best], wide[best]
     second = TOP + SIDE + 3 * LINE + GAP
     size = (2 * MARGIN + columns * (SIDE + GAP) - GAP, second + SIDE + 3 * LINE)
     canvas = Image.new("RGB", size, "white")
@@ -57,21 +59,15 @@ def sim_picture(acquisition: Acquisition, title: str) -> NDArray[np.uint8]:
         _texts(draw, (left, TOP + SIDE + 4), number, pattern)
     side = min(MOST_PX, *wide.shape)
     panels = [
-        ("widefield: the mean of all frames", _shown(middle_of(wide, side))),
-        ("reconstruction", _shown(middle_of(fine, FACTOR * side))),
-        ("spectrum of the reconstruction", _spectrum(fine, sim)),
+        ("widefield: the mean of all frames", _shown(middle_of(wide.astype(np.float64), side))),
+        ("reconstruction", _shown(middle_of(fine.astype(np.float64), FACTOR * side))),
+        ("spectrum of the reconstruction", _spectrum(fine.astype(np.float64), sim)),
     ]
     for number, (name, panel) in enumerate(panels):
         left = MARGIN + number * (SIDE + GAP)
         canvas.paste(panel, (left, second))
         draw.text((left, second + SIDE + 4), name, "black", _font(14))
     return np.asarray(canvas)
-
-
-def in_focus(image: NDArray[np.generic]) -> Array:
-    """A plane, or the slice of a volume that has the most contrast."""
-    planes = np.asarray(image, np.float64).reshape(-1, *image.shape[-2:])
-    return planes[int(planes.var(axis=(1, 2)).argmax())]  # type: ignore[no-any-return]
 
 
 def middle_of(image: Array, side: int) -> Array:
@@ -82,31 +78,51 @@ def middle_of(image: Array, side: int) -> Array:
 
 def _shown(image: Array) -> Image.Image:
     low, high = grey_levels(image)
-    grey = (np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(enlarged(grey, 1)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    grey = (np.clip((image - low) / max(high - low, 1e-30), 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
 def _correlation(bands: Bands, pattern: Pattern, sim: Sim) -> Image.Image:
     """The map of the order that shows best, with the peak that is used."""
     order = int(np.argmax(pattern.trust)) + 1 if pattern.trust else pattern.orders
     heights = np.fft.fftshift(correlation(bands, order))
-    reach = SHOWN * sim.transfer.cutoff
-    ky, kx = (np.fft.fftshift(np.fft.fftfreq(n, sim.voxel_um[-1])) for n in heights.shape)
-    rows, columns = (np.flatnonzero(np.abs(k) <= reach) for k in (ky, kx))
+    k = np.fft.fftshift(np.fft.fftfreq(heights.shape[0], sim.voxel_um[-1]))
+    reach = min(SHOWN * sim.transfer.cutoff, float(-k[0]))
+    rows, columns = (
+        np.flatnonzero(np.abs(np.fft.fftshift(np.fft.fftfreq(n, sim.voxel_um[-1]))) <= reach) for n in heights.shape
+    )
     part = heights[np.ix_(rows, columns)]
-    length = np.hypot(ky[rows][:, None], kx[columns])
-    outside = part[length > 0.3 * reach]
-    low, high = np.median(outside), outside.max()
-    grey = (np.clip((part - 0.5 * low) / max(high - 0.5 * low, 1e-30), 0, 1) ** 0.7 * 255).astype(np.uint8)
-    # The highest of the points that become one, so that no peak is lost.
+    outside = part[_length(part.shape) > 0.3]
+    low, high = 0.5 * float(np.median(outside)), float(outside.max())
+    grey = (np.clip((part - low) / max(high - low, 1e-30), 0, 1) ** 0.7 * 255).astype(np.uint8)
     panel = Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
     draw = ImageDraw.Draw(panel)
-    scale = SIDE / 2 / reach
-    draw.circle((SIDE / 2, SIDE / 2), sim.transfer.cutoff * scale, outline=BLUE)
+    # Of the picture for a cycle/µm; frequency 0 is half a point behind the middle of an even number of them.
+    scale = [SIDE / n * size * sim.voxel_um[-1] for n, size in zip(part.shape, heights.shape, strict=True)]
+    centre = [
+        SIDE / n * (np.flatnonzero(lines == size // 2)[0] + 0.5)
+        for n, lines, size in zip(part.shape, (rows, columns), heights.shape, strict=True)
+    ]
+    cutoff = sim.transfer.cutoff
+    draw.ellipse(
+        (
+            centre[1] - cutoff * scale[1],
+            centre[0] - cutoff * scale[0],
+            centre[1] + cutoff * scale[1],
+            centre[0] + cutoff * scale[0],
+        ),
+        outline=BLUE,
+    )
     y, x = pattern.wave_vector(order) * scale
-    for sign in (1, -1):
-        draw.circle((SIDE / 2 + sign * x, SIDE / 2 + sign * y), 8, outline=GREEN if sign == 1 else GREY, width=2)
+    for sign, colour in ((-1, GREY), (1, GREEN)):
+        draw.circle((centre[1] + sign * x, centre[0] + sign * y), 8, outline=colour, width=2)
     return panel
+
+
+def _length(shape: tuple[int, ...]) -> Array:
+    """Distance from the middle, 1 at the middles of the edges."""
+    y, x = (np.linspace(-1, 1, n) for n in shape)
+    return np.hypot(y[:, None], x)  # type: ignore[no-any-return]
 
 
 def _texts(draw: ImageDraw.ImageDraw, place: tuple[int, int], number: int, pattern: Pattern) -> None:

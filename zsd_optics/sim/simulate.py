@@ -1,7 +1,7 @@
 """Raw frames of structured illumination, simulated with their truth."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,19 @@ class Illumination:
             )
             for direction in range(self.directions)
         )  # fmt: skip
+
+
+def illumination_of(
+    axes: int, spacing: float | None = None, modulation: float | None = None, excitation: float | None = None
+) -> Illumination:
+    """The usual illumination of planes (2 axes) or volumes (3), with what is given."""
+    lit = Illumination(modulation=MODULATION[axes])
+    finest = lit.modulation[-1] if modulation is None else modulation
+    others = tuple(m * finest / lit.modulation[-1] for m in lit.modulation[:-1])
+    return replace(
+        lit, modulation=(*others, finest), spacing_nm=lit.spacing_nm if spacing is None else spacing,
+        excitation_nm=lit.excitation_nm if excitation is None else excitation,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def layout_of(
     number = prod(image.data.shape[:-2])
     times = dict(zip(image.axes, image.data.shape, strict=True)).get("T", 1)
     per_time = number // times if times < number else number
+    if not any(per_time % (directions * p) == 0 for p in ((phases,) if phases else PHASES)):
+        per_time = number  # directions or phases are along T
     if phases is None:
         fitting = [p for p in PHASES if per_time % (directions * p) == 0]
         if len(fitting) > 1:

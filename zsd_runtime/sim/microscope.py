@@ -18,7 +18,9 @@ FACTOR = 2  # how much finer the grid of the result is in Y and X
 LARGEST_PSF = 65
 PSF_REACH_UM, PSF_DEPTH_UM = 1.0, 1.5  # of the PSF, from its centre
 PSF_LOST = 0.03  # lobes further out, which cancel each other nearly
-SHARPER, LEAST_WIENER = 3.0, 0.02  # ratio of Wiener parameters for eyes and for networks, and the least
+SHARPER = 3.0  # ratio of the Wiener parameters for eyes and for networks
+# The least one that makes sense, for planes and volumes, whose contrast is small away from kz = 0.
+LEAST_WIENER = {2: 0.02, 3: 0.002}
 NOTCH_WIDTH = 0.25  # σ of the notch, as a share of the cutoff
 
 Array = NDArray[np.float64]
@@ -50,12 +52,14 @@ class Sim:
 
     def sharper(self) -> "Sim":
         """For a network, which removes the noise that a large Wiener parameter is for (benchmarks/sim_training.py)."""
-        wiener = max(self.parameters.wiener / SHARPER, min(LEAST_WIENER, self.parameters.wiener))
-        return replace(self, parameters=replace(self.parameters, wiener=wiener))
+        smooth, least = self.parameters.wiener, LEAST_WIENER[self.axes]
+        wiener = max(smooth / SHARPER, min(least, smooth))
+        return replace(self, parameters=replace(self.parameters, wiener=wiener, smooth_wiener=smooth))
 
     def smoother(self) -> "Sim":
         """For eyes: undoes `sharper`."""
-        return replace(self, parameters=replace(self.parameters, wiener=self.parameters.wiener * SHARPER))
+        wiener = self.parameters.smooth_wiener or self.parameters.wiener
+        return replace(self, parameters=replace(self.parameters, wiener=wiener, smooth_wiener=None))
 
     @property
     def axes(self) -> int:
@@ -125,7 +129,7 @@ class Sim:
 
     def filter(self, frequency: tuple[Array, ...]) -> Array:
         """A / (D + w²), so that the light is conserved."""
-        zero = tuple(np.zeros((1,) * len(frequency)) for _ in frequency)
+        zero = tuple(np.zeros(1) for _ in frequency)
         weights = [self.apodisation(f) / (self.coverage(f) + self.parameters.wiener**2) for f in (frequency, zero)]
         return weights[0] / (weights[1] * self.coverage(zero))  # type: ignore[no-any-return]
 

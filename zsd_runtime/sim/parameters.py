@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
+from zsd_runtime.sim.layout import ORDERS
 
 SCHEMA = 1
 
@@ -76,6 +77,8 @@ class SimParameters:
         How the planes of a file follow each other, the slowest first: d (direction), p (phase), z.
     wiener : float
         w: what is added to the squared contrast, w², so that noise is not amplified where there is no signal.
+    smooth_wiener : float or None
+        Of images for eyes, where `wiener` is that of a network, which needs a smaller one.
     notch : float
         Share of order 0's low frequencies that is left out, 0 to 0.95: out-of-focus light has no others.
     """
@@ -88,6 +91,7 @@ class SimParameters:
     wiener: float = 0.1
     notch: float = 0.0
     remarks: tuple[str, ...] = field(default=(), compare=False)
+    smooth_wiener: float | None = None
 
     @property
     def directions(self) -> int:
@@ -136,13 +140,22 @@ class SimParameters:
 
     def check(self, name: str = "the parameters") -> None:
         """Refuse what no microscope has."""
-        numbers = [self.pixel_size_um, self.wiener, *(v for p in self.patterns for v in (p.spacing_nm, p.intensity))]
+        numbers: list[Any] = [self.pixel_size_um, self.wiener, 1.0 if self.z_step_um is None else self.z_step_um]
+        others: list[Any] = [self.offset, self.notch]
+        for p in self.patterns:
+            numbers += [p.spacing_nm, p.intensity]
+            others += [p.angle_rad, *p.phases_rad, *p.modulation, *p.trust]
         alike = len({(len(p.phases_rad), p.orders) for p in self.patterns}) == 1
-        if not self.patterns or not alike or not all(np.isfinite(numbers)) or min(numbers) <= 0:
+        enough = all(len(p.phases_rad) > 2 * p.orders > 0 for p in self.patterns)
+        real = all(isinstance(n, int | float) and np.isfinite(n) for n in numbers + others)
+        if not (alike and enough and real and min(numbers) > 0 and 0 <= self.notch < 1):
             raise InputError(
-                f"{name} must give every direction as many phases and orders, and spacings above 0",
+                f"{name} must give every direction as many phases and orders, and all values as numbers: sizes, "
+                "spacings and the Wiener parameter above 0, the notch below 1",
                 "estimate them again",
             )
+        if not any(self.order in orders for orders in ORDERS.values()):
+            raise InputError(f"{name} have the order {self.order!r}, which is none of planes", "estimate them again")
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""

@@ -72,16 +72,18 @@ class Band:
         signed = [np.rint(np.fft.fftfreq(n, 1 / n)).astype(int) - s for n, s in zip(shape[-2:], whole, strict=True)]
         # A fine pixel lies at half its index minus a quarter.
         quarter = [np.exp(-0.5j * np.pi * q / n) for q, n in zip(signed, shape[-2:], strict=True)]
-        weights = (
-            sim.weight(pattern, order) * (2 if order else 1)  # the negative order is the conjugate
-            * sim.kept(in_sample, order) * sim.transfer(in_band, order) * sim.filter(in_sample)
-            * quarter[0][:, None] * quarter[1]
-        )  # fmt: skip
+        contrast = np.broadcast_to(sim.transfer(in_band, order), shape)
+        seen = contrast != 0  # elsewhere, nothing is added, and the filters need not be known
+        at = tuple(np.broadcast_to(f, shape)[seen] for f in in_sample)
+        weights = np.zeros(shape, np.complex64)
+        weights[seen] = contrast[seen] * sim.kept(at, order) * sim.filter(at)
+        weights *= sim.weight(pattern, order) * (2 if order else 1)  # the negative order is the conjugate
+        weights *= quarter[0][:, None] * quarter[1]
         rows, columns = (q % (FACTOR * n) for q, n in zip(signed, shape[-2:], strict=True))
         return cls(
             direction, (pattern.separation[order] / pattern.intensity).astype(np.complex64),
             None if carrier is None else carrier.astype(np.complex64), (float(wave[0]), float(wave[1])),
-            weights.astype(np.complex64), rows, columns,
+            weights, rows, columns,
         )  # fmt: skip
 
     def on(self, xp: Any, device: Any) -> "Band":

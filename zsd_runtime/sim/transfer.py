@@ -76,9 +76,8 @@ class Transfer:
         """A TIFF whose description has the steps."""
         buffer = io.BytesIO()
         about = json.dumps({"zsd_transfer": SCHEMA, "step": self.step})
-        tifffile.imwrite(
-            buffer, self.values.astype(np.float32), description=about, metadata=None, photometric="minisblack"
-        )
+        values = self.values.astype(np.float32)
+        tifffile.imwrite(buffer, values, photometric="minisblack", description=about, metadata=None)
         return buffer.getvalue()
 
     @classmethod

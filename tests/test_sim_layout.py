@@ -1,0 +1,135 @@
+"""Raw SIM files: how planes follow each other, and what is known of the patterns, as JSON."""
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import Image
+from zsd_runtime.sim.layout import ORDERS, Layout, acquisitions, check_saturation, layout_of
+from zsd_runtime.sim.parameters import Pattern, SimParameters
+
+
+def image(axes: str, *shape: int) -> Image:
+    return Image(np.broadcast_to(np.zeros((), np.uint16), (*shape, 8, 8)), axes)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "asked", "expected", "number"),
+    [
+        ("ZYX", (9,), {}, Layout(3, 3), 1),
+        ("TYX", (9,), {}, Layout(3, 3), 1),
+        ("CYX", (9,), {}, Layout(3, 3), 1),
+        ("TYX", (18,), {}, Layout(3, 3), 2),
+        ("TZYX", (4, 9), {}, Layout(3, 3), 4),
+        ("TZYX", (3, 3), {}, Layout(3, 3), 1),  # directions along T
+        ("ZYX", (15,), {}, Layout(3, 5), 1),
+        ("ZYX", (75,), {}, Layout(3, 5, 5), 1),
+        ("TZYX", (2, 75), {}, Layout(3, 5, 5), 2),
+        ("ZYX", (75,), {"slices": 1}, Layout(3, 5), 5),
+        ("ZYX", (135,), {"phases": 5}, Layout(3, 5, 9), 1),
+        ("ZYX", (45,), {"phases": 3}, Layout(3, 3), 5),
+        ("ZYX", (6,), {"directions": 2}, Layout(2, 3), 1),
+        ("ZYX", (27,), {"phases": 3, "slices": 3}, Layout(3, 3, 3), 1),
+    ],
+)
+def test_layout_of_a_file(axes, shape, asked, expected, number):
+    opened = image(axes, *shape)
+    found = layout_of(opened, "a.tif", **asked)
+    assert found == expected
+    stacks = acquisitions(opened, found)
+    assert len(stacks) == number
+    assert all(stack.shape == (expected.planes, 8, 8) for stack in stacks)
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "message"),
+    [
+        (8, {}, "8 planes, no multiple of 3 directions x 3 phases"),
+        (9, {"directions": 2}, "no multiple of 2 directions"),
+        (10, {"phases": 5}, "no multiple of 3 directions x 5 phases"),
+        (45, {}, "3 directions of 3 phases or of 5"),
+        (75, {"slices": 2}, "no multiple of 2 slices"),
+    ],
+)
+def test_planes_that_are_no_acquisition(shape, asked, message):
+    with pytest.raises(InputError, match=message):
+        layout_of(image("ZYX", shape), "a.tif", **asked)
+
+
+@pytest.mark.parametrize(
+    ("layout", "order"),
+    [(Layout(3, 3), o) for o in ORDERS[2]] + [(Layout(3, 5), o) for o in ORDERS[2]]
+    + [(Layout(2, 5, 4), o) for o in ORDERS[3]],
+)  # fmt: skip
+def test_planes_are_brought_into_one_order(layout, order):
+    lengths = {"d": layout.directions, "p": layout.phases, "z": layout.slices or 1}
+    planes = []
+    for index in product(*(range(lengths[letter]) for letter in order)):
+        at = dict(zip(order, index, strict=True))
+        planes.append(np.full((2, 2), 100 * at["d"] + 10 * at["p"] + at.get("z", 0)))
+    arranged = layout.arranged(np.stack(planes), order)
+    d, p, z = np.indices((layout.directions, layout.phases, layout.slices or 1))
+    expected = (100 * d + 10 * p + z).reshape(-1, layout.slices or 1)
+    found = arranged[..., 0, 0]
+    np.testing.assert_array_equal(found if layout.slices else found[:, None], expected)
+
+
+def test_saturated_frames():
+    stack = np.random.default_rng(0).integers(100, 60000, (9, 64, 64)).astype(np.uint16)
+    assert check_saturation(stack, "a.tif") == ""
+    stack[3, 0, :3] = 65535
+    assert "0.07%" in check_saturation(stack, "a.tif")
+    stack[3, :2] = 65535
+    with pytest.raises(InputError, match=r"3.1% of the pixels of a frame of a.tif are saturated \(65535\)"):
+        check_saturation(stack, "a.tif")
+    twelve_bits = np.minimum(stack // 4, 4095)
+    with pytest.raises(InputError, match=r"saturated \(4095\)"):
+        check_saturation(twelve_bits, "a.tif")
+
+
+PATTERN = Pattern(0.3, 201.5, (0.1, 2.2, 4.3), (0.7,), (12.5,), 1.02)
+PARAMETERS = SimParameters((PATTERN, replace(PATTERN, angle_rad=-0.7)), 0.0626, None, 101.5, "pd", 0.12, 0.5, ("why",))
+
+
+def test_parameters_come_back_from_json(tmp_path):
+    PARAMETERS.save(tmp_path / "parameters.json")
+    back = SimParameters.load(tmp_path / "parameters.json")
+    assert back == PARAMETERS
+    assert back.remarks == ("why",)
+    assert hash(back) == hash(PARAMETERS)
+    three_beams = Pattern(0.3, 201.5, (0.1, 1.4, 2.6, 3.9, 5.1), (0.5, 0.6), (5.5, 6.5))
+    volumes = replace(PARAMETERS, z_step_um=0.125, patterns=(three_beams,))
+    volumes.save(tmp_path / "parameters.json")
+    assert SimParameters.load(tmp_path / "parameters.json") == volumes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"zsd_sim": 2}, {"patterns": []}, {"patterns": 3}, {"patterns": [{"angle": 0}]}, {"wiener": 0},
+        {"wiener": None}, {"pixel_size_um": "0.06"}, {"pixel_size_um": float("nan")}, {"surprise": 1},
+        {"order": 7}, {"order": ["dp"]}, {"notch": 2},
+        {"patterns": [{"angle_rad": 0, "spacing_nm": -3, "phases_rad": [0, 1, 2], "modulation": [0.5]}]},
+        {"patterns": [{"angle_rad": 0, "spacing_nm": 200, "phases_rad": [0, 1], "modulation": [0.5]}]},
+        {"patterns": [{"angle_rad": 0, "spacing_nm": 200, "phases_rad": ["0", 1, 2], "modulation": [0.5]}]},
+    ],
+)  # fmt: skip
+def test_malformed_parameters(change, tmp_path):
+    path = tmp_path / "parameters.json"
+    path.write_text(json.dumps(PARAMETERS.as_dict() | change))
+    with pytest.raises(InputError):
+        SimParameters.load(path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", "\x00\x01"])
+def test_files_that_are_no_parameters(content, tmp_path):
+    path = tmp_path / "parameters.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"parameters\.json"):
+        SimParameters.load(path)
+    with pytest.raises(InputError, match="does not exist"):
+        SimParameters.load(tmp_path / "other.json")
