@@ -170,6 +170,15 @@ def test_volumes(tmp_path):
     assert run.config.axes == "zyx"
     assert run.psf.ndim == 3
     assert run.network.scales == [(1, 1, 1), (1, 1, 1)]
+    published = train(
+        [volume.raw],
+        None,
+        make_config(scheme="sim-odd-even", **(small | {"slices": 2})),
+        tmp_path / "odd",
+        sim=volume.sim,
+    )
+    assert published.measured.offset == 0
+    assert published.sim == load_run(tmp_path / "odd").sim
     with load_model(export(run.folder, tmp_path / "model.zip")) as model:
         seen = seen_by(model.description.sim, Image(volume.raw.reshape(-1, 64, 64), "ZYX"), "volume")
         assert seen.data.shape == (6, 128, 128)
@@ -184,6 +193,7 @@ def test_volumes(tmp_path):
         (lambda m: {"psf": np.ones((1, 1))}, "takes the place of a PSF"),
         (lambda m: {"config": make_config(scheme="recorrupt", **SMALL)}, "takes the place of a PSF"),
         (lambda m: {"images": [m.raw[:, :12]]}, "12x96"),
+        (lambda m: {"config": make_config(scheme="sim-odd-even", **SMALL)}, "is for volumes"),
     ],
 )
 def test_errors(made, tmp_path, change, error):
