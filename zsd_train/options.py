@@ -47,7 +47,7 @@ Scheme = Annotated[
     str | None,
     typer.Option(
         help="How pairs are made: auto, recorrupt, odd-even (volumes), blind-spot (DecoNoising), noise2void, which "
-        "needs no PSF and denoises only, or sim (raw frames of structured illumination; of volumes sim-odd-even, as published)."
+        "needs no PSF and denoises only, or sim (raw frames of structured illumination; sim-odd-even, as published)."
     ),
 ]
 Otf = Annotated[
