@@ -68,10 +68,12 @@ class MovingSample:
                 self._newest = Shown(number, raw, dict(outputs), name, latency, {"pixel_size_um": pixel})
 
     def latest(self, after=-1):
+        """As `View.latest`."""
         newest = self._newest
         return newest if newest is not None and newest.number > after else None
 
     def status(self):
+        """As `View.status`."""
         p50, p99 = np.percentile(self.latencies, [50, 99]).tolist() if self.latencies else (None, None)
         return {
             "seen": self.seen, "done": self.done, "replaced": self.seen - self.done, "failed": 0,
@@ -79,9 +81,11 @@ class MovingSample:
         }  # fmt: skip
 
     def pause(self, paused):
+        """As `View.pause`."""
         self.paused = paused
 
     def close(self):
+        """Stop both threads."""
         self._stopped.set()
         self._new.set()
         for thread in self.threads:

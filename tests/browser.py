@@ -12,7 +12,9 @@ from pathlib import Path
 
 from websockets.sync.client import connect
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 START_S = 60  # of a busy machine
 
 

@@ -127,13 +127,13 @@ def test_requests_are_refused(case, server):
 
 
 @pytest.mark.parametrize("case", [*REFUSED, "no origin"])
-def test_the_socket_is_refused(case, server, view):
+def test_the_socket_is_refused(case, server):
     headers, status, reason = REFUSED.get(case, ({"Origin": None}, 403, "which page it comes from"))
     changes = {"Cookie": None} if case in ("no token", "wrong bearer") else {}
     changes |= filled(headers, server) if case in REFUSED else headers
     if "Host" in changes:  # the library sets this one by itself
-        with pytest.raises(InvalidStatus) as refused, socket.create_connection(("127.0.0.1", server.port)) as raw:
-            host, _, port = changes.pop("Host").partition(":")
+        host, _, port = changes.pop("Host").partition(":")
+        with socket.create_connection(("127.0.0.1", server.port)) as raw, pytest.raises(InvalidStatus) as refused:
             connect(f"ws://{host}:{port or 80}/frames", sock=raw, additional_headers={"Cookie": cookie(server)})
     else:
         with pytest.raises(InvalidStatus) as refused:
@@ -346,7 +346,7 @@ def test_a_stalled_page_holds_nobody_up(monkeypatch):
 def test_a_port_in_use_and_other_wrong_addresses(server, view, tmp_path):
     with pytest.raises(InputError, match=f"`port` {server.port} is in use"):
         serve_view(view, port=server.port)
-    with pytest.raises(InputError, match="0 .*to 65535"):
+    with pytest.raises(InputError, match=r"0 .*to 65535"):
         serve_view(view, port=65536)
     with pytest.raises(InputError, match="`host` no such host"):
         serve_view(view, host="no such host")

@@ -119,7 +119,10 @@ def test_zoom_and_pan_move_all_images_alike(page):
     whole = page.until(BRIGHT % RAW)
     boxes = []
     page.value("""window.boxes = []; const send = WebSocket.prototype.send;
-        WebSocket.prototype.send = function (text) { window.boxes.push(JSON.parse(text).box); send.call(this, text); };""")
+        WebSocket.prototype.send = function (text) {
+            window.boxes.push(JSON.parse(text).box);
+            send.call(this, text);
+        };""")
     page.wheel(page.place(f"{RAW} .image", 0.25, 0.5), -120)
     page.until("window.boxes.at(-1) && window.boxes.at(-1)[2] < 1")
     boxes.append(page.value("window.boxes.at(-1)"))
@@ -167,7 +170,7 @@ def test_everything_fits_on_the_screen(page, width, height):
     assert page.value("[...document.querySelectorAll('.contrast')].every(c => c.scrollWidth <= c.clientWidth + 1)")
 
 
-def test_the_page_comes_back_when_the_server_does(tab, tmp_path):
+def test_the_page_comes_back_when_the_server_does(tab):
     view = FakeView()
     view.put()
     with serve_view(view) as server:

@@ -54,7 +54,7 @@ class Access:
         """Why a request, or a WebSocket, is refused; None if it may go on."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if headers.get("host", "").lower() not in self.hosts:
-            return Refusal(400, "this server does not have the name in the Host header: use the address that zsd printed")
+            return Refusal(400, "the Host header is not a name of this server: use the address that zsd printed")
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in {f"http://{host}" for host in self.hosts}:
             return Refusal(403, "the request comes from another web page")
@@ -117,6 +117,7 @@ class Guard:
         self.app, self.access = app, access
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Pass a request on, or refuse it."""
         refusal = self.access.refusal(scope) if scope["type"] in ("http", "websocket") else None
         if refusal is None:
             await self.app(scope, receive, send)

@@ -78,7 +78,7 @@ class Contrasts:
             "shape": list(image.shape), "box": shares, "low": low, "high": high, "auto": key not in manual,
             "histogram": counts.tolist(), "histogram_range": [begin, end],
         }  # fmt: skip
-        return Picture(imagecodecs.jpeg8_encode(as_grey(part, (low, high)), level=QUALITY), facts)
+        return Picture(bytes(imagecodecs.jpeg8_encode(as_grey(part, (low, high)), level=QUALITY)), facts)
 
 
 def sampled(image: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -146,7 +146,7 @@ function offer(name) {
       for (const other of group.children) other.setAttribute("aria-pressed", String(other.dataset.channel === channel));
       ask();
     };
-    group.append(button);
+    group.insertBefore(button, [...group.children].find((other) => other.dataset.channel > name) ?? null);
   }
   group.hidden = group.children.length < 2;
 }

@@ -39,7 +39,7 @@ export class Panel {
     size.textContent = this.pixelUm ? ` · ${Number((1000 * this.pixelUm).toPrecision(3))} nm` : "";
     this.facts.replaceChildren(`${width} × ${height}`, size);
     for (const [input, value] of [[this.low, picture.low], [this.high, picture.high]])
-      if (document.activeElement !== input) input.value = counts(value);
+      if (document.activeElement !== input) input.value = counts(value, picture.high - picture.low);
     this.auto.setAttribute("aria-pressed", String(picture.auto));
   }
 

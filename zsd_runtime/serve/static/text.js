@@ -1,7 +1,11 @@
 // Numbers as people read them.
 export const number = (value) => (value === undefined || value === null ? "–" : value.toLocaleString("en-US"));
 
-export const counts = (value) => (Math.abs(value) < 100 ? Number(value.toPrecision(3)) : Math.round(value));
+// As fine as a contrast of this range needs it.
+export function counts(value, range) {
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(range)));
+  return Number(value.toFixed(Math.min(digits, 20))) + 0; // + 0: never -0
+}
 
 export function milliseconds(value) {
   if (value === undefined || value === null) return "–";
