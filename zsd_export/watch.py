@@ -106,6 +106,8 @@ def watch(
         }  # fmt: skip
         if not train_first and (any(described.values()) or minutes or steps or scheme or config):
             raise InputError("options of a training were given without --train-first", "give it, or leave them out")
+        if train_first and not package.exists():
+            _check_training(package, described, scheme, config)
         with alone(out) as marks:
             try:
                 if train_first and not package.exists():
@@ -129,6 +131,23 @@ def _end(tally: Tally, out: Path) -> None:
     print(f"OK {restored}")
 
 
+def _check_training(package: Path, psf: dict[str, Any], scheme: str | None, config: Path | None) -> None:
+    """Refuse what would only fail when the first image is there.
+
+    Raises
+    ------
+    InputError
+    """
+    if package.suffix != ".zip":
+        raise InputError(f"{package} does not exist", "with --train-first, give the name of a new zip")
+    files = [Path(text.partition("=")[2] or text) for text in psf["psf"] or []]
+    missing = next((path for path in [*files, *filter(None, [config])] if not path.exists()), None)
+    if missing:
+        raise InputError(f"{missing} does not exist", "see --psf and --config")
+    if not any(psf.values()) and scheme != "noise2void" and not config:
+        raise InputError("--train-first needs a PSF", "give --psf, --na or --psf-sigma; or --scheme noise2void")
+
+
 def _train_first(
     package: Path,
     folder: Path,
@@ -147,11 +166,6 @@ def _train_first(
     InputError
         When there is none (`once`), or the package could not be written.
     """
-    from zsd_export.package.write import Destination
-
-    if package.suffix != ".zip":
-        raise InputError(f"{package} does not exist", "with --train-first, give the name of a new zip")
-    Destination(package).check()
     tally.say(f"waiting for the first finished image in {folder}, to train {package} on it")
     train = _trainer(package, out / RUN, psf, training, tally)
     follow(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -80,13 +81,26 @@ def alone(out: Path) -> Iterator[Path]:
     folder = out / MARKS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")
+        file = (folder / LOCK).open("a+")
     except OSError as error:
         raise cannot_write(out, error) from None
     with file:
         if not _locked(file):
             raise InputError(f"another zsd watch writes to {out}", "end it first, or give another --out")
+        _clear_after(file, (out, folder))
         yield folder
+
+
+def _clear_after(file: IO[str], folders: tuple[Path, ...]) -> None:
+    """Remove what the process that had the lock before left half-written when it was killed; note this process."""
+    file.seek(0)
+    before = file.read().strip()
+    if before.isdecimal():
+        for path in (path for folder in folders for path in folder.glob(f".*.{before}.tmp")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
 
 
 def _locked(file: IO[str]) -> bool:

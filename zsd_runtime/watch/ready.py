@@ -110,12 +110,12 @@ class Readiness:
             self._watched[name] = _Watched(state)
             return None
         watched.unchanged += 1
-        # The file is opened at the last look but one, too.
-        if watched.unchanged < self.looks * (FOLDER_LOOKS if state.files else 1) - 1:
+        looks = self.looks * (FOLDER_LOOKS if state.files else 1)
+        if watched.unchanged < looks - 1:
             return None
-        before = watched.shape
+        before, watched.shape = watched.shape, None
         try:
             watched.shape = self._shape_of(name)
         except InputError as error:
-            return error.message(flag)
+            return error.message(flag) if watched.unchanged >= looks else None
         return "" if watched.shape == before else None

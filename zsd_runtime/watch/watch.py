@@ -139,9 +139,9 @@ class Watch:
         said = before is not None and (before.state, before.error) == (state, error)
         return None if said else Restored(self.folder / name, error=error if name in error else f"{name}: {error}")
 
-    def _shape_of(self, name: str) -> tuple[str, tuple[int, ...]]:
+    def _shape_of(self, name: str) -> tuple[object, ...]:
         image = open_image(self.folder / name, self._axes, self._series)
-        return image.axes, tuple(image.data.shape)
+        return image.axes, tuple(image.data.shape), image.description.series
 
     def _is_part(self, path: Path) -> bool:
         """Whether another file, of an OME-TIFF in several, stands for the image."""
