@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -132,7 +133,7 @@ def test_the_socket_is_refused(case, server):
     changes = {"Cookie": None} if case in ("no token", "wrong bearer") else {}
     changes |= filled(headers, server) if case in REFUSED else headers
     if "Host" in changes:  # the library sets this one by itself
-        host, _, port = changes.pop("Host").partition(":")
+        host, _, port = str(changes.pop("Host")).partition(":")
         with socket.create_connection(("127.0.0.1", server.port)) as raw, pytest.raises(InvalidStatus) as refused:
             connect(f"ws://{host}:{port or 80}/frames", sock=raw, additional_headers={"Cookie": cookie(server)})
     else:
@@ -313,6 +314,36 @@ def test_no_more_pages_than_allowed(server, view):
         with pytest.raises(ConnectionClosed) as closed:
             one_more.recv(timeout=60)
         assert closed.value.rcvd.code == 1013
+
+
+def test_values_that_json_does_not_know_reach_the_page_as_null_or_text(view):
+    view.status = lambda: {
+        "latency_p50_ms": float("nan"),
+        "seen": np.int64(3),
+        "since": Path("x"),
+        "of": [np.inf, (1,)],
+    }
+    with serve_view(view) as server, open_frames(server) as page:
+        ask(page, 1)
+        status = answer(page)["status"]
+    assert (status["latency_p50_ms"], status["seen"], status["since"]) == (None, 3, "x")
+    assert status["of"] == [None, [1]]
+
+
+def test_a_view_that_fails_closes_its_page_and_the_next_one_is_served(view, caplog):
+    latest = view.latest
+    view.put()
+    with serve_view(view) as server:
+        view.latest = lambda after: 1 / 0
+        with open_frames(server) as page:
+            ask(page, 1)
+            with pytest.raises(ConnectionClosed):
+                page.recv(timeout=60)
+        view.latest = latest
+        with open_frames(server) as page:
+            ask(page, 1)
+            assert answer(page)["number"] == 1
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_stalled_page_holds_nobody_up(monkeypatch):

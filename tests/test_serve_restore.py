@@ -292,9 +292,9 @@ def test_the_file_that_tells_of_a_server(tmp_path, monkeypatch):
     (tmp_path / "zsd" / "servers").mkdir(parents=True)
     dead = tmp_path / "zsd" / "servers" / "1.server"
     dead.write_text("pid=999999999\n")
-    with beacons.beacon(4711, "secret", tmp_path / "x" / ".." / "model=1.zip") as path:
+    with beacons.beacon("http://127.0.0.1:4711", "secret", tmp_path / "x" / ".." / "model=1.zip") as path:
         assert beacons.read_beacon(path) == {
-            "schema": "1", "port": "4711", "token": "secret", "pid": str(os.getpid()),
+            "schema": "1", "address": "http://127.0.0.1:4711", "token": "secret", "pid": str(os.getpid()),
             "package": str(tmp_path.resolve() / "model=1.zip"),
         }  # fmt: skip
         assert path.stat().st_mode & 0o777 == 0o600
@@ -303,7 +303,7 @@ def test_the_file_that_tells_of_a_server(tmp_path, monkeypatch):
     assert not path.exists()
     (tmp_path / "file").touch()
     monkeypatch.setattr(beacons, "servers_folder", lambda: tmp_path / "file" / "servers")
-    with pytest.raises(InputError, match="cannot write"), beacons.beacon(1, "", tmp_path):
+    with pytest.raises(InputError, match="cannot write"), beacons.beacon("http://127.0.0.1:1", "", tmp_path):
         pass
 
 
@@ -315,11 +315,11 @@ def test_the_command_from_start_to_ctrl_c(package, tmp_path):
     try:
         (path,) = (tmp_path / "zsd" / "servers").iterdir()
         told = beacons.read_beacon(path)
-        assert url == f"http://127.0.0.1:{told['port']}/?token={told['token']}"
+        assert url == f"{told['address']}/?token={told['token']}"
         assert told["package"] == str(package.resolve())
 
         class Found:
-            port, token = int(told["port"]), told["token"]
+            port, token = int(told["address"].rpartition(":")[2]), told["token"]
 
         status, _, content = send(Found, tiff(counts()), "?output=denoised")
         assert (status, tifffile.imread(io.BytesIO(content)).shape) == (200, (40, 48))

@@ -97,6 +97,7 @@ def watch(
         training: dict[str, Any] = {
             "axes": axes, "series": series, "channels": channel, "pixel_size": pixel_size, "z_step": z_step,
             "config": config, "scheme": scheme, "minutes": minutes, "steps": steps, "notice": how.notice,
+            "device": device if device in ("cpu", "cuda") else None,
             "hot_pixels": "keep" if keep_hot_pixels else None, "remove_lines": remove_lines, "dark": dark,
             "gain_map": gain_map,
         }  # fmt: skip
@@ -170,7 +171,7 @@ def _train_first(
     train = _trainer(package, out / RUN, psf, training, tally)
     follow(
         Watch(folder, train, Marks(None), looks, axes=training["axes"], series=training["series"], once=once), poll,
-        Tally(tally.quiet), enough=lambda outcome: not outcome.error, once=once,
+        Tally(tally.quiet, "trained on"), enough=lambda outcome: not outcome.error, once=once,
     )  # fmt: skip
     if not package.exists():
         raise InputError(f"{folder} has no image that can be trained on", "wait for one: leave --once out")

@@ -1,6 +1,6 @@
 """A small file by which programs of the same user find a running server: the Fiji plugin reads it.
 
-Lines ``key=value``: schema, port, token, pid, and the resolved path of the package. Only the user may read it, as it
+Lines ``key=value``: schema, address, token, pid, and the resolved path of the package. Only the user may read it, as it
 holds the token.
 """
 
@@ -24,8 +24,15 @@ def servers_folder() -> Path:
 
 
 @contextmanager
-def beacon(port: int, token: str, package: Path) -> Iterator[Path]:
+def beacon(address: str, token: str, package: Path) -> Iterator[Path]:
     """Keep the file of a server; files that killed servers left are removed.
+
+    Parameters
+    ----------
+    address : str
+        ``http://127.0.0.1:4711``
+    token : str
+    package : path
 
     Raises
     ------
@@ -33,8 +40,8 @@ def beacon(port: int, token: str, package: Path) -> Iterator[Path]:
         When it cannot be written.
     """
     folder = servers_folder()
-    path = folder / f"{port}{ENDING}"
-    values = {"schema": SCHEMA, "port": port, "token": token, "pid": os.getpid(), "package": package.resolve()}
+    path = folder / f"{address.rpartition(':')[2]}{ENDING}"
+    values = {"schema": SCHEMA, "address": address, "token": token, "pid": os.getpid(), "package": package.resolve()}
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_dead(folder)

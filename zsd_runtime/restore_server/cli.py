@@ -63,7 +63,7 @@ def serve(
             routes = [restore_route(restoring)]
             with (
                 Server(lambda access: page_app(last, access, snapshots, title, routes), host=host, port=port) as server,
-                beacon(server.port, server.token, package),
+                beacon(server.address, server.token, package),
             ):
                 if host not in LOOPBACK and not quiet:
                     print("notice: others on the network can read what is sent; over a tunnel (ssh -L) they cannot",

@@ -5,10 +5,16 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from zsd_runtime.serve.picture import Box, Limits
 
 LARGEST_SIDE = 4096  # screen pixels of one image
 MOST_MANUAL = 100  # contrasts that a page may set
+
+
+class MalformedMessage(ValueError):
+    """No page of ours sends such a message."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,11 @@ class Look:
 
 
 def look_of(message: dict[str, Any]) -> Look:
-    """Read a page's request.
+    """Read a page's request for a frame.
 
     Raises
     ------
-    ValueError
+    MalformedMessage
         When it is not one.
     """
     try:
@@ -58,27 +64,43 @@ def look_of(message: dict[str, Any]) -> Look:
         width, height = (min(max(int(_finite(value)), 1), LARGEST_SIDE) for value in message["size"])
         manual = {str(key): (_finite(low), _finite(high)) for key, (low, high) in message["manual"].items()}
         if x1 < x0 or y1 < y0 or len(manual) > MOST_MANUAL:
-            raise ValueError("the box is turned over, or there are too many contrasts")
+            raise MalformedMessage("the box is turned over, or there are too many contrasts")
         return Look(
             int(message["id"]), int(message["after"]), bool(message["hold"]), str(message["channel"]),
             (x0, y0, x1, y1), (width, height), manual,
         )  # fmt: skip
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"not a request for a frame: {error!r}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise MalformedMessage(f"not a request for a frame: {error!r}") from None
 
 
-def message_of(text: str) -> dict[str, Any]:
-    """A page's message, a JSON object.
+def message_of(text: str | None) -> dict[str, Any]:
+    """A page's message, a JSON object; None where bytes came in place of text.
 
     Raises
     ------
-    ValueError
+    MalformedMessage
         When it is not one.
     """
-    message = json.loads(text)
+    try:
+        message = json.loads(text or "")
+    except (ValueError, RecursionError):
+        message = None
     if not isinstance(message, dict):
-        raise ValueError("a message is a JSON object")
+        raise MalformedMessage("a message is a JSON object")
     return message
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON in a browser takes it: NumPy's numbers as Python's, what is no finite number as null."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _finite(value: Any) -> float:

@@ -14,7 +14,7 @@ from shutil import disk_usage
 from typing import TYPE_CHECKING, Any
 
 from zsd_runtime.errors import InputError
-from zsd_runtime.serve.look import Look, look_of, message_of
+from zsd_runtime.serve.look import Look, MalformedMessage, look_of, message_of, plain
 from zsd_runtime.serve.picture import Contrasts
 from zsd_runtime.serve.snapshot import write_snapshot
 
@@ -54,19 +54,27 @@ class Viewer:
         """Answer the page until it goes; close the connection when it sends what no page of ours sends."""
         from starlette.websockets import WebSocketDisconnect
 
-        showing = asyncio.create_task(self._show())
+        tasks = [asyncio.create_task(work) for work in (self._listen(), self._show())]
         try:
-            while True:
-                await self._take(message_of(await self.socket.receive_text()))
-        except WebSocketDisconnect:
-            pass
-        except (ValueError, KeyError):  # KeyError: bytes in place of text
-            with suppress(RuntimeError):
-                await self.socket.close(NOT_A_REQUEST)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            showing.cancel()
-            with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-                await showing
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, MalformedMessage):
+                with suppress(WebSocketDisconnect, RuntimeError):
+                    await self.socket.close(NOT_A_REQUEST)
+            elif end is not None and not isinstance(end, WebSocketDisconnect | asyncio.CancelledError):
+                raise end  # a fault of ours: uvicorn logs it, and the page connects again
+
+    async def _listen(self) -> None:
+        """Act on messages until the page goes."""
+        while True:
+            event = await self.socket.receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            await self._take(message_of(event.get("text")))
 
     async def _take(self, message: dict[str, Any]) -> None:
         """Act on a message of the page. A request for a frame replaces one that was not answered yet."""
@@ -79,9 +87,10 @@ class Viewer:
             case "snapshot":
                 await self.socket.send_json({"snapshot": await self._snapshot()})
             case other:
-                raise ValueError(f"nobody asks for {other!r}")
+                raise MalformedMessage(f"nobody asks for {other!r}")
 
     async def _show(self) -> None:
+        """Answer requests for frames."""
         loop = asyncio.get_running_loop()
         while True:
             await self._asked.wait()
@@ -94,7 +103,7 @@ class Viewer:
                 await asyncio.sleep(POLL_S)
             self._asked.clear()
             if shown is None:
-                await self.socket.send_json({"id": look.id, "status": self._status()})
+                await self.socket.send_json(plain({"id": look.id, "status": self._status()}))
                 continue
             self._shown, self._drawn = shown, look
             await self.socket.send_bytes(await asyncio.to_thread(self._message, look, shown))
@@ -118,7 +127,7 @@ class Viewer:
             "details": shown.details, "status": self._status(),
             "pictures": [{"name": n, "bytes": len(p.jpeg), **p.facts} for n, p in pictures.items()],
         }  # fmt: skip
-        head = json.dumps(facts, default=str).encode()
+        head = json.dumps(plain(facts)).encode()
         return b"".join([len(head).to_bytes(4, "big"), head, *(p.jpeg for p in pictures.values())])
 
     def _status(self) -> dict[str, Any]:

@@ -24,12 +24,15 @@ class Tally:
 
     Attributes
     ----------
-    restored, failed : int
-        Of images; one that failed and was restored later counts as restored.
     quiet : bool
+    verb : str
+        What happens to images.
+    restored : int
+        Number of images.
     """
 
     quiet: bool = False
+    verb: str = "restored"
     restored: int = 0
 
     def __post_init__(self) -> None:
@@ -48,7 +51,7 @@ class Tally:
             return
         self._failing.discard(outcome.image)
         self.restored += 1
-        self.say(f"restored {outcome.image.name}: {', '.join(path.name for path in outcome.results)}")
+        self.say(f"{self.verb} {outcome.image.name}: {', '.join(path.name for path in outcome.results)}")
         for line in warning_lines([outcome]):
             self.say(f"warning: {line}")
 
