@@ -435,7 +435,7 @@ WRONG = {
     "out is a file": (("{package}", "camera", "--out", "file"), "--out file is a file"),
     "no time": (("{package}", "camera", "--poll", "0"), "--poll 0 must be a number of seconds above 0"),
     "no number": (("{package}", "camera", "--settle", "nan"), "--settle nan must be"),
-    "a PSF for nothing": (("{package}", "camera", "--psf-sigma", "1"), "without --train-first"),
+    "a PSF for nothing": (("{package}", "camera", "--psf-sigma", "1"), "No such option"),
     "no PSF": (("new.zip", "camera", "--train-first"), "--train-first needs a PSF"),
     "a PSF that is not there": (("new.zip", "camera", "--train-first", "--psf", "GFP=x.tif"), "x.tif does not exist"),
     "not a zip": (("new", "camera", "--train-first", "--psf-sigma", "1"), "give the name of a new zip"),
@@ -479,6 +479,33 @@ def test_training_on_the_first_image(tmp_path):
     assert "restored 4.tif" in second.stderr
     assert "restored 3.tif" not in second.stderr
     assert model.read_bytes() == trained
+
+
+WITHOUT = """
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'lightning_fabric', 'onnx', 'scipy', 'skimage', 'psfmodels', 'safetensors'):
+            raise ModuleNotFoundError(f'{name} is blocked', name=name)
+sys.meta_path.insert(0, Block())
+import zsd
+zsd.main()
+"""
+
+
+def test_a_watch_without_a_training_needs_no_torch(package, tmp_path):
+    noisy(tmp_path / "camera" / "0.tif")
+    command = ["watch", package, tmp_path / "camera", "--out", tmp_path / "out", "--once", *QUICKLY]
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, f"OK 1 image restored in {tmp_path / 'out'}\n"), result.stderr
+    command = ["watch", tmp_path / "new.zip", *command[2:], "--train-first", "--psf-sigma", 1]
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "pip install 'zsd[export]'" in result.stderr
 
 
 def started(package, folder, out, *options):
