@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def run(args, place):
     """Write, watch, kill; then compare. The exit status."""
     folder, out = place / "camera", place / "out"
     folder.mkdir()
-    writers = [slowly, atomically, page_by_page, lambda *of: cut_off(*of, args.settle)]
+    writers = [slowly, atomically, page_by_page, partial(cut_off, settle=args.settle)]
     pages = {f"{number:03}.tif": 1 + number % 5 for number in range(args.files)}
 
     def write(kind):
