@@ -224,6 +224,18 @@ def test_frames_of_one_channel(server, view):
         assert answer(page)["channel"] == "RFP"
 
 
+def test_a_channel_that_stands_still_does_not_hide_another(server, view):
+    """A view that gives the older of two new frames first."""
+    frames = []
+    for channel in ("GFP", "RFP"):
+        view.put(channel)
+        frames.append(view.latest())
+    view.latest = lambda after: next((frame for frame in frames if frame.number > after), None)
+    with open_frames(server) as page:
+        ask(page, 1, channel="RFP")
+        assert answer(page)["number"] == 2
+
+
 def test_a_snapshot_is_what_the_page_shows(server, view, tmp_path):
     view.put("GFP/2")
     with open_frames(server) as page:

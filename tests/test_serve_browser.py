@@ -64,7 +64,8 @@ def test_frames_come_by_themselves_and_the_token_leaves_the_address(page):
     first = number(page)
     page.until(f"parseInt(document.getElementById('number').textContent) > {first + 5}")
     assert page.value("document.getElementById('state').textContent") == "live"
-    assert number(page, "seen") >= number(page)
+    shown = number(page)
+    assert number(page, "seen") >= shown
     assert number(page, "replaced") == 3
     assert page.value("document.getElementById('p99').textContent") == "20 ms"
     assert "GB" in page.value("document.getElementById('disk').textContent") or "TB" in page.value(
@@ -143,12 +144,22 @@ def test_channels_have_buttons(page):
     page.until("document.querySelectorAll('#channels button').length == 2")
     page.click("#channels button[data-channel=RFP]")
     page.until("document.querySelector('[data-channel=RFP]').getAttribute('aria-pressed') == 'true'")
-    page.value("new Promise(done => setTimeout(done, 200))")
+    page.until(f"parseInt(document.getElementById('number').textContent) > {number(page) + 6}")  # what was under way
     numbers = [number(page)]
     for _ in range(3):
         page.until(f"parseInt(document.getElementById('number').textContent) > {numbers[-1]}")
         numbers.append(number(page))
     assert {n % 2 for n in numbers} == {1}  # the first frame is of RFP
+
+
+def test_what_a_view_tells_beside_its_counts(page, camera):
+    status = camera.status
+    assert page.value("document.getElementById('camera').offsetHeight") == 0
+    camera.status = lambda: status() | {"camera_fps": 19.96, "busy_s": 7.4}
+    page.until("document.getElementById('state').textContent == 'this frame takes 7 s so far'")
+    assert page.value("document.getElementById('camera').innerText") == "20.0 / s"
+    camera.status = status
+    page.until("document.getElementById('state').textContent == 'live'")
 
 
 def test_an_error_is_shown_and_goes(page, camera):

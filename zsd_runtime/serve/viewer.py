@@ -111,9 +111,11 @@ class Viewer:
     def _next(self, look: Look) -> "Shown | None":
         """A frame that the page does not have; or the one that it has, if it is to look different."""
         newer = None if look.hold else self.view.latest(look.after)
-        if newer is not None and look.channel in ("", newer.channel):
-            return newer
-        return self._shown if look.differs(self._drawn) else None
+        while newer is not None and look.channel not in ("", newer.channel):
+            newer = self.view.latest(newer.number)  # a view may have a frame of each channel
+        if newer is None and look.differs(self._drawn):
+            return self._shown
+        return newer
 
     def _message(self, look: Look, shown: "Shown") -> bytes:
         """The length of the facts (4 bytes, big-endian), the facts as JSON, and the JPEGs."""

@@ -3,6 +3,7 @@ import { Panel } from "./panel.js";
 import { number, bytes, milliseconds } from "./text.js";
 
 const RETRY_MS = 1000;
+const SLOW_S = 3; // a frame that takes longer is worth a word
 const RATE_FRAMES = 20; // over how many frames the rate is measured
 const find = (id) => document.getElementById(id);
 
@@ -158,11 +159,15 @@ function show(status) {
   find("p99").textContent = milliseconds(status.latency_p99_ms);
   find("disk").textContent = status.disk_free_bytes === undefined ? "–" : `${bytes(status.disk_free_bytes)} free`;
   find("disk").classList.toggle("warn", status.disk_free_bytes < 10e9);
+  find("camera").textContent = status.camera_fps ? `${status.camera_fps.toFixed(1)} / s` : "–";
+  find("camera").parentElement.hidden = status.camera_fps === undefined;
   find("error").textContent = status.error ?? "";
   find("error").hidden = !status.error;
   find("snapshot").disabled = !status.can_snapshot || !shown;
   if (Boolean(status.paused) !== held) hold(Boolean(status.paused)); // another page may have paused it
-  state(held ? "paused" : "live", held ? "paused" : shown ? "live" : "waiting");
+  if (held) state("paused", "paused");
+  else if (status.busy_s > SLOW_S) state("paused", `this frame takes ${Math.round(status.busy_s)} s so far`);
+  else state("live", shown ? "live" : "waiting");
 }
 
 function state(kind, text) {
