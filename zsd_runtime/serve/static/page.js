@@ -16,7 +16,9 @@ let socket = null;
 let asked = 0; // the newest request
 let drawn = 0; // the newest answer that is drawn
 let shown = null; // facts of the frame that is drawn
+let after = -1; // its number
 let held = false;
+let pausedAt = 0; // the request after the last click on Pause
 let channel = "";
 let drawing = false;
 
@@ -25,8 +27,14 @@ if (location.search) history.replaceState(null, "", location.pathname); // the t
 function connect() {
   socket = new WebSocket(`ws://${location.host}/frames`);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => ask();
-  socket.onmessage = ({ data }) => (typeof data === "string" ? answer(JSON.parse(data)) : frame(data));
+  socket.onopen = () => {
+    after = -1; // it may be another restoration
+    ask();
+  };
+  socket.onmessage = ({ data }) => {
+    if (typeof data === "string") answer(JSON.parse(data));
+    else frame(data).catch(() => setTimeout(ask, RETRY_MS)); // no memory for a picture, perhaps
+  };
   socket.onclose = () => {
     state("lost", "no connection");
     setTimeout(connect, RETRY_MS);
@@ -41,7 +49,7 @@ function ask() {
   const first = panels.values().next().value;
   const box = [view.x, view.y, view.x + view.w, view.y + view.w];
   const size = first ? first.size() : [512, 512];
-  send({ ask: "frame", id: ++asked, after: shown?.number ?? -1, hold: held, channel, box, size, manual });
+  send({ ask: "frame", id: ++asked, after, hold: held, channel, box, size, manual });
 }
 
 // A hidden page does not draw, so it does not ask either.
@@ -53,7 +61,7 @@ function askWhenDrawn() {
 }
 
 function answer(message) {
-  if (message.status) show(message.status);
+  if (message.status) show(message.status, message.id);
   if (message.snapshot) {
     const { files, error } = message.snapshot;
     toast(error ?? `Saved ${files.join(", ")}`, Boolean(error));
@@ -76,11 +84,12 @@ async function frame(buffer) {
   if (facts.number !== shown?.number) rate();
   if (facts.number < (shown?.number ?? 0)) times.length = 0; // another restoration
   shown = facts;
+  after = facts.number;
   arrange(decoded);
   offer(facts.channel);
   find("number").textContent = number(facts.number);
   find("latency").textContent = milliseconds(facts.latency_ms);
-  show(facts.status);
+  show(facts.status, facts.id);
   if (facts.id === asked) askWhenDrawn();
 }
 
@@ -152,7 +161,7 @@ function offer(name) {
   group.hidden = group.children.length < 2;
 }
 
-function show(status) {
+function show(status, id) {
   for (const name of ["seen", "done", "replaced", "failed"]) find(name).textContent = number(status[name]);
   find("failed").classList.toggle("bad", status.failed > 0);
   find("p50").textContent = milliseconds(status.latency_p50_ms);
@@ -164,7 +173,8 @@ function show(status) {
   find("error").textContent = status.error ?? "";
   find("error").hidden = !status.error;
   find("snapshot").disabled = !status.can_snapshot || !shown;
-  if (Boolean(status.paused) !== held) hold(Boolean(status.paused)); // another page may have paused it
+  // Another page may have paused it; answers from before a click here do not know of it.
+  if (id >= pausedAt && Boolean(status.paused) !== held) hold(Boolean(status.paused));
   if (held) state("paused", "paused");
   else if (status.busy_s > SLOW_S) state("paused", `this frame takes ${Math.round(status.busy_s)} s so far`);
   else state("live", shown ? "live" : "waiting");
@@ -210,6 +220,7 @@ const actions = {
     times.length = 0;
     send({ ask: "pause", paused: held });
     ask();
+    pausedAt = asked;
   },
 };
 const keys = { " ": "pause", s: "snapshot", 0: "fit" };
