@@ -48,6 +48,7 @@ class Page:
 
     def open(self, url):
         self("Page.navigate", url=url)
+        self.until("document.readyState == 'complete'")
 
     def size(self, width, height):
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
