@@ -393,6 +393,8 @@ def test_a_port_in_use_and_other_wrong_addresses(server, view, tmp_path):
         serve_view(view, port=65536)
     with pytest.raises(InputError, match="`host` no such host"):
         serve_view(view, host="no such host")
+    with pytest.raises(InputError, match="16 or more letters"):
+        serve_view(view, token="short; Path=/")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
         serve_view(view, snapshots=tmp_path / "file")

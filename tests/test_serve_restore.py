@@ -287,6 +287,28 @@ def test_the_page_shows_the_middle_of_the_last_image(server, restoring, model):
     assert restoring.last.latest(shown.number) is None
 
 
+def test_axes_of_the_request_count_for_the_page_too_and_of_large_images_the_middle_is_shown(
+    server, restoring, monkeypatch
+):
+    monkeypatch.setattr("zsd_runtime.restore_server.last.LARGEST_SHOWN", 20)
+    body = tiff(counts((40, 48, 3)), photometric="rgb")  # without axes it would be a colour image
+    assert send(server, body, "?axes=YXC&name=odd.tif")[0] == 200
+    shown = restoring.last.latest()
+    np.testing.assert_array_equal(shown.raw, counts((40, 48, 3))[10:30, 14:34, 0])
+    assert shown.outputs["deconvolved"].shape == (40, 40)
+
+
+def test_a_full_disk_is_a_sentence(server, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(post.Restoring, "_received", full)
+        status, _, content = send(server, tiff(counts()), "?name=cell.tif")
+    assert (status, content.decode().partition(":")[0]) == (500, "cannot write cell.tif")
+    assert "No space left" in content.decode()
+
+
 def test_the_file_that_tells_of_a_server(tmp_path, monkeypatch):
     monkeypatch.setattr(beacons, "servers_folder", lambda: tmp_path / "zsd" / "servers")
     (tmp_path / "zsd" / "servers").mkdir(parents=True)

@@ -2,18 +2,18 @@
 
 import time
 from collections import deque
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.images import open_image, read_box
+from zsd_runtime.images import Image, read_box
 from zsd_runtime.live.view import Shown
-from zsd_runtime.summary import Restored
 
 LATENCIES = 500  # of the last images
+LARGEST_SHOWN = 4096  # pixels a side of a raw image; of a larger one, its middle
 
 
 class LastResult:
@@ -37,24 +37,29 @@ class LastResult:
         with self._lock:
             self._failed, self._error = self._failed + 1, error
 
-    def finished(self, outcome: Restored, names: list[str], arrived: float) -> None:
-        """Show the planes of an image and its results, whose files are read now.
+    def finished(self, raw: Image, results: Mapping[str, Image], name: str, arrived: float) -> None:
+        """Count an image, and show planes of it and of its results, which are read now.
 
         Parameters
         ----------
-        outcome : Restored
-        names : list of str
-            Of the outputs.
+        raw : Image
+        results : mapping of str to Image
+            By output.
+        name : str
+            Of the image.
         arrived : float
+            What `arrived` said.
         """
         latency_ms = 1000 * (time.monotonic() - arrived)
-        raw, details = _plane(outcome.image)
-        outputs = {n: _plane(path)[0].astype(np.float32) for n, path in zip(names, outcome.results, strict=True)}
+        share = [min(1.0, LARGEST_SHOWN / n) for n in raw.data.shape[-2:]]
+        plane = _plane(raw, share)
+        outputs = {output: _plane(result, share).astype(np.float32) for output, result in results.items()}
+        details = {"name": name, "pixel_size_um": raw.voxel.x_um}
         with self._lock:
             self._done, self._error = self._done + 1, ""
             self._latencies.append(latency_ms)
             if not self._paused:
-                self._newest = Shown(self._done, raw, outputs, "", latency_ms, details)
+                self._newest = Shown(self._done, plane, outputs, "", latency_ms, details)
 
     def latest(self, after: int = -1) -> Shown | None:
         """As `View.latest`."""
@@ -75,11 +80,11 @@ class LastResult:
         self._paused = paused
 
 
-def _plane(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The first frame and channel of an image, its middle slice; and what is known of it."""
-    image = open_image(path)
-    height, width = image.data.shape[-2:]
+def _plane(image: Image, share: Sequence[float]) -> NDArray[Any]:
+    """The first frame and channel of an image and its middle slice; of Y and X the middle `share`."""
     leading = zip(image.axes[:-2], image.data.shape[:-2], strict=True)
     index = (length // 2 if axis == "Z" else 0 for axis, length in leading)
-    plane = np.array(read_box(image.data, (*index, slice(0, height), slice(0, width)), str(path)))
-    return plane, {"name": path.name, "pixel_size_um": image.voxel.x_um}
+    middle = (
+        slice(round(n * (1 - s) / 2), round(n * (1 + s) / 2)) for n, s in zip(image.data.shape[-2:], share, strict=True)
+    )
+    return np.array(read_box(image.data, (*index, *middle)))

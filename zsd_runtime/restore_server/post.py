@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from zsd_runtime.batch import predict_files
 from zsd_runtime.errors import InputError, Interrupted
+from zsd_runtime.files import cannot_write
+from zsd_runtime.images import open_image
 from zsd_runtime.model import Model
 from zsd_runtime.restore_server.last import LastResult
 from zsd_runtime.restore_server.wanted import Wanted, wanted_of
@@ -80,6 +82,8 @@ class Restoring:
             return answer
         except InputError as error:
             return PlainTextResponse(_sentence(error, folder), 400)
+        except OSError as error:
+            return PlainTextResponse(_sentence(cannot_write(folder / wanted.name, error), folder), 500)
         except (ClientDisconnect, Interrupted):
             return Response(status_code=499)  # nobody reads it
         finally:
@@ -162,7 +166,8 @@ class Restoring:
         notices += [f"warning: {line}" for line in warning_lines(outcomes)]
         notices[:] = [text.replace(f"{image.parent}/", "") for text in notices]
         results = dict(zip(self._outputs, outcomes[0].results, strict=True))
-        self.last.finished(outcomes[0], self._outputs, arrived)
+        raw = open_image(image, wanted.axes, wanted.series)
+        self.last.finished(raw, {name: open_image(path) for name, path in results.items()}, wanted.name, arrived)
         return results[wanted.output] if wanted.output else _zipped(list(results.values()), out / "results.zip")
 
 

@@ -1,6 +1,7 @@
 """The web server: a port, a token, and a thread that serves until it is closed."""
 
 import errno
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from zsd_runtime.serve.access import WILDCARDS, Access, Guard, bracketed, host_n
 CLOSE_S = 2  # for requests that are under way when the server closes
 LARGEST_MESSAGE = 1 << 16  # bytes that a page may send at once over its WebSocket
 START_S = 30.0
+TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 
 
 class Server:
@@ -39,6 +41,8 @@ class Server:
         self, make_app: Callable[[Access], Any], *, host: str = "127.0.0.1", port: int = 0, token: str | None = None
     ) -> None:
         uvicorn = web_libraries()
+        if token is not None and not TOKEN.fullmatch(token):
+            raise InputError("the token must be 16 or more letters, digits, - and _", "leave it out for a new one")
         self._socket = _listening(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.token = token or new_token()
