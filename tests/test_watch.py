@@ -183,7 +183,7 @@ def test_a_failure_is_no_mark_and_is_tried_again(bench):
     for failure in (
         InputError("cannot write out", "free some disk"),
         RuntimeError("boom"),
-        OSError("gone"),
+        KeyError("bug"),
         MemoryError(),
     ):
         bench.failing["a.tif"] = failure

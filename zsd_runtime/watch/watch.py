@@ -35,7 +35,7 @@ class Watch:
     folder : path
         Its own images; those in folders inside it are left alone.
     restore : callable
-        Restores an image. Raises `InputError`, `RuntimeError`, `MemoryError` or `OSError` when it cannot.
+        Restores an image; raises an exception when it cannot.
     marks : Marks
         What is done.
     looks : int
@@ -121,7 +121,7 @@ class Watch:
             self._marks.add(name, state, [result.name for result in outcome.results])
         except InputError as error:
             return self._failure(name, state, error.message(flag))
-        except (RuntimeError, MemoryError, OSError) as error:
+        except Exception as error:  # whatever it is, the next images must not wait for somebody to come
             return self._failure(name, state, f"{type(error).__name__}: {error}")
         self._failed.pop(name, None)
         return outcome
@@ -134,8 +134,11 @@ class Watch:
         before = self._failed.get(name)
         wait = min(2 * before.wait, LAST_RETRY) if before and before.state == state else FIRST_RETRY
         self._failed[name] = _Failure(state, error, self._looks + wait, wait)
-        if self._stems.get(stem(Path(name)).casefold()) == name and name not in self._marks.names:
-            del self._stems[stem(Path(name)).casefold()]
+        key = stem(Path(name)).casefold()
+        if (
+            self._stems.get(key) == name and name not in self._marks.names
+        ):  # it has no results that another could replace
+            del self._stems[key]
         said = before is not None and (before.state, before.error) == (state, error)
         return None if said else Restored(self.folder / name, error=error if name in error else f"{name}: {error}")
 
