@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-START_S = 60  # of a busy machine
+PATIENCE_S = 900  # against hangs only: a busy machine may take minutes to start a browser
 
 
 class Page:
@@ -32,7 +32,7 @@ class Page:
         self._id += 1
         self._socket.send(json.dumps({"id": self._id, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._socket.recv(timeout=START_S))
+            answer = json.loads(self._socket.recv(timeout=PATIENCE_S))
             if answer.get("id") == self._id:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
@@ -62,7 +62,7 @@ class Page:
 
     def until(self, script):
         """Wait for an expression to be true."""
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while not (value := self.value(script)):
             assert time.monotonic() < end, f"{script} did not become true; the page says {self.messages}"
             time.sleep(0.02)
@@ -106,7 +106,7 @@ def browser(folder: Path) -> Iterator[Page]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while not (profile / "DevToolsActivePort").exists() or not (profile / "DevToolsActivePort").read_text():
             assert process.poll() is None, "Chromium ended"
             assert time.monotonic() < end, "Chromium does not start"

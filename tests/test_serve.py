@@ -39,7 +39,7 @@ def server(view, tmp_path):
 
 def request(server, method, path, body=None, **headers):
     """Status, headers and body; headers as arguments, with _ for -."""
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=900)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name.replace("_", "-"), value)
@@ -59,7 +59,7 @@ def cookie(server):
 def open_frames(server, **changes):
     headers = {"Cookie": cookie(server), "Origin": server.address, "User-Agent": "a test"} | changes
     return connect(
-        f"ws://127.0.0.1:{server.port}/frames", max_size=None, open_timeout=60, compression=None,
+        f"ws://127.0.0.1:{server.port}/frames", max_size=None, open_timeout=900, compression=None,
         user_agent_header=None,
         additional_headers={name: value for name, value in headers.items() if value is not None},
     )  # fmt: skip
@@ -74,7 +74,7 @@ def ask(page, number, **changes):
 
 def answer(page):
     """The facts of an answer, with its pictures decoded; of one without a frame, the message."""
-    message = page.recv(timeout=60)
+    message = page.recv(timeout=900)
     if isinstance(message, str):
         return json.loads(message)
     end = 4 + int.from_bytes(message[:4], "big")
@@ -294,7 +294,7 @@ def test_a_malformed_message_closes_its_page_only(message, server, view):
     with open_frames(server) as other, open_frames(server) as page:
         page.send(message)
         with pytest.raises(ConnectionClosed):
-            page.recv(timeout=60)
+            page.recv(timeout=900)
         ask(other, 1)
         assert answer(other)["number"] == 1
 
@@ -324,7 +324,7 @@ def test_no_more_pages_than_allowed(server, view):
             answer(page)
         one_more = pages.enter_context(open_frames(server))
         with pytest.raises(ConnectionClosed) as closed:
-            one_more.recv(timeout=60)
+            one_more.recv(timeout=900)
         assert closed.value.rcvd.code == 1013
 
 
@@ -350,7 +350,7 @@ def test_a_view_that_fails_closes_its_page_and_the_next_one_is_served(view, capl
         with open_frames(server) as page:
             ask(page, 1)
             with pytest.raises(ConnectionClosed):
-                page.recv(timeout=60)
+                page.recv(timeout=900)
         view.latest = latest
         with open_frames(server) as page:
             ask(page, 1)
@@ -406,7 +406,7 @@ def test_closing_ends_the_thread_and_frees_the_port(view):
     with open_frames(server) as page:
         server.close()
         with pytest.raises(ConnectionClosed):
-            page.recv(timeout=60)
+            page.recv(timeout=900)
     assert server.wait(0)
     assert not [t for t in threading.enumerate() if t.name == "zsd server"]
     with serve_view(view, port=server.port) as again:

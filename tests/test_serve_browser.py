@@ -43,6 +43,7 @@ def camera():
 @pytest.fixture
 def page(tab, camera, tmp_path):
     with serve_view(camera, snapshots=tmp_path / "kept", title="cell <3>") as server:
+        tab.open("about:blank")  # the page before complains that its server is gone
         tab.messages.clear()
         tab.size(1280, 800)
         tab.open(server.url)

@@ -81,15 +81,14 @@ export class Panel {
     const length = roundLength(fieldUm / 4);
     const [unit, edge] = [devicePixelRatio, 14 * devicePixelRatio];
     const across = (length / fieldUm) * width;
+    pen.fillStyle = "#000a"; // behind it, for bright images
+    pen.fillRect(width - edge - across - 6 * unit, height - edge - 20 * unit, across + 12 * unit, 28 * unit);
     pen.fillStyle = "#fff";
-    pen.shadowColor = "#000";
-    pen.shadowBlur = 4 * unit;
     pen.fillRect(width - edge - across, height - edge, across, 3 * unit);
     pen.font = `${12 * unit}px system-ui, sans-serif`;
     pen.textAlign = "center";
     const text = length < 1 ? `${Math.round(1000 * length)} nm` : `${length} µm`;
     pen.fillText(text, width - edge - across / 2, height - edge - 6 * unit);
-    pen.shadowBlur = 0;
   }
 
   drawHistogram() {
