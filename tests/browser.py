@@ -114,7 +114,7 @@ def browser(folder: Path) -> Iterator[Page]:
         port = (profile / "DevToolsActivePort").read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
             tab = next(target for target in json.load(answer) if target["type"] == "page")
-        with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
+        with connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=PATIENCE_S, ping_interval=None) as socket:
             yield Page(socket)
     finally:
         process.terminate()

@@ -135,7 +135,12 @@ def test_the_socket_is_refused(case, server):
     if "Host" in changes:  # the library sets this one by itself
         host, _, port = str(changes.pop("Host")).partition(":")
         with socket.create_connection(("127.0.0.1", server.port)) as raw, pytest.raises(InvalidStatus) as refused:
-            connect(f"ws://{host}:{port or 80}/frames", sock=raw, additional_headers={"Cookie": cookie(server)})
+            connect(
+                f"ws://{host}:{port or 80}/frames",
+                sock=raw,
+                additional_headers={"Cookie": cookie(server)},
+                open_timeout=900,
+            )
     else:
         with pytest.raises(InvalidStatus) as refused:
             open_frames(server, **changes)
@@ -146,7 +151,7 @@ def test_the_socket_is_refused(case, server):
 def test_the_token_in_the_address_opens_the_page_only(server):
     assert request(server, "GET", f"/static/page.js?token={server.token}")[0] == 403
     with pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://127.0.0.1:{server.port}/frames?token={server.token}", origin=server.address)
+        connect(f"ws://127.0.0.1:{server.port}/frames?token={server.token}", origin=server.address, open_timeout=900)
     assert refused.value.response.status_code == 403
 
 
@@ -407,7 +412,7 @@ def test_closing_ends_the_thread_and_frees_the_port(view):
         server.close()
         with pytest.raises(ConnectionClosed):
             page.recv(timeout=900)
-    assert server.wait(0)
+    assert server.wait(900)
     assert not [t for t in threading.enumerate() if t.name == "zsd server"]
     with serve_view(view, port=server.port) as again:
         assert again.port == server.port
