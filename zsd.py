@@ -9,6 +9,7 @@ GROUPS = {
         "info": ("zsd_runtime.info", "what zsd sees in an image file: axes, sizes, channels, bad pixels"),
         "restore": ("zsd_export.restore", "train, export and predict in one: noisy images and a PSF to results"),
         "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
+        "watch": ("zsd_runtime.watch.cli", "restore what a microscope writes to a folder, as it comes"),
     },
     "training": {
         "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
@@ -44,11 +45,14 @@ GROUPS = {
         ),
     },
     "machines": {
+        "serve": ("zsd_runtime.restore_server.cli", "restore images that other programs send, and show them in a page"),
         "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
         "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
     },
 }
 MODULES = {verb: module for verbs in GROUPS.values() for verb, (module, _) in verbs.items()}
+# What a verb needs more for an option: with it, another module serves the verb.
+WITH_OPTIONS = {("watch", "--train-first"): "zsd_export.watch"}
 # The extra to install when an import fails.
 EXTRAS = {"zsd_optics": "optics", "zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
 
@@ -66,7 +70,8 @@ def main() -> None:
     verb = arguments[0] if arguments else ""
     if verb not in MODULES:
         _help(verb)
-    module = MODULES[verb]
+    modules = (module for (of, option), module in WITH_OPTIONS.items() if of == verb and option in arguments)
+    module = next(modules, MODULES[verb])
     try:
         import_module(module).app(arguments, prog_name="zsd")
     except ModuleNotFoundError as error:

@@ -73,6 +73,17 @@ def blind_spot_package(blind_spot_folder: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="session")
+def untrained_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2D, of random weights: for what does not depend on a training, which takes longer."""
+    from tests.test_keras import random_weights, write_keras  # which imports this module
+
+    folder = tmp_path_factory.mktemp("untrained")
+    network = random_weights(lambda: DualStageUNet(4, 2, 2, 8, 2, slope=0))
+    weights = write_keras(folder / "cells.h5", network)
+    return import_keras(weights, folder / "plane", offset=100, scale=50, margin="reflect")
+
+
+@pytest.fixture(scope="session")
 def volume_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3D; nothing of the writing depends on a training."""
     from tests.test_keras import random_weights, write_keras  # which imports this module

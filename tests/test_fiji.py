@@ -1,8 +1,10 @@
 """The plugin in a real ImageJ on a virtual screen: images out and in, what goes wrong, nothing hangs."""
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -236,6 +238,70 @@ def test_a_folder_finishes_what_it_can(imagej, zsd, package, tmp_path):
     assert sorted(p.name for p in (images / "restored").iterdir()) == [
         "a_deconvolved.tif", "a_denoised.tif", "b_deconvolved.tif", "b_denoised.tif"
     ]  # fmt: skip
+
+
+@pytest.fixture
+def server(untrained_package, tmp_path, monkeypatch):
+    """A running `zsd serve`, and a cache in which the plugin looks for it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = [sys.executable, "-c", "import zsd; zsd.main()", "serve", str(untrained_package)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_running_server_is_used_until_it_dies(imagej, server, untrained_package, tmp_path):
+    """The command would fail, so what is restored comes from the server, and so does the sentence about a bad image."""
+    movie = hyperstack(tmp_path / "movie.tif", (3, 2, 61, 83), "TCYX", finterval=2.5)
+    lines = said(imagej(
+        """
+        open("{folder}/movie.tif");
+        run("Restore...", "model=[{package}] zsd=/bin/false output=[{folder}/results]");
+        """ + TELL + """
+        newImage("nothing", "32-bit black", 64, 64, 1);
+        run("Macro...", "code=v=NaN");
+        run("Restore...", "model=[{package}] zsd=/bin/false");
+        """,
+        package=untrained_package,
+    ))  # fmt: skip
+    assert lines[1] == "movie_denoised.tif 83 61 2 1 3 0.125 0.125 1 µm 2.5"
+    assert lines[2] == "movie_deconvolved.tif 166 122 2 1 3 0.0625 0.0625 1 µm 2.5"
+    assert lines[-1].startswith("zsd: nothing.tif")
+    with load_model(untrained_package) as model:
+        expected = np.stack([[model.predict(plane).denoised for plane in frame] for frame in movie])
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "results" / "movie_denoised.tif"), expected, atol=1e-3)
+    server.kill()
+    server.wait()
+    (beacon,) = (tmp_path / "cache" / "zsd" / "servers").iterdir()
+    for pid in (server.pid, os.getpid()):  # a process that is gone; and one that does not listen there
+        beacon.write_text(re.sub(r"pid=\d+", f"pid={pid}", beacon.read_text()))
+        lines = said(
+            imagej(PLANE + 'run("Restore...", "model=[{package}] zsd=/bin/false");', package=untrained_package)
+        )
+        assert lines == ["zsd: zsd ended with exit status 1: it said nothing"]
+
+
+def test_esc_stops_the_work_of_the_server(imagej, tmp_path, monkeypatch):
+    """A server that answers nothing: the connection ends, and so does the macro."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "zsd" / "servers"
+    folder.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        (folder / "1.server").write_text(
+            f"schema=1\naddress=http://127.0.0.1:{listening.getsockname()[1]}\ntoken=secret\npid={os.getpid()}\n"
+            f"package={tmp_path.resolve()}\n"
+        )
+        process = imagej(PLANE + 'run("Press Esc");\nrun("Restore...", "model=[{folder}]");\nprint("never");\n')
+        connection, _ = listening.accept()
+        with connection:
+            request = b""
+            while part := connection.recv(1 << 16):  # until the plugin hangs up
+                request += part
+        assert said(process) == []
+    assert request.startswith(b"POST /restore?name=plane.tif ")
+    assert b"Bearer secret" in request
 
 
 WRONG = {

@@ -35,6 +35,14 @@ def test_every_runtime_module_imports_without_torch():
     assert result.stdout.strip() == version("zsd")
 
 
+def test_every_runtime_module_imports_without_the_web_libraries():
+    program = PROGRAM % (("starlette", "uvicorn", "websockets"),)
+    command = [sys.executable, "-c", program, "serve", "model.zip"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: the page needs starlette: pip install 'zsd[live]'\n"
+
+
 def test_a_missing_extra_gives_its_install_line():
     result = zsd_without_torch("train", "x.tif", "--out", "y")
     assert result.returncode == 2

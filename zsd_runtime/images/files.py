@@ -42,20 +42,21 @@ def image_files(path: Path) -> list[Path]:
     """
     if not path.is_dir() or path.suffix == ".zarr" or any(known.recognises(path) for known in FORMATS):
         return [path]
-    listed = sorted(p for p in path.iterdir() if _is_image(p))
+    listed = sorted(p for p in path.iterdir() if is_image_name(p))
     files = _without_repeats(listed)
     for found in find_slices(files):
         if one_plane_each(found):
             members = set(found.files.values())
             files = sorted([p for p in files if p not in members] + [path / found.pattern])
     if not files:
-        inside = sorted(p.name for p in path.iterdir() if p.is_dir() and any(_is_image(q) for q in p.iterdir()))
+        inside = sorted(p.name for p in path.iterdir() if p.is_dir() and any(is_image_name(q) for q in p.iterdir()))
         remedy = f"give one of its folders, such as {inside[0]}" if inside else "give a folder of TIFF, PNG or OME-Zarr"
         raise InputError(f"{path} is a folder without images", remedy)
     return files
 
 
-def _is_image(path: Path) -> bool:
+def is_image_name(path: Path) -> bool:
+    """Whether a file is called like an image, or is a folder of NDTiff; nothing is opened."""
     if NDTIFF.recognises(path):
         return True
     name = path.name.lower()

@@ -30,7 +30,7 @@ import java.util.concurrent.TimeUnit;
  * Plugins &gt; zsd &gt; Restore...: denoise and deconvolve the active image, or a folder of images, with `zsd predict`.
  *
  * <p>What passes between ImageJ and zsd is a file: the image as it is open goes out as a TIFF, the results come back as
- * TIFFs.
+ * TIFFs. A running `zsd serve` that has the model open is used; otherwise a `zsd predict` is started.
  */
 public final class Restore implements PlugIn {
     private static final String TITLE = "zsd: restore";
@@ -152,11 +152,10 @@ public final class Restore implements PlugIn {
         if (model.isEmpty())
             throw new IOException("no model is given: make one with `zsd export`, and give its folder or zip "
                     + "(in a macro model=...)");
-        File zsd = Command.find(command);
         if (folder.isEmpty())
-            restoreImage(zsd);
+            restoreImage();
         else
-            restoreFolder(zsd);
+            restoreFolder(Command.find(command));
     }
 
     private void restoreFolder(File zsd) throws IOException {
@@ -166,7 +165,9 @@ public final class Restore implements PlugIn {
     }
 
     /** zsd works in a folder beside the results, so that they come to their place in one move, whole or not at all. */
-    private void restoreImage(File zsd) throws IOException {
+    private void restoreImage() throws IOException {
+        Server server = Server.find(model);
+        File zsd = server == null ? Command.find(command) : null;
         ImagePlus image = WindowManager.getCurrentImage();
         if (image == null)
             throw new IOException("no image is open: open one, or give a folder (in a macro folder=...)");
@@ -178,7 +179,10 @@ public final class Restore implements PlugIn {
             String name = stem(image.getTitle());
             Path noisy = work.resolve(name + ".tif");
             save(image, noisy);
-            Command.run(zsd, "predict", model, noisy.toString(), "--out", work.toString());
+            if (server == null || !server.restore(noisy, work, name, RESULTS)) {
+                zsd = zsd == null ? Command.find(command) : zsd;
+                Command.run(zsd, "predict", model, noisy.toString(), "--out", work.toString());
+            }
             for (Path result : kept(work, name))
                 show(result, image);
             IJ.showStatus("zsd: " + image.getTitle() + " is restored");

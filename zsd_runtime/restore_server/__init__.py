@@ -1,0 +1,1 @@
+"""Restore images that other programs send: the model is opened once, requests take turns."""

@@ -1,0 +1,1 @@
+"""Watch a folder: restore each image once, when it is finished."""
