@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from zsd_optics.noise import estimate_noise
 from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.drift import drift_px
-from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, Given, estimate
+from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given, estimate
 from zsd_optics.sim.support import support_remark
 from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.layout import Layout, check_saturation
-from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.microscope import Sim, check_reach
 from zsd_runtime.sim.parameters import Pattern, SimParameters
 from zsd_runtime.sim.transfer import Transfer
 
@@ -83,6 +83,8 @@ def acquisition(
     remarks = [check_saturation(planes, name)]
     if order is not None and order not in layout.orders:
         raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
+    finest = 1000 / given.spacing_nm if given and given.spacing_nm else SEARCHED[0] * transfer.cutoff
+    check_reach(finest, transfer, pixel_size_um)
     if offset is None:
         offset = estimate_noise(list(planes[:: max(1, len(planes) // NOISE_PLANES)])).offset
     sizes: dict[str, Any] = {
