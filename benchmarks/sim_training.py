@@ -164,7 +164,7 @@ def low_light(data: Path, minutes: float) -> None:
         result.deconvolved,
         reference,
     ]
-    iio.imwrite(PICTURE.with_name("sim_low_light.png"), montage([image for image in shown]))
+    iio.imwrite(PICTURE.with_name("sim_low_light.png"), montage(shown))
 
 
 def correlation(image: Any, reference: Any) -> float:

@@ -50,6 +50,7 @@ def _restore(
     steps: options.Steps = None,
     preset: options.Preset = None,
     scheme: options.Scheme = None,
+    slices: options.Slices = None,
     start: options.Start = None,
     config: options.ConfigFile = None,
     seed: options.Seed = None,
@@ -81,8 +82,8 @@ def _restore(
         files = images_in(images)
         tasks = options.tasks_of(
             files, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
-            config=config, preset=preset, scheme=scheme, start=start, minutes=minutes, steps=steps, seed=seed,
-            device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None,
+            config=config, preset=preset, scheme=scheme, slices=slices, start=start, minutes=minutes, steps=steps,
+            seed=seed, device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None,
             remove_lines=remove_lines, dark=dark, gain_map=gain_map,
             sim={"otf": otf, "parameters": sim_parameters},
         )  # fmt: skip

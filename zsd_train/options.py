@@ -47,7 +47,7 @@ Scheme = Annotated[
     str | None,
     typer.Option(
         help="How pairs are made: auto, recorrupt, odd-even (volumes), blind-spot (DecoNoising), noise2void, which "
-        "needs no PSF and denoises only, or sim (raw frames of structured illumination)."
+        "needs no PSF and denoises only, or sim (raw frames of structured illumination; of volumes sim-odd-even, as published)."
     ),
 ]
 Otf = Annotated[
@@ -209,10 +209,11 @@ def _of_sim(scheme: Any, options: dict[str, Any] | None) -> bool:
     """
     kind = scheme.get("kind") if isinstance(scheme, dict) else scheme
     given = [name for name, value in (options or {}).items() if value is not None]
-    if kind != "sim" and given:
+    of_sim = kind in ("sim", "sim-odd-even")
+    if given and not of_sim:
         option = {"parameters": "sim_parameters"}.get(given[0], given[0])
         raise InputError(f"`{option}` is of scheme sim", "add `scheme` sim, or leave it out", option=(option, "scheme"))
-    return kind == "sim"
+    return of_sim
 
 
 def _scheme_of_both(table: Any, typed: str | None, config: Path) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
 from zsd_runtime.sim.files import save_microscope
 from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit
 from zsd_train.run import Measured, Run, config_to_resume, load_run, sha256, write_array, write_config
-from zsd_train.schemes import Distill, Recorrupt, StructuredIllumination
+from zsd_train.schemes import Distill, Recorrupt, SimOddEven, StructuredIllumination
 from zsd_train.setup import Setup, set_up
 
 
@@ -90,12 +91,14 @@ def train(
     out = Path(out)
     config = config or make_config()
     if sim is not None:
-        if psf is not None or not isinstance(config.scheme, StructuredIllumination):
+        if psf is not None or not isinstance(config.scheme, StructuredIllumination | SimOddEven):
             raise InputError("`sim` takes the place of a PSF, for scheme sim", "leave one of them out", option="psf")
         config = config.model_copy(update={"axes": "zyx"[-sim.axes :]})
         sim = sim.sharper()
-        psf, (*z, pixel_size_um) = sim.compact_psf(), sim.fine_voxel_um[:-1]
+        psf, (*z, pixel_size_um) = sim.compact_psf(min(i.shape[-3] for i in images)), sim.fine_voxel_um[:-1]
         z_step_um = z[0] if z else None
+        if isinstance(config.scheme, SimOddEven):
+            images = [reconstruct(image, sim) for image in images]
     psf = checked_psf(psf, config, sim)
     channels = channelled(images, psf)
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_optics.sim.bands import Bands
+from zsd_runtime.sim.microscope import LEAST_WIENER
 
 FITTED = (0.15, 0.7)  # of the cutoff: frequencies whose power is fitted
 JUDGED = 1.0  # of the cutoff: where noise and sample are compared
-RANGE = (0.02, 0.6)
+LARGEST = 0.6
 # One number for all frequencies has to be larger than this at high signal and smaller at low signal: on simulated
 # filaments, vesicles and cells of 10 to 1000 photons w = 0.19 · (w_judged / 0.19)^0.72 is within 0.3 dB of the best.
 PIVOT, POWER = 0.19, 0.72
@@ -35,12 +36,13 @@ def wiener_parameter(bands: Sequence[Bands]) -> float:
     seen = np.bincount(ring, contrast[used] ** 2, minlength=13)[1:12] / np.maximum(number, 1)
     sample = (measured - noise) / np.maximum(seen, 1e-9)
     good = (number > 0) & (measured > 1.2 * noise)
+    least = LEAST_WIENER[len(first.shape)]
     if noise <= 0 or good.sum() < 3:
-        return RANGE[0] if noise <= 0 else RANGE[1]
+        return least if noise <= 0 else LARGEST
     centres = (edges[1:] + edges[:-1]) / 2
     fall, level = np.polyfit(np.log(centres[good]), np.log(sample[good]), 1, w=np.sqrt(number[good]))
     expected = np.exp(level + fall * np.log(JUDGED))
-    return float(np.clip(PIVOT * (np.sqrt(noise / expected) / PIVOT) ** POWER, *RANGE))
+    return float(np.clip(PIVOT * (np.sqrt(noise / expected) / PIVOT) ** POWER, least, LARGEST))
 
 
 def _in_focus(spectrum: NDArray[Any]) -> NDArray[Any]:

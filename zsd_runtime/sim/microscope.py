@@ -18,7 +18,9 @@ FACTOR = 2  # how much finer the grid of the result is in Y and X
 LARGEST_PSF = 65
 PSF_REACH_UM, PSF_DEPTH_UM = 1.0, 1.5  # of the PSF, from its centre
 PSF_LOST = 0.03  # lobes further out, which cancel each other nearly
-SHARPER, LEAST_WIENER = 3.0, 0.02  # ratio of Wiener parameters for eyes and for networks, and the least
+SHARPER = 3.0  # ratio of the Wiener parameters for eyes and for networks
+# The least one that makes sense, for planes and volumes, whose contrast is small away from kz = 0.
+LEAST_WIENER = {2: 0.02, 3: 0.002}
 NOTCH_WIDTH = 0.25  # σ of the notch, as a share of the cutoff
 
 Array = NDArray[np.float64]
@@ -44,12 +46,14 @@ class Sim:
 
     def sharper(self) -> "Sim":
         """For a network, which removes the noise that a large Wiener parameter is for (benchmarks/sim_training.py)."""
-        wiener = max(self.parameters.wiener / SHARPER, min(LEAST_WIENER, self.parameters.wiener))
-        return replace(self, parameters=replace(self.parameters, wiener=wiener))
+        smooth, least = self.parameters.wiener, LEAST_WIENER[self.axes]
+        wiener = max(smooth / SHARPER, min(least, smooth))
+        return replace(self, parameters=replace(self.parameters, wiener=wiener, smooth_wiener=smooth))
 
     def smoother(self) -> "Sim":
         """For eyes: undoes `sharper`."""
-        return replace(self, parameters=replace(self.parameters, wiener=self.parameters.wiener * SHARPER))
+        wiener = self.parameters.smooth_wiener or self.parameters.wiener
+        return replace(self, parameters=replace(self.parameters, wiener=wiener, smooth_wiener=None))
 
     @property
     def axes(self) -> int:
@@ -133,11 +137,14 @@ class Sim:
         """Of the result."""
         return (*self.voxel_um[:-2], *(n / FACTOR for n in self.voxel_um[-2:]))
 
-    def compact_psf(self) -> Array:
-        """The PSF of the result, as small as it can be without losing more than `PSF_LOST` of the light."""
+    def compact_psf(self, slices: int = 1) -> Array:
+        """The PSF of the result for an image of so many slices.
+
+        In Y and X it is as small as it can be without losing more than `PSF_LOST` of the light.
+        """
         side = min(LARGEST_PSF, 2 * round(PSF_REACH_UM / self.fine_voxel_um[-1]) + 1)
-        slices = (2 * round(PSF_DEPTH_UM / self.voxel_um[0]) + 1,) if self.axes == 3 else ()
-        psf = self.psf((*slices, side, side))
+        depth = (2 * min(round(PSF_DEPTH_UM / self.voxel_um[0]), slices - 1) + 1,) if self.axes == 3 else ()
+        psf = self.psf((*depth, side, side))
         radius = side // 2
         while radius > 3 and abs(_middle(psf, radius - 1).sum() - 1) < PSF_LOST:
             radius -= 1
@@ -146,8 +153,8 @@ class Sim:
 
     def psf(self, shape: Shape) -> Array:
         """The point spread function of the result, of an odd `shape` ([Z,] Y, X), its middle at the centre; sum 1."""
-        wide = [max(2 * n + 1, 129) for n in shape[-2:]]
-        large = (*shape[:-2], *wide)
+        # Large enough that what wraps around does not matter.
+        large = (*(2 * n + 1 for n in shape[:-2]), *(max(2 * n + 1, 129) for n in shape[-2:]))
         psf = np.fft.fftshift(np.fft.ifftn(self.transfer_function(large)).real)
         psf = psf[tuple(slice((m - n) // 2, (m - n) // 2 + n) for m, n in zip(large, shape, strict=True))]
         return psf / psf.sum()  # type: ignore[no-any-return]

@@ -77,6 +77,8 @@ class SimParameters:
         How the planes of a file follow each other, the slowest first: d (direction), p (phase), z.
     wiener : float
         w: what is added to the squared contrast, w², so that noise is not amplified where there is no signal.
+    smooth_wiener : float or None
+        Of images for eyes, where `wiener` is that of a network, which needs a smaller one.
     notch : float
         Share of order 0's low frequencies that is left out, 0 to 0.95: out-of-focus light has no others.
     """
@@ -89,6 +91,7 @@ class SimParameters:
     wiener: float = 0.1
     notch: float = 0.0
     remarks: tuple[str, ...] = field(default=(), compare=False)
+    smooth_wiener: float | None = None
 
     @property
     def directions(self) -> int:

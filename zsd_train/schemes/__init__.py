@@ -10,11 +10,11 @@ from zsd_train.schemes.distill import Distill
 from zsd_train.schemes.odd_even import OddEven
 from zsd_train.schemes.recorrupt import Recorrupt
 from zsd_train.schemes.scheme import Scheme, scheme_class, scheme_from
-from zsd_train.schemes.sim import StructuredIllumination
+from zsd_train.schemes.sim import SimOddEven, StructuredIllumination
 
 __all__ = [
     "AnyScheme", "Auto", "BlindSpot", "Distill", "Noise2Void", "OddEven", "Recorrupt", "Scheme",
-    "StructuredIllumination", "scheme_class", "scheme_from",
+    "SimOddEven", "StructuredIllumination", "scheme_class", "scheme_from",
 ]  # fmt: skip
 
 

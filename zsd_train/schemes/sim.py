@@ -5,9 +5,10 @@ recorruption of them is independent. That of the raw frames is, for their noise 
 reconstruction is linear, so are the two images that it makes of the copies. Each patch is reconstructed with the frames
 around it, by the parameters of the original.
 
-The deconvolved image is compared after H_SIM, the transfer function of the reconstruction, with its negative lobes. In
-volumes this takes the place of odd and even slices (eq. 13, 14): reconstruction mixes slices, so that neighbours share
-most of their noise.
+The deconvolved image is compared after H_SIM, the transfer function of the reconstruction, with its negative lobes.
+
+Published for volumes are odd and even slices of the reconstruction (eq. 13, 14): scheme sim-odd-even. But
+reconstruction mixes slices, so that neighbours share most of their noise, and a network learns to keep it.
 """
 
 from functools import lru_cache
@@ -23,6 +24,7 @@ from zsd_runtime.sim.microscope import FACTOR, Sim
 from zsd_runtime.sim.reconstruction import AXIAL_HALO, HALO, Reconstruction, reconstruct
 from zsd_train.defaults import Shape
 from zsd_train.forward import crop
+from zsd_train.schemes.odd_even import OddEven
 from zsd_train.schemes.recorrupt import Recorrupt
 from zsd_train.schemes.scheme import Chance, Counts, Sample, Stride, Window
 
@@ -121,6 +123,32 @@ class StructuredIllumination(Recorrupt):
         for axis in (-2, -1):
             mask = mask.repeat_interleave(FACTOR, axis)
         return Sample(noisy[None], target[None], mask[None])
+
+
+class SimOddEven(OddEven):
+    """Odd and even slices of the reconstruction, as published."""
+
+    kind: str = "sim-odd-even"
+    correlated_noise_remedy: ClassVar[str] = (
+        "and neighbouring slices of a reconstruction share noise, too, which odd and even slices take for structure: "
+        "choose `scheme` sim"
+    )
+
+    @property
+    def method(self) -> str:  # noqa: D102
+        return "ZS-DeconvNet SIM"
+
+    @property
+    def needs_psf(self) -> bool:
+        """The transfer function of the reconstruction takes its place."""
+        return False
+
+    def choices(self, preset: str, axes: str) -> dict[str, Any]:  # noqa: D102
+        return {"network": NETWORKS[preset, axes]}
+
+    def dark_level(self, noise: NoiseModel) -> float:  # noqa: ARG002
+        """A reconstruction has no offset."""
+        return 0.0
 
 
 @lru_cache(8)
