@@ -84,6 +84,9 @@ def test_order_of_planes_is_found(photons):
     assert found.sim.parameters.order == "pd"
     assert any("ordered phase, direction" in text for text in found.sim.parameters.remarks)
     np.testing.assert_array_equal(found.frames, direction_first.frames)
+    with pytest.raises(InputError, match=r"ordered phase, direction \(slowest first\).* and not 'dp'"):
+        found_in(simulation, phase_first, order="dp")
+    assert found_in(simulation, phase_first, order="pd").sim.parameters.order == "pd"
 
 
 def test_three_beams_in_planes():
@@ -165,6 +168,7 @@ def test_drift_between_directions():
         ({"spacing_nm": 170.0}, "are finer than the objective resolves"),
         ({"modulation": (1.3,)}, "a modulation of 1.30 is more than light allows"),
         ({"spacing_nm": 230.0}, "the directions have different spacings (230.0, 200.0 nm)"),
+        ({"modulation": (0.15,)}, "the finest stripes have a low modulation, 0.15"),
         ({"modulation": (0.8, 0.05), "trust": (9.0, 9.0)}, "the finest stripes have a modulation of 0.05"),
     ],
 )

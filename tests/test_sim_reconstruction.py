@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsd_optics.sim.simulate import Illumination, _frames, simulate_sim
+from zsd_optics.sim.simulate import Illumination, lit_frames, simulate_sim
 from zsd_optics.simulate import Camera
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.microscope import Sim
@@ -121,9 +121,9 @@ def test_a_periodic_volume_is_exact(volume):
         for p, w in zip(sim.parameters.patterns, waves, strict=False)
     )
     sim = replace(sim, parameters=replace(sim.parameters, patterns=patterns))
-    frames = np.concatenate([_frames(truth, p, sim, tuple(slice(0, n) for n in truth.shape)) for p in patterns]).astype(
-        np.float32
-    )
+    frames = np.concatenate(
+        [lit_frames(truth, p, sim, tuple(slice(0, n) for n in truth.shape)) for p in patterns]
+    ).astype(np.float32)
     found = Reconstruction.of(sim, (8, 32, 32))(frames)
     expected = seen(truth, sim)
     assert psnr(found, expected) > 50

@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from zsd_optics.noise import estimate_noise
 from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.drift import drift_px
-from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, Given, estimate
+from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given, estimate
 from zsd_optics.sim.support import support_remark
 from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.layout import Layout, check_saturation
-from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.microscope import Sim, check_reach
 from zsd_runtime.sim.parameters import Pattern, SimParameters
 from zsd_runtime.sim.transfer import Transfer
 
 DRIFT_PX = 0.5
 UNSEEN_MODULATION = 0.5
+LOW_MODULATION = 0.25
 IMPOSSIBLE = 1.15  # times what light allows: more than an error of measurement
 APART_RAD = 0.2  # at least, between two directions
 NOISE_PLANES = 9  # that the offset is estimated from
@@ -83,6 +84,8 @@ def acquisition(
     remarks = [check_saturation(planes, name)]
     if order is not None and order not in layout.orders:
         raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
+    finest = 1000 / given.spacing_nm if given and given.spacing_nm else SEARCHED[0] * transfer.cutoff
+    check_reach(finest, transfer, pixel_size_um)
     if offset is None:
         offset = estimate_noise(list(planes[:: max(1, len(planes) // NOISE_PLANES)])).offset
     sizes: dict[str, Any] = {
@@ -90,7 +93,11 @@ def acquisition(
         "given": given,
     }  # fmt: skip
     tried = {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in ([order] if order else layout.orders)}
-    found_order = max(tried, key=lambda o: likelihood(tried[o]))
+    if order is not None and likelihood(tried[order])[0] < best_likelihood(layout.directions):
+        others = [o for o in layout.orders if o != order]
+        tried |= {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in others}
+        check_order(order, tried, layout, name)
+    found_order = order or max(tried, key=lambda o: likelihood(tried[o]))
     parameters = replace(tried[found_order], order=found_order)
     frames = layout.arranged(planes, found_order)
     if order is None and found_order != layout.orders[0]:
@@ -127,6 +134,28 @@ def likelihood(parameters: SimParameters) -> tuple[int, float]:
     apart = np.abs(np.angle(turns[:, None] / turns)) > 2 * APART_RAD
     different = 1 + int(apart[np.triu_indices(len(patterns), 1)].sum())
     return alike + different, float(np.sum([np.log(max(p.trust)) for p in patterns]))
+
+
+def best_likelihood(directions: int) -> int:
+    """When all directions agree in their spacing and differ in their angles."""
+    return directions + 1 + directions * (directions - 1) // 2
+
+
+def check_order(order: str, tried: dict[str, SimParameters], layout: Layout, name: str) -> None:
+    """Refuse a given order of planes in which the stripes make no sense, where they do in another.
+
+    Raises
+    ------
+    InputError
+        When it is surely wrong.
+    """
+    best = max(tried, key=lambda o: likelihood(tried[o]))
+    certain = likelihood(tried[best])[0] == best_likelihood(layout.directions) and tried[best].least_trust >= DOUBTFUL
+    if best != order and certain:
+        raise InputError(
+            f"the planes of {name} are ordered {in_words(best)}, as their correlation shows, and not {order!r}",
+            f"leave out `order`, or set it to {best}", option="order",
+        )  # fmt: skip
 
 
 def in_words(order: str) -> str:
@@ -193,6 +222,11 @@ def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
             found.append(
                 f"direction {number}: the finest stripes have a modulation of {p.modulation[-1]:.2f}, and add noise "
                 "rather than detail; the `parameters` of a brighter image may serve this one"
+            )
+        elif p.modulation[-1] < LOW_MODULATION:
+            found.append(
+                f"direction {number}: the finest stripes have a low modulation, {p.modulation[-1]:.2f}: the "
+                "reconstruction is noisier or less sharp than it could be; check polarisation and alignment"
             )
         if 1000 / p.spacing_nm > transfer.cutoff:
             found.append(

@@ -58,8 +58,8 @@ def reconstruct_files(
     Failures are reported; the remaining files are still processed. Results of an earlier run are replaced.
     """
     with reporting(quiet):
+        from zsd_optics.sim.described import SimOptions
         from zsd_optics.sim.reconstruct import Written, reconstruct_file, table
-        from zsd_optics.sim.sources import SimOptions
         from zsd_runtime.batch import check_names
         from zsd_runtime.images import images_in
 
@@ -129,9 +129,10 @@ def show(
     with reporting(quiet):
         import imageio.v3 as iio
 
+        from zsd_optics.sim.described import SimOptions
         from zsd_optics.sim.picture import sim_picture
         from zsd_optics.sim.reconstruct import table
-        from zsd_optics.sim.sources import SimOptions, open_acquisition
+        from zsd_optics.sim.sources import open_acquisition
         from zsd_runtime.files import written_whole
 
         if out.suffix.lower() != ".png":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zsd_optics.sim.sources import Opened, SimOptions, open_acquisition
+from zsd_optics.sim.described import SimOptions
+from zsd_optics.sim.sources import Opened, open_acquisition
 from zsd_runtime.images import Image, create_image, stem
 from zsd_runtime.notices import Notice, no_notice
 from zsd_runtime.sim.microscope import FACTOR, Sim

@@ -165,7 +165,7 @@ def simulate_sim(
     field = tuple(k * n + 2 * p for k, n, p in zip(factors, shape, pad, strict=True))
     structure = drawn(sample, field, z_step_um / pixel_size_um * FACTOR if len(shape) == 3 else 1.0, rng)
     inside = tuple(slice(p, -p) for p in pad)
-    frames = np.concatenate([_frames(structure, pattern, sim, inside) for pattern in sim.parameters.patterns])
+    frames = np.concatenate([lit_frames(structure, pattern, sim, inside) for pattern in sim.parameters.patterns])
     mean = frames.mean(axis=0)
     electrons = np.clip(frames, 0, None) * (photons / mean.max())
     truth = structure[inside] * (camera.gain * photons / mean.max())
@@ -177,7 +177,7 @@ def simulate_sim(
     )
 
 
-def _frames(structure: Array, pattern: Pattern, sim: Sim, inside: tuple[slice, ...]) -> Array:
+def lit_frames(structure: Array, pattern: Pattern, sim: Sim, inside: tuple[slice, ...]) -> Array:
     """(phases, [Z,] Y, X): what the camera sees of a structure on the fine grid, whose part `inside` is the image."""
     frequency = frequencies(structure.shape, sim.fine_voxel_um)
     size = sim.fine_voxel_um[-1]

@@ -41,14 +41,8 @@ class Sim:
     transfer: Transfer
 
     def __post_init__(self) -> None:
-        finest = max(1000 / p.spacing_nm for p in self.parameters.patterns) + self.transfer.cutoff
-        nyquist = FACTOR / (2 * self.parameters.pixel_size_um)
-        if finest > nyquist * 1.02:
-            raise InputError(
-                f"stripes and detection reach {finest:.2f} cycles/µm and the grid of the result only {nyquist:.2f}",
-                "give the right `pixel_size`, NA and wavelength; raw pixels must be smaller for this spacing",
-                option=("pixel_size", "na", "wavelength"),
-            )
+        finest = max(1000 / p.spacing_nm for p in self.parameters.patterns)
+        check_reach(finest, self.transfer, self.parameters.pixel_size_um)
 
     def sharper(self) -> "Sim":
         """For a network, which removes the noise that a large Wiener parameter is for (benchmarks/sim_training.py)."""
@@ -171,6 +165,24 @@ def _middle(psf: Array, radius: int) -> Array:
     centre = psf.shape[-1] // 2
     inside = slice(centre - radius, centre + radius + 1)
     return psf[..., inside, inside]
+
+
+def check_reach(wave: float, transfer: Transfer, pixel_size_um: float) -> None:
+    """Refuse stripes (cycles/µm) whose bands the grid of the result cannot hold.
+
+    Raises
+    ------
+    InputError
+        When they reach beyond its Nyquist frequency.
+    """
+    finest, nyquist = wave + transfer.cutoff, FACTOR / (2 * pixel_size_um)
+    if finest > nyquist * 1.02:
+        raise InputError(
+            f"stripes of {1000 / wave:.0f} nm and the detection reach {finest:.1f} cycles/µm and the grid of the "
+            f"result only {nyquist:.1f}",
+            "give the right `spacing`, `pixel_size`, `na` and `wavelength`; such stripes need smaller raw pixels",
+            option=("spacing", "pixel_size", "na", "wavelength"),
+        )
 
 
 def frequencies(shape: Shape, voxel_um: tuple[float, ...]) -> tuple[Array, ...]:

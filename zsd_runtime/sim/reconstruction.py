@@ -11,6 +11,7 @@ spectrum by indexing, and by the rest with a carrier on the raw grid. A fine pix
 quarter.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -42,8 +43,8 @@ class Band:
         (y, x), cycles per raw pixel.
     weights : array
         ([Z,] Y, X), complex: all filters, at the frequencies of the band.
-    rows, columns : array
-        Where these are in the spectrum of the result.
+    rows, columns : tuple of (slice, slice)
+        Runs of these in the band, and where they are in the spectrum of the result.
     """
 
     direction: int
@@ -51,8 +52,8 @@ class Band:
     carrier: Any
     wave: tuple[float, float]
     weights: Any
-    rows: Any
-    columns: Any
+    rows: tuple[tuple[slice, slice], ...]
+    columns: tuple[tuple[slice, slice], ...]
 
     @classmethod
     def of(cls, sim: Sim, direction: int, order: int, shape: Shape) -> "Band":
@@ -79,7 +80,7 @@ class Band:
         weights[seen] = contrast[seen] * sim.kept(at, order) * sim.filter(at)
         weights *= sim.weight(pattern, order) * (2 if order else 1)  # the negative order is the conjugate
         weights *= quarter[0][:, None] * quarter[1]
-        rows, columns = (q % (FACTOR * n) for q, n in zip(signed, shape[-2:], strict=True))
+        rows, columns = (runs(q % (FACTOR * n)) for q, n in zip(signed, shape[-2:], strict=True))
         return cls(
             direction, (pattern.separation[order] / pattern.intensity).astype(np.complex64),
             None if carrier is None else carrier.astype(np.complex64), (float(wave[0]), float(wave[1])),
@@ -94,7 +95,6 @@ class Band:
 
         return replace(
             self, separation=there(self.separation), carrier=there(self.carrier), weights=there(self.weights),
-            rows=there(self.rows), columns=there(self.columns),
         )  # fmt: skip
 
 
@@ -164,7 +164,11 @@ class Reconstruction:
                 turn = 2 * np.pi * sum(k * s for k, s in zip(band.wave, start, strict=True))
                 image = image * (band.carrier if inside is None else band.carrier * inside)
                 image = image * complex(np.cos(turn), -np.sin(turn))
-            spectrum[..., band.rows[:, None], band.columns] += xp.fft.fftn(image, None, axes) * band.weights
+            moved = xp.fft.fftn(image, None, axes)
+            moved *= band.weights
+            for from_row, to_row in band.rows:
+                for from_column, to_column in band.columns:
+                    spectrum[..., to_row, to_column] += moved[..., from_row, from_column]
         return xp.fft.ifftn(spectrum, None, axes).real * FACTOR**2
 
 
@@ -205,6 +209,12 @@ def reconstruct(frames: NDArray[Any], sim: Sim) -> NDArray[np.float32]:
     factors = (*(1 for _ in shape[:-2]), FACTOR, FACTOR)
     box = tuple(slice(m * k, (m + n) * k) for m, n, k in zip(margins, shape, factors, strict=True))
     return np.ascontiguousarray(fine[box], np.float32)
+
+
+def runs(places: NDArray[np.int_]) -> tuple[tuple[slice, slice], ...]:
+    """Consecutive numbers as pairs of slices, of their indices and of themselves: faster than the numbers."""
+    starts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    return tuple((slice(a, b), slice(int(places[a]), int(places[a]) + b - a)) for a, b in itertools.pairwise(starts))
 
 
 @lru_cache(2)
