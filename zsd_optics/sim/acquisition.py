@@ -108,7 +108,7 @@ def acquisition(
     voxel = (*(() if frames.ndim == 3 else (z_step_um or 1.0,)), pixel_size_um, pixel_size_um)
     counts = np.asarray(frames, np.float64).reshape(layout.directions, layout.phases, *frames.shape[1:]) - offset
     bands = [Bands.of(part, transfer, voxel) for part in counts]
-    trusted = [n for n, pattern in enumerate(parameters.patterns) if max(pattern.trust) >= DOUBTFUL]
+    trusted = [n for n, p in enumerate(parameters.patterns) if max(p.trust) >= DOUBTFUL]
     too_narrow = support_remark(bands)
     remarks.append(too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted]))
     drift = drift_px(bands)
@@ -212,33 +212,37 @@ def clamped(pattern: Pattern, transfer: Transfer) -> Pattern:
 def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
     """What a user should look at."""
     found = []
-    for number, p in enumerate(parameters.patterns, 1):
-        if max(p.trust) < DOUBTFUL:
-            found.append(
-                f"direction {number}: the stripes hardly show (trust {max(p.trust):.1f}); compare its angle and "
-                "spacing with those of other images"
-            )
-        if p.modulation[-1] < LEAST_MODULATION:
-            found.append(
-                f"direction {number}: the finest stripes have a modulation of {p.modulation[-1]:.2f}, and add noise "
-                "rather than detail; the `parameters` of a brighter image may serve this one"
-            )
-        elif p.modulation[-1] < LOW_MODULATION:
-            found.append(
-                f"direction {number}: the finest stripes have a low modulation, {p.modulation[-1]:.2f}: the "
-                "reconstruction is noisier or less sharp than it could be; check polarisation and alignment"
-            )
-        if 1000 / p.spacing_nm > transfer.cutoff:
-            found.append(
-                f"direction {number}: the stripes ({p.spacing_nm:.0f} nm) are finer than the objective resolves, so "
-                f"that their modulation is uncertain; measured {p.modulation[-1]:.2f}, used within "
-                f"{UNSEEN_MODULATION:g} and 1"
-            )
-        elif any(m > IMPOSSIBLE * most for m, most in zip(p.modulation, most_modulation(p.orders), strict=True)):
-            found.append(
-                f"direction {number}: a modulation of {max(p.modulation):.2f} is more than light allows; the OTF may "
-                "be of other optics"
-            )
+    patterns = dict(enumerate(parameters.patterns, 1))
+    if dim := {n: max(p.trust) for n, p in patterns.items() if max(p.trust) < DOUBTFUL}:
+        found.append(
+            f"{_directions(dim)}: the stripes hardly show (trust {_values(dim, 1)}); compare angle and spacing with "
+            "those of other images"
+        )
+    finest = {n: p.modulation[-1] for n, p in patterns.items()}
+    if none := {n: m for n, m in finest.items() if m < LEAST_MODULATION}:
+        found.append(
+            f"{_directions(none)}: the finest stripes have a modulation of {_values(none, 2)}, and add noise rather "
+            "than detail; the `parameters` of a brighter image may serve this one"
+        )
+    if low := {n: m for n, m in finest.items() if LEAST_MODULATION <= m < LOW_MODULATION}:
+        found.append(
+            f"{_directions(low)}: the finest stripes have a low modulation, {_values(low, 2)}: the reconstruction is "
+            "noisier or less sharp than it could be; check polarisation and alignment"
+        )
+    unseen = {n: finest[n] for n, p in patterns.items() if 1000 / p.spacing_nm > transfer.cutoff}
+    if unseen:
+        nm = patterns[min(unseen)].spacing_nm
+        found.append(
+            f"{_directions(unseen)}: the stripes ({nm:.0f} nm) are finer than the objective resolves, so that their "
+            f"modulation is uncertain; measured {_values(unseen, 2)}, used within {UNSEEN_MODULATION:g} and 1"
+        )
+    most = {n: most_modulation(p.orders) for n, p in patterns.items()}
+    excess = {n: max(m / top for m, top in zip(p.modulation, most[n], strict=True)) for n, p in patterns.items()}
+    if strange := {n: max(patterns[n].modulation) for n in excess if excess[n] > IMPOSSIBLE and n not in unseen}:
+        found.append(
+            f"{_directions(strange)}: a modulation of {_values(strange, 2)} is more than light allows; the OTF may be "
+            "of other optics"
+        )
     spacings = [p.spacing_nm for p in parameters.patterns]
     if max(spacings) > (1 + ALIKE) * min(spacings):
         found.append(
@@ -246,3 +250,11 @@ def doubts(parameters: SimParameters, transfer: Transfer) -> list[str]:
             "likely wrong"
         )
     return found
+
+
+def _directions(those: dict[int, float]) -> str:
+    return f"direction{'s' * (len(those) > 1)} {', '.join(map(str, those))}"
+
+
+def _values(those: dict[int, float], digits: int) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in those.values())

@@ -11,7 +11,7 @@ from zsd_optics.sim.wiener import wiener_parameter
 from zsd_runtime.sim.parameters import Pattern, SimParameters
 from zsd_runtime.sim.transfer import Transfer
 
-SEARCHED = (0.45, 1.12)  # lengths of the finest wave vector that are searched, as a share of the detection's cutoff
+SEARCHED = (0.45, 1.16)  # lengths of the finest wave vector that are searched, as a share of the detection's cutoff
 AROUND = 0.25  # and around a given spacing
 ALIKE = 0.04  # of the spacing: directions of one microscope differ by less
 DOUBTFUL, LEAST_TRUST = 6.0, 5.0

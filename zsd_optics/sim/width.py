@@ -33,6 +33,8 @@ def width_remark(bands: Sequence[Bands], patterns: Sequence[Pattern]) -> str:
     """
     if not bands or bands[0].spectra.ndim != 3:
         return ""
+    if any(1000 / p.spacing_nm > bands[0].transfer.cutoff for p in patterns):  # the bands hardly overlap
+        return ""
     stretch, gain = best_stretch(bands, patterns)
     if gain < SIGNIFICANT or BELIEVED[0] < stretch < BELIEVED[1]:
         return ""
@@ -57,7 +59,9 @@ def best_stretch(bands: Sequence[Bands], patterns: Sequence[Pattern]) -> tuple[f
             continue
         expected = (contrast / np.maximum(contrast, LEAST_CONTRAST)[:, None] * power)[used]
         weight = 1 / variance[used]
-        strength = (product[used] * expected * weight).sum() / (expected**2 * weight).sum()
+        if not (scale := (expected**2 * weight).sum()) > 0:
+            continue
+        strength = (product[used] * expected * weight).sum() / scale
         misfits[n] = ((product[used] - strength * expected) ** 2 * weight).sum() / used.sum()
         numbers[n] = used.sum()
     best, as_it_is = int(np.argmin(misfits)), int(np.argmin(np.abs(STRETCHES - 1)))
