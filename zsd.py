@@ -9,6 +9,7 @@ GROUPS = {
         "info": ("zsd_runtime.info", "what zsd sees in an image file: axes, sizes, channels, bad pixels"),
         "restore": ("zsd_export.restore", "train, export and predict in one: noisy images and a PSF to results"),
         "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
+        "live": ("zsd_runtime.live.cli", "restore images while a microscope makes them"),
     },
     "training": {
         "train": ("zsd_train.cli", "learn to restore from noisy images alone"),
