@@ -15,7 +15,7 @@ from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.live import run
 from zsd_runtime.live.live import Live
-from zsd_runtime.live.micromanager import microscope
+from zsd_runtime.live.micromanager import check_channels, microscope
 from zsd_runtime.live.plan import read_sequence
 from zsd_runtime.live.recorder import Recorder
 from zsd_runtime.notices import notices
@@ -42,6 +42,13 @@ def live(
     ] = None,
     save: Annotated[
         Path | None, typer.Option(help="With --mda: new folder for the raw frames and the restored ones.")
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="With --mda: channels to restore, all, or names or numbers with commas between; by default the one "
+            "that the package was trained on, or all."
+        ),
     ] = None,
     every: Annotated[
         int, typer.Option(min=0, help="With --save: keep the results of each n-th point in time; 0 keeps none.")
@@ -83,7 +90,8 @@ def live(
                 core.setExposure(exposure)
             restored: Mapping[str, Path] | Path
             if plan is not None and mda is not None:
-                restored = run.channels_of_sequence(plan, packages, mda, notices(quiet))
+                check_channels(core, plan)
+                restored = run.channels_of_sequence(plan, packages, mda, channel, notices(quiet))
             else:
                 restored = run.channel_of_stream(core, packages)
             recorder = None

@@ -36,11 +36,12 @@ class Counts:
         self.frames += 1
         self._arrivals.append(now)
 
-    def finish(self, latency_s: float, compute_s: float) -> None:
-        """Count a result."""
+    def finish(self, latency_s: float, compute_s: float, *, newest: bool) -> None:
+        """Count a result. Only the newest frames have a latency that counts: others waited in the queue for files."""
         self.done += 1
-        self._latency_s.append(latency_s)
         self._compute_s.append(compute_s)
+        if newest:
+            self._latency_s.append(latency_s)
 
     def status(self) -> dict[str, Any]:
         """Plain values; percentiles are None before the first result."""

@@ -66,8 +66,8 @@ class Inbox:
         self._newest[frame.channel] = frame  # it takes the turn of the one before it: channels wait equally long
         return None if before is None or before.number in self._queue else before
 
-    def take(self, *, display: bool = True) -> Frame | None:
-        """The next frame to restore; None if none waits.
+    def take(self, *, display: bool = True) -> tuple[Frame, bool] | None:
+        """The next frame to restore, and whether it is the newest of its channel; None if none waits.
 
         `display` False leaves frames that wait for the display alone.
         """
@@ -78,11 +78,12 @@ class Inbox:
         if frame is None:
             return None
         self._display_is_next = frame is not newest
-        if self._newest.get(frame.channel) is frame:
+        is_newest = self._newest.get(frame.channel) is frame
+        if is_newest:
             del self._newest[frame.channel]
         if self._queue.pop(frame.number, None):
             self._queued_bytes -= frame.image.nbytes
-        return frame
+        return frame, is_newest
 
     def clear(self) -> list[Frame]:
         """Remove all frames; what they were."""

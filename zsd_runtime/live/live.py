@@ -71,9 +71,8 @@ class Live:
         self._errands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._in_work: Frame | None = None
         self._busy_since: float | None = None
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="zsd live", daemon=True)
-        self._thread.start()
+        self._is_newest = self._closing = self._ended = False
+        threading.Thread(target=self._work, name="zsd live", daemon=True).start()
 
     def warm_up(
         self, shape: Sequence[int], channels: Sequence[str] = ("",), dtype: DTypeLike = np.uint16
@@ -204,7 +203,7 @@ class Live:
                 self._drop(*self._inbox.clear())
             self._changed.notify_all()
             self._await_end(report)
-        if self._owned and not self._thread.is_alive():
+        if self._owned and self._ended:
             self.restorer.close()
 
     def __enter__(self) -> Self:
@@ -239,11 +238,13 @@ class Live:
             while True:
                 if self._errands:
                     return self._errands.popleft()
-                if frame := self._inbox.take(display=not self._display.paused):
-                    self._in_work, self._busy_since = frame, self._clock()
-                    return frame
+                if taken := self._inbox.take(display=not self._display.paused):
+                    self._in_work, self._is_newest = taken
+                    self._busy_since = self._clock()
+                    return self._in_work
                 if self._closing:
                     self._drop(*self._inbox.clear())
+                    self._ended = True
                     self._changed.notify_all()
                     return None
                 self._changed.wait()
@@ -257,7 +258,7 @@ class Live:
             if isinstance(result, Exception):
                 self._fail(frame, result)
                 return
-            self._counts.finish(now - frame.arrived, now - started)
+            self._counts.finish(now - frame.arrived, now - started, newest=self._is_newest)
             self._display.show(frame, result, 1e3 * (now - frame.arrived))
         if frame.keep and self._sink is not None:
             self._sink.put(frame, result)
@@ -274,7 +275,7 @@ class Live:
 
     def _await_end(self, report: Callable[[int], None]) -> None:
         left, since = -1, self._clock()
-        while self._thread.is_alive():
+        while not self._ended:
             before, left = left, len(self._inbox) + (self._in_work is not None)
             report(left)
             if left != before:

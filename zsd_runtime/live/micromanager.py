@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from zsd_runtime.engines import EngineMissing
 from zsd_runtime.errors import InputError
 from zsd_runtime.live.live import Live
-from zsd_runtime.live.plan import Planned, channel_of, index_of, stack_of
+from zsd_runtime.live.plan import INSTALL, Planned, channel_of, extra_missing, index_of, stack_of
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
     from useq import MDAEvent
 
-INSTALL = "pip install 'zsd[live]'"
 POLL_S = 0.1  # between looks at an acquisition
 LEAST_POLL_S = 0.001  # between looks at a camera's last frame
 
@@ -63,7 +61,7 @@ def microscope(config: Path | None = None) -> Iterator["CMMCorePlus"]:
     try:
         from pymmcore_plus import CMMCorePlus
     except ImportError as error:
-        raise EngineMissing(f"Micro-Manager's pymmcore-plus is not installed ({error})", INSTALL) from None
+        raise extra_missing(error) from None
     if config is not None and not config.is_file():
         raise InputError(f"{config} is not a file", "give a Micro-Manager configuration, .cfg", option="config")
     core = CMMCorePlus()
@@ -90,6 +88,23 @@ def frame_shape(core: "CMMCorePlus") -> tuple[tuple[int, int], str]:
     if core.getNumberOfComponents() > 1:
         raise InputError("the camera makes colour images", "set its pixel type to one of grey values")
     return (core.getImageHeight(), core.getImageWidth()), f"uint{8 * core.getBytesPerPixel()}"
+
+
+def check_channels(core: "CMMCorePlus", plan: Planned) -> None:
+    """Refuse a sequence whose channels the microscope does not have.
+
+    Raises
+    ------
+    InputError
+        With the channels that it has.
+    """
+    for channel in plan.sequence.channels:
+        presets = core.getAvailableConfigs(channel.group) if channel.group in core.getAvailableConfigGroups() else ()
+        if channel.config not in presets:
+            raise InputError(
+                f"the sequence's channel {channel.config} is not in the microscope's group {channel.group}",
+                f"it has {', '.join(presets) or 'none'}",
+            )
 
 
 class _Handler:
@@ -145,21 +160,23 @@ def acquire(
     """
     handler, camera = _Handler(live, plan, volumes), _Camera()
     failures: list[str] = []
+    ended = threading.Event()  # not the thread's end: Ctrl-C in `Thread.join` makes a running thread look dead
 
     def run() -> None:
         try:
             core.mda.run(plan.sequence, output=[str(raw), cast(Any, handler)])
         except Exception as error:  # of devices, and of the file
             failures.append(f"the acquisition failed ({_one_line(error)})")
+        finally:
+            ended.set()
 
     core.mda.events.frameReady.connect(camera.arrived)
     try:
         with _logged() as (errors, warnings):
-            thread = threading.Thread(target=run, name="zsd acquisition", daemon=True)
-            thread.start()
-            while thread.is_alive():
+            threading.Thread(target=run, name="zsd acquisition", daemon=True).start()
+            while not ended.is_set():
                 try:
-                    thread.join(POLL_S)
+                    ended.wait(POLL_S)
                     report(camera.frames)
                 except KeyboardInterrupt:
                     core.mda.cancel()

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zsd_runtime.engines import EngineMissing
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Channel, Description, Image, Voxel
 
 if TYPE_CHECKING:
     from useq import MDAEvent, MDASequence
 
+INSTALL = "pip install 'zsd[live]'"
+
 Stack = tuple[Any, ...]
+
+
+def extra_missing(error: ImportError) -> EngineMissing:
+    """The error for a library of the extra `live` that is not installed."""
+    return EngineMissing(f"{error.name} is not installed, which talks to the microscope", INSTALL)
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,27 @@ def read_sequence(path: Path) -> Planned:
     InputError
         When the file is missing, is no sequence, or makes no frames.
     """
-    from useq import MDASequence
-
+    try:
+        from useq import MDASequence
+    except ImportError as error:
+        raise extra_missing(error) from None
     try:
         sequence = MDASequence.from_file(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})", "give a sequence (YAML)", option="mda") from None
     except Exception as error:  # YAML's and pydantic's errors, and whatever useq raises
         raise InputError(
-            f"{path} is not a sequence of useq-schema ({' '.join(str(error).split())})", option="mda"
+            f"{path} is not a sequence of useq-schema ({_reason(error)})", "see its documentation"
         ) from None
     return planned(sequence)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in one line; pydantic lists every way in which a value could have been right."""
+    if errors := getattr(error, "errors", None):
+        first = errors()[0]
+        return f"{first['loc'][0] if first['loc'] else 'it'}: {first['msg']}"
+    return " ".join(str(error).split())
 
 
 def planned(sequence: "MDASequence") -> Planned:

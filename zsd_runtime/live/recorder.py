@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Image, as_dtype, create_image
 from zsd_runtime.live.inbox import Frame
 from zsd_runtime.live.restorers import Outputs
@@ -102,18 +103,20 @@ class Recorder:
 
     def __init__(self, files: Files, most_bytes: int = MOST_BYTES) -> None:
         self.files, self.most_bytes = files, most_bytes
-        files.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            files.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(files.folder, error) from None
         self.error: str | None = None
         self._changed = threading.Condition()  # guards what follows
         self._waiting: deque[tuple[Frame, Outputs]] = deque()
         self._bytes = self._saved = 0
         self._not_kept: Counter[str] = Counter()
-        self._closing = False
+        self._closing = self._ended = False
         self._written: dict[Place, set[Place]] = {}
         self._targets: dict[tuple[str, Place], Any] = {}
         self._open_files = ExitStack()
-        self._thread = threading.Thread(target=self._work, name="zsd recorder", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, name="zsd recorder", daemon=True).start()
 
     def wants(self, channel: str, index: Mapping[str, int]) -> bool:
         """As `Sink`."""
@@ -147,22 +150,16 @@ class Recorder:
         InputError
             When a file cannot be written.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join()
-        try:
+        with self._open_files:  # an error in here leaves none of them
+            with self._changed:
+                self._closing = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._ended)
+            if self.error is not None:
+                raise InputError(self.error)
             for (_, position), target in self._targets.items():
                 self._blank_missing(position, target)
-        except BaseException as error:
-            self._open_files.__exit__(type(error), error, error.__traceback__)
-            raise
-        if self.error is not None:
-            with suppress(InputError):  # nothing half-written stays
-                self._open_files.__exit__(InputError, InputError(self.error), None)
-            raise InputError(self.error)
-        self._open_files.close()
-        return [self.files.path(output, position) for output, position in self._targets]
+            return [self.files.path(output, position) for output, position in self._targets]
 
     def _work(self) -> None:
         while True:
@@ -170,6 +167,8 @@ class Recorder:
                 while not self._waiting and not self._closing:
                     self._changed.wait()
                 if not self._waiting:
+                    self._ended = True
+                    self._changed.notify_all()
                     return
                 frame, outputs = self._waiting[0]
             reason = self.error and "disk error"

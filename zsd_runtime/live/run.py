@@ -38,8 +38,10 @@ class Incomplete(RuntimeError):
     """Something is missing: of the camera's frames, in the files, or of the results."""
 
 
-def channels_of_sequence(plan: Planned, packages: Packages, path: Path, notice: Notice) -> dict[str, Path]:
-    """The package of each channel of a sequence that is restored, as `zsd predict` chooses it.
+def channels_of_sequence(
+    plan: Planned, packages: Packages, path: Path, channel: str | None, notice: Notice
+) -> dict[str, Path]:
+    """The package of each channel of a sequence that is restored, as `zsd predict` chooses it; `channel` as there.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def channels_of_sequence(plan: Planned, packages: Packages, path: Path, notice: 
     """
     names = plan.channels
     image = raw_image(plan, (1, 1), "uint16", None, names)
-    each = assigned([description for _, description in packages], image, path, None, notice)
+    each = assigned([description for _, description in packages], image, path, channel, notice)
     package_of = {chosen.number: package for (package, _), many in zip(packages, each, strict=True) for chosen in many}
     restored = {name: package_of[number] for number, name in enumerate(names) if number in package_of}
     if len(packages[0][1].axes) == 3:
@@ -118,12 +120,15 @@ def _processing(package: Path, description: ModelDescription) -> str:
 def warm_up(core: "CMMCorePlus", live: Live, plan: Planned | None, channels: Sequence[str], bar: Bar) -> None:
     """Prepare every shape that will come; `plan` is that of stacks, None for planes."""
     pixels, dtype = frame_shape(core)
+    depths = {(key[0], n) for key, n in plan.stacks.items()} if plan else set()
+    of_shape: dict[tuple[int, ...], list[str]] = {}
     for channel in channels:
-        depths = sorted({n for key, n in plan.stacks.items() if key[0] == channel}) if plan else []
-        shapes: list[tuple[int, ...]] = [(depth, *pixels) for depth in depths] or [pixels]
-        for shape in shapes:
-            bar(0, f"preparing the model for {size_text(shape)}", milestone=True)
-            live.warm_up(shape, [channel], dtype)
+        stacks: list[tuple[int, ...]] = [(n, *pixels) for name, n in sorted(depths) if name == channel]
+        for shape in stacks or [pixels]:
+            of_shape.setdefault(shape, []).append(channel)
+    for shape, names in of_shape.items():
+        bar(0, f"preparing the model for {size_text(shape)}", milestone=True)
+        live.warm_up(shape, names, dtype)
 
 
 def record(
@@ -159,8 +164,8 @@ def record(
     if missed := ", ".join(f"{n} {reason}" for reason, n in status["not_kept"].items() if n):
         kept = f"{status['kept']} of {status['to_keep']} results are in the files ({missed})"
         bar(1, f"warning: {kept}: zsd predict restores all of {raw}", milestone=True)
-    made = f" and {', '.join(sorted({path.name for path in files}))}" if files else ""
-    return f"OK {acquired.frames} raw frames in {raw.name}{made} of {folder}; {summary(status)}"
+    made = f" and their results in {len(files)} files" if files else ""
+    return f"OK {acquired.frames} raw frames{made} in {folder}; {summary(status)}"
 
 
 def watch(core: "CMMCorePlus", live: Live, frames: int | None, seconds: float | None, bar: Bar) -> str:
