@@ -25,7 +25,7 @@ class FakeRestorer:
         self.prepared.append((shape, channel, np.dtype(dtype)))
         return {"denoised": shape}
 
-    def restore(self, image, channel):
+    def restore(self, image, _channel):
         self.threads.add(threading.current_thread())
         self.entered.release()
         if self.hold:
@@ -45,22 +45,22 @@ class FakeRestorer:
 class Dangerous:
     """Lives in a worker process; the first pixel of a frame says how it goes wrong."""
 
-    def restores(self, channel):
+    def restores(self, _channel):
         return True
 
-    def prepare(self, shape, channel, dtype):
+    def prepare(self, shape, _channel, _dtype):
         return {"denoised": shape, "deconvolved": tuple(2 * n for n in shape)}
 
-    def restore(self, image, channel):
-        match int(image.flat[0]):
-            case 101:
-                raise ValueError("it is cursed")
-            case 102:
-                os.kill(os.getpid(), signal.SIGKILL)
-            case 103:
-                threading.Event().wait()
-            case 104:
-                raise MemoryError
+    def restore(self, image, _channel):
+        value = int(image.flat[0])
+        if value == CRASH:
+            raise ValueError("it is cursed")
+        if value == KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if value == HANG:
+            threading.Event().wait()
+        if value == NO_MEMORY:
+            raise MemoryError
         return {"denoised": image + np.float32(0.5), "deconvolved": np.kron(image, np.ones((2, 2), np.float32))}
 
     def status(self):

@@ -167,7 +167,7 @@ def test_one_thread_owns_the_model():
 
 def test_a_warm_up_that_fails_is_told_and_the_rest_goes_on():
     class Picky(FakeRestorer):
-        def prepare(self, shape, channel, dtype):
+        def prepare(self, shape, *_):
             raise InputError(f"{shape} is too large")
 
     with Live(Picky()) as live:
@@ -186,6 +186,10 @@ def test_the_end():
     model.gate.release(2)
     live.close(drain=False)
     live.close()
+    for thread in threading.enumerate():
+        if thread.name == "zsd live":
+            thread.join(60)
+            assert not thread.is_alive()
     status = live.status()
     assert (status["done"], status["replaced"], status["waiting"]) == (1, 1, 0)
     with pytest.raises(InputError, match="ended"):
@@ -228,8 +232,8 @@ def test_the_inbox_loses_no_frame_without_saying_so(arrivals, room, display):
         if inbox._queued_bytes > before:
             queued.add(number)
         for _ in range(takes):
-            if found := inbox.take(display=display):
-                taken.append(found[0].number)
+            found = inbox.take(display=display)
+            taken += [found[0].number] if found else []
         assert len(inbox) <= room + 2
         assert number + 1 == len(replaced) + len(taken) + len(inbox)
     taken += [frame.number for frame in inbox.clear()]
@@ -321,7 +325,7 @@ class CountingModel:
     def __init__(self, description):
         self.description, self.prepared, self.closed = description, [], False
 
-    def predict(self, image, corrections):
+    def predict(self, image, **_):
         if self.prepared[-1:] != [image.shape]:
             self.prepared.append(image.shape)
         return {}

@@ -44,9 +44,9 @@ def read_finite_or_not(path):
     return read_box(data, tuple(slice(0, n) for n in data.shape))
 
 
-@pytest.mark.parametrize("format", ["zarr", "tiff"])
-def test_results_find_their_places_whatever_their_order(tmp_path, format):
-    recorder = Recorder(files(tmp_path, format=format))
+@pytest.mark.parametrize("kind", ["zarr", "tiff"])
+def test_results_find_their_places_whatever_their_order(tmp_path, kind):
+    recorder = Recorder(files(tmp_path, format=kind))
     for t, channel in [(2, "RFP"), (0, "GFP"), (1, "RFP"), (0, "RFP"), (2, "GFP")]:
         value = 10 * t + (channel == "RFP")
         recorder.put(frame(value, t, channel), outputs(value))
