@@ -74,6 +74,7 @@ def _array(group: Any, level: int, axes: str, shape: tuple[int, ...], chunks: tu
     return group.create_array(
         str(level), shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(axes.lower()),
         compressors=BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"),
+        fill_value=np.nan if np.dtype(dtype).kind == "f" else 0,  # nobody takes what was not written for dark
         config={"write_empty_chunks": True},  # so that chunks which a copy has lost can be told from black ones
     )  # fmt: skip
 

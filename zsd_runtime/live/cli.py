@@ -14,7 +14,7 @@ from zsd_runtime.channel_models import packages_in, read_packages
 from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.live import run
-from zsd_runtime.live.live import Live
+from zsd_runtime.live.live import QUEUE_BYTES, Live
 from zsd_runtime.live.micromanager import check_channels, microscope
 from zsd_runtime.live.plan import read_sequence
 from zsd_runtime.live.recorder import Recorder
@@ -23,6 +23,8 @@ from zsd_runtime.options import KeepHotPixels
 from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 app = command_line()
+
+QUEUE_MB = round(QUEUE_BYTES / 1e6)
 
 
 @app.command()
@@ -53,6 +55,9 @@ def live(
     every: Annotated[
         int, typer.Option(min=0, help="With --save: keep the results of each n-th point in time; 0 keeps none.")
     ] = 1,
+    queue: Annotated[
+        float, typer.Option(min=0, help="With --save: memory for frames that wait to be restored for the files, MB.")
+    ] = QUEUE_MB,
     format: Annotated[str, typer.Option(help="Of the files: zarr (OME-Zarr) or tiff (OME-TIFF).")] = "zarr",  # noqa: A002
     dtype: Annotated[
         str, typer.Option(help="Of the results: float32, or uint16 (rounded, clipped to 0..65535).")
@@ -104,7 +109,7 @@ def live(
             how = {"device": device, "engine": engine, "precision": precision}
             restorer = opened.enter_context(closing(run.open_restorer(restored, corrections, isolate, **how)))
             bar = opened.enter_context(progress_bar("live", quiet))
-            beside = opened.enter_context(Live(restorer, sink=recorder))
+            beside = opened.enter_context(Live(restorer, sink=recorder, queue_bytes=int(queue * 1e6)))
             if page:
                 opened.enter_context(_page(beside, port, save, packages[0][1].name))
             channels = tuple(restored) if isinstance(restored, Mapping) else ("",)

@@ -47,7 +47,7 @@ class Inbox:
     Parameters
     ----------
     most_bytes : int
-        Of frames in the queue.
+        Of frames in the queue; a single larger one may wait there.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -59,7 +59,7 @@ class Inbox:
 
     def put(self, frame: Frame) -> Frame | None:
         """Add a frame; the one that it replaced, which nobody will restore, or None."""
-        if frame.keep and self._queued_bytes + frame.image.nbytes <= self.most_bytes:
+        if frame.keep and (not self._queue or self._queued_bytes + frame.image.nbytes <= self.most_bytes):
             self._queue[frame.number] = frame
             self._queued_bytes += frame.image.nbytes
         before = self._newest.get(frame.channel)

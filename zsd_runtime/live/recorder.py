@@ -18,7 +18,7 @@ from zsd_runtime.live.inbox import Frame
 from zsd_runtime.live.restorers import Outputs
 from zsd_runtime.tensors import OutputSpec
 
-MOST_BYTES = 256 << 20  # of results that wait for the disk
+MOST_BYTES = 16 << 20  # of results that wait for the disk, or one result
 ENDINGS = {"zarr": ".ome.zarr", "tiff": ".ome.tif"}
 
 Place = tuple[int, ...]
@@ -208,8 +208,8 @@ class Recorder:
         return self._targets[key]
 
     def _blank_missing(self, position: Place, target: Any) -> None:
-        """Results that are missing become NaN: nobody takes them for dark ones."""
-        if np.dtype(self.files.dtype).kind != "f":
+        """Results that are missing become NaN, as chunks that are not stored are: nobody takes them for dark ones."""
+        if np.dtype(self.files.dtype).kind != "f" or hasattr(target, "chunks"):
             return
         leading = tuple(target.shape[: len(self.files.leading)])
         blank = np.full(target.shape[len(leading) :], np.nan, self.files.dtype)
