@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from tests.live_fakes import FakeRestorer, agrees, plane
 from zsd_runtime import InputError, load_model
+from zsd_runtime.images import Image, Voxel
 from zsd_runtime.live import live as live_module
+from zsd_runtime.live.first_frames import FirstFrames
 from zsd_runtime.live.inbox import Frame, Inbox
 from zsd_runtime.live.live import Live
 from zsd_runtime.live.restorers import MOST_PREPARED, Models
 from zsd_runtime.live.stacks import Stacks
+from zsd_runtime.mismatch import image_mismatches
+from zsd_runtime.package import read_package
 
 PACKAGE = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
 
@@ -353,3 +357,33 @@ def test_shapes_that_take_turns_stay_prepared():
     models.close()
     assert all(m.closed for m in opened)
     assert not first.closed  # it is the caller's
+
+
+def test_first_frames_of_another_kind_are_told_once_a_channel():
+    """The model's camera has an offset of 100; frames of another are told, in the words of `zsd predict`."""
+    description = read_package(PACKAGE)
+    noise = np.random.default_rng(0)
+    said = {"GFP": [], "RFP": []}
+    told = threading.Semaphore(0)
+
+    def warn(text):
+        said["GFP" if "GFP" in text else "RFP"].append(text)
+        told.release()
+
+    with Live(FakeRestorer()) as live:
+        first = FirstFrames(live, {"GFP": description, "RFP": description}, Voxel.square(5.0), warn)
+        first.look()  # there is no frame yet
+        for _ in range(3):
+            for channel in ("GFP", "RFP", "DAPI"):
+                live.put(noise.poisson(30, (64, 64)).astype(np.uint16) + 100, channel)
+            first.look()
+        assert told.acquire(timeout=60)
+        assert told.acquire(timeout=60)
+    for thread in threading.enumerate():
+        if thread.name == "zsd first frame":
+            thread.join(60)
+    expected = [m.text for m in image_mismatches(description, Image(live.latest().raw, "YX", Voxel.square(5.0)))]
+    assert any("pixel size is 5 µm" in text for text in expected)
+    for channel, texts in said.items():
+        assert [text.split(":")[0] for text in texts] == [f"the first frame of {channel}"] * len(texts)
+        assert sum("pixel size is 5 µm" in text for text in texts) == 1

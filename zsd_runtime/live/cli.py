@@ -114,11 +114,12 @@ def live(
                 opened.enter_context(_page(beside, port, save, packages[0][1].name))
             channels = tuple(restored) if isinstance(restored, Mapping) else ("",)
             run.warm_up(core, beside, plan if volumes else None, channels, bar)
+            first = run.first_frames(core, beside, packages, restored, bar)
             if plan is None or save is None:
-                last_line = run.watch(core, beside, frames, seconds, bar)
+                last_line = run.watch(core, beside, frames, seconds, bar, first)
             else:
                 raw = save / run.RAW[format]
-                last_line = run.record(core, plan, beside, recorder, save, raw, volumes, bar)
+                last_line = run.record(core, plan, beside, recorder, save, raw, volumes, bar, first)
         print(last_line)
 
 

@@ -14,6 +14,8 @@ from zsd_runtime.channel_models import assigned, channel_of
 from zsd_runtime.corrections.corrected import Corrections
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
+from zsd_runtime.images import Voxel
+from zsd_runtime.live.first_frames import FirstFrames
 from zsd_runtime.live.isolated import Isolated
 from zsd_runtime.live.live import Live
 from zsd_runtime.live.micromanager import Acquired, acquire, follow, frame_shape
@@ -133,7 +135,7 @@ def warm_up(core: "CMMCorePlus", live: Live, plan: Planned | None, channels: Seq
 
 def record(
     core: "CMMCorePlus", plan: Planned, live: Live, recorder: Recorder | None, folder: Path, raw: Path, volumes: bool,
-    bar: Bar,
+    bar: Bar, first: FirstFrames,
 ) -> str:  # fmt: skip
     """Acquire, restore what waits, close the files, compare all counts; the last line of the command.
 
@@ -144,7 +146,7 @@ def record(
     InputError
         When the results cannot be written.
     """
-    shown = progress(live, bar)
+    shown = progress(live, bar, first)
     acquired = acquire(
         core, plan, live, raw, volumes=volumes, report=lambda frames: shown(frames / plan.frames)
     )  # fmt: skip
@@ -168,7 +170,9 @@ def record(
     return f"OK {acquired.frames} raw frames{made} in {folder}; {summary(status)}"
 
 
-def watch(core: "CMMCorePlus", live: Live, frames: int | None, seconds: float | None, bar: Bar) -> str:
+def watch(
+    core: "CMMCorePlus", live: Live, frames: int | None, seconds: float | None, bar: Bar, first: FirstFrames
+) -> str:
     """Restore the camera's continuous stream; the last line of the command.
 
     Raises
@@ -176,7 +180,7 @@ def watch(core: "CMMCorePlus", live: Live, frames: int | None, seconds: float | 
     Incomplete
         When frames could not be restored.
     """
-    shown, started = progress(live, bar), time.monotonic()
+    shown, started = progress(live, bar, first), time.monotonic()
 
     def report(count: int) -> None:
         elapsed = time.monotonic() - started
@@ -219,12 +223,24 @@ def summary(status: Mapping[str, Any]) -> str:
     return f"{text}; latency {status['latency_p50_ms']:.0f} ms (p99 {status['latency_p99_ms']:.0f} ms)"
 
 
-def progress(live: Live, bar: Bar) -> Callable[[float], None]:
+def first_frames(
+    core: "CMMCorePlus", live: Live, packages: Packages, restored: Mapping[str, Path] | Path, bar: Bar
+) -> FirstFrames:
+    """Warns when the first frames are of another kind than those of the training."""
+    described = dict(packages)
+    named = restored if isinstance(restored, Mapping) else {"": restored}
+    models = {channel: described[path] for channel, path in named.items()}
+    voxel = Voxel.square(core.getPixelSizeUm() or None)
+    return FirstFrames(live, models, voxel, lambda text: bar(0, f"warning: {text}", milestone=True))
+
+
+def progress(live: Live, bar: Bar, first: FirstFrames) -> Callable[[float], None]:
     """A function that shows a share and the counts: on a terminal always, else every few seconds."""
     printed_at = time.monotonic()
 
     def shown(share: float) -> None:
         nonlocal printed_at
+        first.look()
         status, now = live.status(), time.monotonic()
         rate = f", {status['camera_fps']:.1f}/s" if status["camera_fps"] else ""
         line = now - printed_at > LINE_S
