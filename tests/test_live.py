@@ -1,6 +1,7 @@
 """Live restoration with stand-ins for models: what becomes of the frames, whatever the model does."""
 
 import itertools
+import json
 import threading
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def test_frames_for_a_file_wait_in_a_queue_and_none_is_restored_twice():
     assert sorted(kept.frames) == [(n, 2.0 * n) for n in range(8)]
     assert model.restored[:4] == [0, 1, 7, 2]  # the oldest for the file and the newest for the display, in turns
     assert live.status()["not_kept"] == {}
+    assert json.loads(json.dumps(live.status()))["done"] == 8  # plain values, for a page
     assert (live.latest().raw == 7).all()  # the display never goes back in time
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import psutil
 from numpy.typing import DTypeLike, NDArray
 
 from zsd_runtime.errors import InputError
@@ -177,7 +178,8 @@ class Live:
             }
         kept = self._sink.status() if self._sink else {}
         not_kept = {"not_kept": dict(Counter(status["not_kept"]) + Counter(kept.get("not_kept", {})))}
-        return status | self.restorer.status() | kept | not_kept
+        memory = {"memory_mb": psutil.Process().memory_info().rss / 1e6}
+        return status | memory | self.restorer.status() | kept | not_kept
 
     def pause(self, paused: bool) -> None:
         """As `View`."""

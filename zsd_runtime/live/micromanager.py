@@ -84,7 +84,15 @@ def microscope(config: Path | None = None) -> Iterator["CMMCorePlus"]:
 
 
 def frame_shape(core: "CMMCorePlus") -> tuple[tuple[int, int], str]:
-    """Shape (Y, X) and dtype of the camera's frames."""
+    """Shape (Y, X) and dtype of the camera's frames.
+
+    Raises
+    ------
+    InputError
+        When they are in colour, or several cameras take a frame at once.
+    """
+    if (cameras := core.getNumberOfCameraChannels()) > 1:
+        raise InputError(f"the camera is {cameras} cameras in one", "choose one of them in the configuration")
     if core.getNumberOfComponents() > 1:
         raise InputError("the camera makes colour images", "set its pixel type to one of grey values")
     return (core.getImageHeight(), core.getImageWidth()), f"uint{8 * core.getBytesPerPixel()}"
