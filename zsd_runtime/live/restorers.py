@@ -41,7 +41,7 @@ class Restorer(Protocol):
 class Models:
     """Models in this process, one for all channels or one for each; each shape has a prepared engine of its own.
 
-    A frame becomes what `zsd predict` makes of it.
+    A frame becomes what `zsd predict` makes of it alone.
 
     Parameters
     ----------
