@@ -129,6 +129,37 @@ def test_some_frames_are_kept():
     assert live.status()["replaced"] == 4  # 1, 2, 4, 5; frame 7 is the display's
 
 
+def test_a_sink_that_fails_stops_nothing():
+    class Full(Kept):
+        def put(self, frame, outputs):
+            if frame.number == 0:
+                raise OSError("no room")
+            super().put(frame, outputs)
+
+    kept = Full()
+    with Live(FakeRestorer(), sink=kept) as live:
+        for value in range(3):
+            live.put(plane(value))
+    status = live.status()
+    assert (status["done"], status["failed"], status["not_kept"]) == (3, 0, {"not taken": 1})
+    assert status["error"] == "no room"
+    assert sorted(number for number, _ in kept.frames) == [1, 2]
+
+
+def test_a_result_that_cannot_be_shown_is_a_failure():
+    class Odd(FakeRestorer):
+        def restore(self, image, channel):
+            return {"denoised": None} if image.flat[0] == 1 else super().restore(image, channel)
+
+    kept = Kept()
+    with Live(Odd(), sink=kept) as live:
+        live.put(plane(0))
+        live.put(plane(1))
+    status = live.status()
+    assert (status["done"], status["failed"], status["kept"]) == (1, 1, 1)
+    assert agrees(status)
+
+
 def test_a_pause_stops_the_display_but_not_the_files():
     model, kept = FakeRestorer(), Kept(wants=lambda channel, index: index["t"] != 1)
     with Live(model, sink=kept) as live:

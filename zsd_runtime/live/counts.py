@@ -43,6 +43,17 @@ class Counts:
         if newest:
             self._latency_s.append(latency_s)
 
+    def fail(self, error: Exception, *, keep: bool) -> None:
+        """Count a frame that failed, and whether its results were to be kept."""
+        self.failed += 1
+        self.error = str(error) or type(error).__name__
+        self.not_kept["failed"] += keep
+
+    def not_taken(self, error: Exception) -> None:
+        """Count a result that its file did not take."""
+        self.error = str(error) or type(error).__name__
+        self.not_kept["not taken"] += 1
+
     def status(self) -> dict[str, Any]:
         """Plain values; percentiles are None before the first result."""
         return {

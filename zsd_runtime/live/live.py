@@ -72,7 +72,7 @@ class Live:
         self._errands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._in_work: Frame | None = None
         self._busy_since: float | None = None
-        self._is_newest = self._closing = self._ended = False
+        self._is_newest = self._closing = self._ended = self._hangs = False
         threading.Thread(target=self._work, name="zsd live", daemon=True).start()
 
     def warm_up(
@@ -228,11 +228,9 @@ class Live:
                 continue
             started = self._clock()
             try:
-                outputs = self.restorer.restore(job.image, job.channel)
+                self._done(job, self.restorer.restore(job.image, job.channel), started)
             except Exception as error:  # whatever the engine raises; the next frame follows
-                self._end(job, error, started)
-            else:
-                self._end(job, outputs, started)
+                self._failed(job, error)
 
     def _next(self) -> Frame | tuple[Callable[[], Any], Future[Any]] | None:
         """What the worker does next; None at the end."""
@@ -251,25 +249,27 @@ class Live:
                     return None
                 self._changed.wait()
 
-    def _end(self, frame: Frame, result: Outputs | Exception, started: float) -> None:
+    def _done(self, frame: Frame, outputs: Outputs, started: float) -> None:
         now = self._clock()
         with self._changed:
             if self._in_work is not frame:  # it was given up
                 return
-            self._in_work = self._busy_since = None
-            if isinstance(result, Exception):
-                self._fail(frame, result)
-                return
+            self._display.show(frame, outputs, 1e3 * (now - frame.arrived))
             self._counts.finish(now - frame.arrived, now - started, newest=self._is_newest)
-            self._display.show(frame, result, 1e3 * (now - frame.arrived))
+            self._in_work = self._busy_since = None
         if frame.keep and self._sink is not None:
-            self._sink.put(frame, result)
+            try:
+                self._sink.put(frame, outputs)
+            except Exception as error:  # the frame was restored, and is not kept
+                with self._changed:
+                    self._counts.not_taken(error)
 
-    def _fail(self, frame: Frame, error: Exception) -> None:
-        self._counts.failed += 1
-        self._counts.error = str(error) or type(error).__name__
-        self._counts.not_kept["failed"] += frame.keep
-        self._display.show(frame, {})
+    def _failed(self, frame: Frame, error: Exception) -> None:
+        with self._changed:
+            if self._in_work is frame:
+                self._in_work = self._busy_since = None
+                self._counts.fail(error, keep=frame.keep)
+                self._display.show(frame, {})
 
     def _drop(self, *frames: Frame) -> None:
         self._counts.replaced += len(frames)
@@ -277,17 +277,16 @@ class Live:
 
     def _await_end(self, report: Callable[[int], None]) -> None:
         left, since = -1, self._clock()
-        while not self._ended:
+        while not (self._ended or self._hangs):
             before, left = left, len(self._inbox) + (self._in_work is not None)
             report(left)
             if left != before:
                 since = self._clock()
             elif self._clock() - since > HANG_S:
+                self._hangs = True
                 self._drop(*self._inbox.clear())
                 if self._in_work is not None:
-                    frame, self._in_work = self._in_work, None
-                    self._fail(frame, RuntimeError(f"the engine gave no result for {HANG_S:.0f} s"))
-                return
+                    self._failed(self._in_work, RuntimeError(f"the engine gave no result for {HANG_S:.0f} s"))
             self._changed.wait(0.1)
 
 
