@@ -248,6 +248,8 @@ BAD = [
     (["--mda", "times.yaml", "--save", "new", "--channel", "GFP"], "no channel 'GFP'"),
     (["--save", "new"], "--save needs --mda"),
     (["--seconds", "0"], "--seconds 0 must be above 0"),
+    (["--channel", "GFP"], "--channel needs --mda"),
+    (["--queue", "inf"], "--queue inf must be above 0"),
     (["--format", "png"], "--format png"),
 ]
 

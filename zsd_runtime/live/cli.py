@@ -24,7 +24,7 @@ from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
 
 app = command_line()
 
-QUEUE_MB = round(QUEUE_BYTES / 1e6)
+QUEUE_MB = QUEUE_BYTES / 1e6
 
 
 @app.command()
@@ -85,7 +85,8 @@ def live(
     frame is missing or an image could not be restored.
     """
     with reporting(quiet):
-        _check_options(mda, save, format, dtype, frames, seconds, exposure)
+        _check_values(format, dtype, seconds=seconds, exposure=exposure, queue=queue)
+        _check_sources(mda, save, channel, frames, seconds, exposure)
         packages = read_packages(packages_in(package))
         plan = read_sequence(mda) if mda is not None else None
         volumes = len(packages[0][1].axes) == 3
@@ -123,19 +124,25 @@ def live(
         print(last_line)
 
 
-def _check_options(
-    mda: Path | None, save: Path | None, format: str, dtype: str, frames: int | None, seconds: float | None,  # noqa: A002
-    exposure: float | None,
-) -> None:  # fmt: skip
+def _check_values(format: str, dtype: str, **above_0: float | None) -> None:  # noqa: A002
     for option, value, known in (("dtype", dtype, ("float32", "uint16")), ("format", format, tuple(run.RAW))):
         if value not in known:
             raise InputError(f"--{option} {value} must be {' or '.join(known)}")
-    for option, number in (("seconds", seconds), ("exposure", exposure)):
+    for option, number in above_0.items():
         if number is not None and not 0 < number < math.inf:
             raise InputError(f"--{option} {number:g} must be above 0")
-    if mda is None and save is not None:
-        raise InputError("--save needs --mda: the continuous stream is only shown", "give a sequence")
+
+
+def _check_sources(
+    mda: Path | None, save: Path | None, channel: str | None, frames: int | None, seconds: float | None,
+    exposure: float | None,
+) -> None:  # fmt: skip
+    """Refuse options of a sequence without one, and of the continuous stream with one."""
     if mda is None:
+        if save is not None:
+            raise InputError("--save needs --mda: the continuous stream is only shown", "give a sequence")
+        if channel is not None:
+            raise InputError("--channel needs --mda: the stream has the channel that is set", "give a sequence")
         return
     if save is None:
         raise InputError("--mda needs --save, a folder for the raw frames")

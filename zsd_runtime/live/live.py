@@ -23,7 +23,7 @@ from zsd_runtime.live.stacks import Stacks
 from zsd_runtime.live.view import Shown
 from zsd_runtime.model import Model
 
-QUEUE_BYTES = 32 << 20  # of frames that wait to be restored for a file
+QUEUE_BYTES = 32_000_000  # of frames that wait to be restored for a file
 HANG_S = 60.0  # without any result: the end does not wait longer for an engine
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 RAW = {"zarr": "raw.ome.zarr", "tiff": "raw.ome.tiff"}  # the raw frames, by the format of the files
 SUMMARY = "live.json"
+LOOK_S = 0.1  # between looks at the counts
 LINE_S = 5.0  # between lines of progress where there is no terminal
 
 Packages = Sequence[tuple[Path, ModelDescription]]
@@ -236,12 +237,15 @@ def first_frames(
 
 def progress(live: Live, bar: Bar, first: FirstFrames) -> Callable[[float], None]:
     """A function that shows a share and the counts: on a terminal always, else every few seconds."""
-    printed_at = time.monotonic()
+    looked_at = printed_at = time.monotonic()
 
     def shown(share: float) -> None:
-        nonlocal printed_at
+        nonlocal looked_at, printed_at
+        if (now := time.monotonic()) - looked_at < LOOK_S:
+            return
+        looked_at = now
         first.look()
-        status, now = live.status(), time.monotonic()
+        status = live.status()
         rate = f", {status['camera_fps']:.1f}/s" if status["camera_fps"] else ""
         line = now - printed_at > LINE_S
         bar(min(share, 1.0), f"{status['frames']} frames{rate}: {summary(status)}", milestone=line)
