@@ -185,7 +185,7 @@ def test_every_verb_has_help():
     ]  # fmt: skip
     verbs = [line.split()[0] for line in lines if line.startswith("  ")]
     assert verbs == [
-        "info", "restore", "predict", "train", "export", "compress", "import-keras", "import-torch", "inspect",
+        "info", "restore", "predict", "live", "train", "export", "compress", "import-keras", "import-torch", "inspect",
         "simulate", "noise", "psf", "filter", "damp", "compare", "evaluate", "resolution", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:

@@ -41,7 +41,7 @@ class View(Protocol):
         """The newest frame whose number is above `after`."""
 
     def status(self) -> dict[str, Any]:
-        """Plain values (JSON): seen, done, replaced, failed, latency_p50_ms, latency_p99_ms, error, paused, more."""
+        """Plain values: seen, done, replaced, failed, latency_p50_ms, latency_p99_ms, error, paused, and more."""
 
     def pause(self, paused: bool) -> None:
         """Stop or go on restoring for the display; what is written to files goes on."""
