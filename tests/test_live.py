@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.live_fakes import FakeRestorer, agrees, plane
 from zsd_runtime import InputError, load_model
 from zsd_runtime.images import Image, Voxel
+from zsd_runtime.live import Live
 from zsd_runtime.live import live as live_module
 from zsd_runtime.live.first_frames import FirstFrames
 from zsd_runtime.live.inbox import Frame, Inbox
-from zsd_runtime.live.live import Live
 from zsd_runtime.live.restorers import MOST_PREPARED, Models
 from zsd_runtime.live.stacks import Stacks
 from zsd_runtime.mismatch import image_mismatches

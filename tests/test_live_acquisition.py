@@ -17,8 +17,8 @@ from tests.live_fakes import FakeRestorer, agrees
 from zsd_runtime import InputError, load_model
 from zsd_runtime.engines import EngineMissing
 from zsd_runtime.images import open_image, read_box, read_image
+from zsd_runtime.live import Live
 from zsd_runtime.live import plan as plan_module
-from zsd_runtime.live.live import Live
 from zsd_runtime.live.micromanager import acquire, follow, microscope, stored_frames
 from zsd_runtime.live.plan import check_stacks, planned
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.live_fakes import CRASH, HANG, KILL, NO_MEMORY, Dangerous, agrees, cannot_open, plane
 from zsd_runtime import InputError, load_model
+from zsd_runtime.live import Live
 from zsd_runtime.live import isolated as isolated_module
 from zsd_runtime.live.isolated import Isolated
-from zsd_runtime.live.live import Live
 from zsd_runtime.live.restorers import open_models
 
 PACKAGE = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"

@@ -117,7 +117,7 @@ def live(
             run.warm_up(core, beside, plan if volumes else None, channels, bar)
             first = run.first_frames(core, beside, packages, restored, bar)
             if plan is None or save is None:
-                last_line = run.watch(core, beside, frames, seconds, bar, first)
+                last_line = run.stream(core, beside, frames, seconds, bar, first)
             else:
                 raw = save / run.RAW[format]
                 last_line = run.record(core, plan, beside, recorder, save, raw, volumes, bar, first)

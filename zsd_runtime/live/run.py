@@ -171,7 +171,7 @@ def record(
     return f"OK {acquired.frames} raw frames{made} in {folder}; {summary(status)}"
 
 
-def watch(
+def stream(
     core: "CMMCorePlus", live: Live, frames: int | None, seconds: float | None, bar: Bar, first: FirstFrames
 ) -> str:
     """Restore the camera's continuous stream; the last line of the command.
