@@ -6,7 +6,7 @@ slow for FRAMES × 0.3 s (10 minutes by default). Acquires stacks, and cancels s
 restores with the network of the preset compact, trained for a moment: its speed does not depend on its weights. Let
 nothing else run meanwhile: latencies and rates are those of the whole machine.
 
-python benchmarks/live.py [--frames 2000] [--package PACKAGE] [--engine auto] [--precision auto] [--json FILE]
+python benchmarks/live.py [--frames 2000] [--package PACKAGE] [--only PART] [--json FILE]
 """
 
 import argparse
@@ -325,6 +325,7 @@ def main() -> None:
     parser.add_argument("--package", type=Path)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--only", choices=["rates", "faults", "roi", "stacks", "memory"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     report = Report()
@@ -335,11 +336,16 @@ def main() -> None:
         report.note("machine", f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
         report.note("package", package.name)
         core.setExposure(EXPOSURE_MS)
-        rates(core, make, folder, arguments.frames, report)
-        faults(core, make, folder, report)
-        another_roi(core, make, folder, report)
-        stacks(core, folder, max(10, arguments.frames // 50), report)
-        memory(core, make, folder, 0.3 * arguments.frames, report)
+        parts = {
+            "rates": partial(rates, core, make, folder, arguments.frames, report),
+            "faults": partial(faults, core, make, folder, report),
+            "roi": partial(another_roi, core, make, folder, report),
+            "stacks": partial(stacks, core, folder, max(10, arguments.frames // 50), report),
+            "memory": partial(memory, core, make, folder, 0.3 * arguments.frames, report),
+        }
+        for part in [arguments.only] if arguments.only else parts:
+            parts[part]()
+        del parts
         del core
     if arguments.json:
         arguments.json.write_text(json.dumps(report.rows, indent=1) + "\n", "utf-8")
