@@ -154,6 +154,7 @@ def record(
     for text in dict.fromkeys(acquired.warnings):
         bar(1, f"warning: Micro-Manager: {text}", milestone=True)
     finish(live, bar)
+    bar(1, "closing the files")
     try:
         files = recorder.close() if recorder is not None else []
     finally:
