@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -346,3 +348,44 @@ def test_the_stream_from_the_command_line(folder):
     result = zsd("live", PACKAGES / "plane.zip", "--config", config, "--frames", 5, "--exposure", 5)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("OK 5 frames of the camera; ")
+
+
+def package_for(path, channel):
+    """The package, as if it had been trained on a channel."""
+    with zipfile.ZipFile(PACKAGES / "plane.zip") as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == "rdf.yaml":
+                rdf = yaml.safe_load(data)
+                rdf["config"]["zsd"]["channel"] = channel
+                data = yaml.safe_dump(rdf).encode()
+            target.writestr(name, data)
+
+
+def test_each_channel_is_restored_by_its_own_package(folder):
+    (folder / "packages").mkdir()
+    for channel in ("DAPI", "FITC"):
+        package_for(folder / "packages" / f"{channel}.zip", channel)
+    (folder / "channels.yaml").write_text("channels: [FITC, Cy5, DAPI]\ntime_plan: {interval: 0, loops: 3}")
+    config = small_camera(folder / "small.cfg")
+    arguments = ("--config", config, "--mda", "channels.yaml", "--save", "saved", "--every", 2, "--format", "tiff")
+    result = zsd("live", "packages", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "there is no package for Cy5 (1): not restored" in result.stderr
+    summary = json.loads((folder / "saved" / "live.json").read_text())
+    assert (summary["frames"], summary["seen"], summary["unassigned"]) == (9, 6, 3)
+    assert (summary["to_keep"], summary["kept"]) == (4, 4)
+    raw, restored = (read_image(folder / "saved" / name) for name in ("raw.ome.tiff", "denoised.ome.tif"))
+    assert (raw.data.shape, restored.data.shape) == ((3, 3, SIZE, SIZE), (2, 2, SIZE, SIZE))
+    assert [c.name for c in restored.description.channels] == ["FITC", "DAPI"]
+    assert all(f"{name}.zip" in restored.description.text for name in ("FITC", "DAPI"))
+    model = load_model(PACKAGES / "plane.zip")
+    for c, channel in enumerate((0, 2)):
+        for t in range(2):
+            assert np.abs(restored.data[t, c] - model.predict(raw.data[2 * t, channel]).denoised).max() < 1e-3
+    stream = zsd("live", "packages", "--config", config, "--frames", 3)
+    assert stream.returncode == 0, stream.stderr  # the channel that is set is DAPI
+    package_for(folder / "packages" / "DAPI.zip", "Rhodamine")
+    stream = zsd("live", "packages", "--config", config, "--frames", 3)
+    assert stream.returncode == 2
+    assert "the camera's channel is DAPI, and the packages are for " in stream.stderr
