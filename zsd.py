@@ -10,6 +10,7 @@ GROUPS = {
         "restore": ("zsd_export.restore", "train, export and predict in one: noisy images and a PSF to results"),
         "predict": ("zsd_runtime.cli", "denoise and deconvolve images with a package"),
         "watch": ("zsd_runtime.watch.cli", "restore what a microscope writes to a folder, as it comes"),
+        "live": ("zsd_runtime.live.cli", "restore images while a microscope makes them"),
     },
     "training": {
         "train": ("zsd_train.cli", "learn to restore from noisy images alone"),

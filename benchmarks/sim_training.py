@@ -140,7 +140,7 @@ def low_light(data: Path, minutes: float) -> None:
     bright = acquisition(stacks["HE"], Layout(3, 5), transfer, pixel_size_um=0.06)
     reference = reconstruct(bright.frames, with_wiener(bright.sim, 0.1))
     offset = float(np.percentile(stacks["LE"], 1))
-    dim = with_wiener(bright.sim, 0.3, offset=offset)
+    dim = with_wiener(bright.sim, 0.6, offset=offset)  # the largest that is chosen automatically
     candidates = {w: reconstruct(stacks["LE"], with_wiener(dim, w)) for w in WIENER}
     result, run = restored(stacks["LE"], dim, minutes)
     row = {

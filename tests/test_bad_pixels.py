@@ -174,6 +174,10 @@ def test_clipped_pixels_are_no_padding(image, end):
     np.testing.assert_array_equal(clipped, image == (image.max() if end == "high" else image.min()))
 
 
+def test_a_single_plane_that_is_blank():
+    assert Corrected(np.zeros((32, 32), np.uint16), Corrections()).notice().startswith("plane 1 is blank")
+
+
 @pytest.mark.parametrize("value", [0, 100, 65535, np.nan])
 def test_a_blank_frame(value):
     image = np.full((40, 50), value, np.float32 if np.isnan(value) else np.uint16)

@@ -3,11 +3,16 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import tifffile
 
-BLOCKED = ("torch", "zsd_train", "zsd_export", "lightning_fabric", "onnx", "scipy", "skimage", "bioimageio")
+PLANES = Path(__file__).parent / "fixtures" / "schema-1" / "plane.zip"
+BLOCKED = (
+    "torch", "zsd_train", "zsd_export", "lightning_fabric", "onnx", "scipy", "skimage", "bioimageio", "pymmcore_plus",
+    "useq",
+)  # fmt: skip
 PROGRAM = """
 import importlib.abc, pkgutil, sys
 class Block(importlib.abc.MetaPathFinder):
@@ -47,6 +52,9 @@ def test_a_missing_extra_gives_its_install_line():
     result = zsd_without_torch("train", "x.tif", "--out", "y")
     assert result.returncode == 2
     assert "pip install 'zsd[train]'" in result.stderr
+    result = zsd_without_torch("live", str(PLANES))
+    assert result.returncode == 2
+    assert "pip install 'zsd[live]'" in result.stderr
 
 
 LOADED = """

@@ -8,6 +8,7 @@ import torch
 
 from tests.command import zsd
 from zsd_export import export
+from zsd_export.compress import compress
 from zsd_optics.noise import known_noise
 from zsd_optics.sim.simulate import Illumination, simulate_sim
 from zsd_optics.simulate import Camera
@@ -91,6 +92,11 @@ def test_a_run_knows_its_microscope_and_its_grid(made, run):
     assert again.psf.min() < 0  # the lobes of H_SIM are kept
     assert again.network.grid_factor == 1
     assert again.measured.method == "ZS-DeconvNet SIM"
+
+
+def test_the_package_says_how_the_frames_were_lit(package):
+    with load_model(package) as model:
+        assert "3 directions of 3 frames, spacing 200.0" in model.description.facts["trained_on"]["Stripes"]
 
 
 def test_light_is_kept(made, run):
@@ -245,6 +251,14 @@ def test_networks_of_other_grids_and_one_stage_learn_too(made, tmp_path):
         small = SMALL | {"steps": 1, "network": SMALL["network"] | network}
         run = train([made.raw], None, make_config(scheme="sim", **small), tmp_path / str(number), sim=made.sim)
         assert isinstance(run.config.network, NetworkConfig)
+
+
+def test_a_compressed_network_takes_raw_frames_too(run, tmp_path):
+    compress(run.folder, tmp_path / "small", width=2, choices={"steps": 2})
+    small = load_run(tmp_path / "small")
+    assert small.sim is not None
+    assert small.sim.parameters == run.sim.parameters
+    assert (small.measured.offset, small.measured.noise.offset) == (0, 0)
 
 
 def test_a_sharper_reconstruction_for_networks(made):

@@ -10,7 +10,7 @@ from zsd_runtime.errors import InputError, see_info
 from zsd_runtime.images import Image
 from zsd_runtime.model import Model, load_model
 from zsd_runtime.notices import Notice
-from zsd_runtime.package import ModelDescription
+from zsd_runtime.package import ModelDescription, read_package
 
 
 def packages_in(path: Path) -> list[Path]:
@@ -42,6 +42,19 @@ def load_models(
         ]
         _check_alike([model.description for model in models], packages[0].parent)
         yield sorted(models, key=lambda model: _number(model.description) or 0)
+
+
+def read_packages(packages: Sequence[Path]) -> list[tuple[Path, ModelDescription]]:
+    """What a package, or several, one for each channel, say, in the order of the channels.
+
+    Raises
+    ------
+    InputError
+        As `load_models`.
+    """
+    read = [(path, read_package(path)) for path in packages]
+    _check_alike([description for _, description in read], packages[0].parent)
+    return sorted(read, key=lambda pair: _number(pair[1]) or 0)
 
 
 def _check_alike(models: Sequence[ModelDescription], folder: Path) -> None:

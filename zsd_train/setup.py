@@ -116,6 +116,8 @@ def set_up(
         scale = _scale(looked_at, noise.offset)
     else:
         noise, scale = teacher.measured.noise, teacher.scale
+        if teacher.sim:  # its images are reconstructions, which have no offset
+            noise = replace(noise, constant=noise.constant + noise.gain * noise.offset, offset=0.0)
     config = config.model_copy(update={"scheme": config.scheme.chosen(noise, config.axes)})
     scheme, defaults = config.scheme, DEFAULTS[config.axes]
     offset = teacher.offset if teacher else scheme.dark_level(noise)
@@ -155,7 +157,8 @@ def set_up(
     levels = measured_planes([frame.image for frame in seen]) if scheme.reconstructs else looked_at
     measured = Measured(
         offset=offset, scale=scale, noise=noise, margin=list(margin), psf_shape=list(psf.shape),
-        dtype=(images[0].source if isinstance(images[0], Corrected) else images[0]).dtype.name,
+        dtype=(images[0].source if isinstance(images[0], Corrected) else images[0]).dtype.name
+        if not scheme.reconstructs else "float32",
         lowest=float(min(data_of(plane).min() for plane in levels)),
         highest=float(max(data_of(plane).max() for plane in levels)),
         images=[list(image.shape if len(image) > 1 else image.shape[1:]) for image in images],

@@ -132,8 +132,8 @@ def train(
             write_config(out, setup.config, setup.measured)  # the state is saved with today's names
         else:
             _begin(out, setup, voxel)
-            if sim is not None:
-                save_microscope(out, sim)
+            if microscope := sim or (teacher.sim if teacher else None):
+                save_microscope(out, microscope)
         reason, interrupted = fit(setup, out, report, stop, bad.notice)
     if interrupted:
         raise Interrupted(f"{reason}, saved in {out}")

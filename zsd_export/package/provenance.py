@@ -11,6 +11,7 @@ from zsd_runtime.camera import Camera
 from zsd_runtime.errors import size_text
 from zsd_runtime.image_statistics import statistics
 from zsd_runtime.mismatch import noise_ratios
+from zsd_runtime.sim.microscope import Sim
 from zsd_train.run import Run
 
 
@@ -34,6 +35,8 @@ def trained_on(run: Run) -> dict[str, str]:
         "Training": f"preset {config.preset}, {config.scheme.kind} pairs, seed {config.seed}",
         "Versions": ", ".join(f"{name} {text}" for name, text in {"zsd": version("zsd"), **measured.versions}.items()),
     }
+    if run.sim:
+        rows["Stripes"] = _stripes(run.sim)
     if name := channel(run):
         rows["Channel"] = name
     if measured.steps is not None:  # the training has ended
@@ -55,6 +58,16 @@ def camera(run: Run) -> Camera:
 def channel(run: Run) -> str | None:
     """Name of the channel that it was trained on, if a run knows it."""
     return getattr(run.measured, "channel", None) or None
+
+
+def _stripes(sim: Sim) -> str:
+    """The illumination that the raw frames were reconstructed by."""
+    p = sim.parameters
+    spacings = ", ".join(f"{pattern.spacing_nm:.1f}" for pattern in p.patterns)
+    return (
+        f"{p.directions} directions of {p.phases} frames, spacing {spacings} nm, raw pixels "
+        f"{p.pixel_size_um * 1000:.4g} nm; reconstructed with w = {p.wiener:.3g}"
+    )
 
 
 def _shared(noise: NoiseModel) -> str:

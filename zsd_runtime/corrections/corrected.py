@@ -168,7 +168,7 @@ class Corrected:
 
     def notice(self) -> str:
         """What was found, as a sentence for people; empty if nothing was."""
-        return notice(self.counts, prod(self.shape), [index[-1] + 1 for index in self.blank])
+        return notice(self.counts, prod(self.shape), [index[-1] + 1 if index else 1 for index in self.blank])
 
     def padding(self, index: Index) -> Mask | None:
         """The padding (Y, X) of a plane, or None."""

@@ -39,7 +39,8 @@ def create(path: Any, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
         image = replace(image, description=replace(image.description, channels=()))
     group = zarr.open_group(path, mode="w", zarr_format=3)
     shape = tuple(length[a] for a in axes)
-    chunks = tuple(min(CHUNK.get(a, 1) * finer.get(a, 1), length[a]) for a in axes)
+    chunk = CHUNK if len(scale) != 2 else CHUNK | {"Z": 1}  # results of planes come one by one
+    chunks = tuple(min(chunk.get(a, 1) * finer.get(a, 1), length[a]) for a in axes)
     finest = _array(group, 0, axes, shape, chunks, image.data.dtype)
     yield finest if axes == image.axes else _Target(finest, [axes.index(a) for a in image.axes])
     shrunk = [dict.fromkeys(axes, 1)]
@@ -74,6 +75,7 @@ def _array(group: Any, level: int, axes: str, shape: tuple[int, ...], chunks: tu
     return group.create_array(
         str(level), shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(axes.lower()),
         compressors=BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"),
+        fill_value=np.nan if np.dtype(dtype).kind == "f" else 0,  # nobody takes what was not written for dark
         config={"write_empty_chunks": True},  # so that chunks which a copy has lost can be told from black ones
     )  # fmt: skip
 
