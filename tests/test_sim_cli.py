@@ -222,6 +222,44 @@ def test_a_batch_finishes_what_it_can(simulated, tmp_path):
     assert json.loads((tmp_path / "parameters.json").read_text())["zsd_sim"] == 1
 
 
+def test_hot_pixels_are_replaced(simulated, reconstructed, tmp_path):
+    raw = np.array(read_image(simulated / "noisy.tif").data)
+    raw[:, 60, 70] = 60000
+    tifffile.imwrite(tmp_path / "noisy.tif", raw, metadata={"axes": "TYX", "unit": "um"}, **IMAGEJ)
+    arguments = (
+        "sim",
+        "reconstruct",
+        tmp_path / "noisy.tif",
+        "--otf",
+        simulated / "otf.tif",
+        "--out",
+        tmp_path / "out",
+    )
+    result = zsd(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "9 hot pixels: replaced by their neighbours" in result.stderr
+    found, expected = (np.asarray(read_image(f / "noisy_sim.tif").data) for f in (tmp_path / "out", reconstructed[0]))
+    assert np.abs(found - expected).max() < 0.3 * expected.max()
+    assert zsd(*arguments, "--keep-hot-pixels").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw[:, :20], "frames of 20x144 pixels, and stripes are found from 32x32 on"),
+        (lambda raw: raw * (np.arange(9) != 4).astype(raw.dtype)[:, None, None], "frame 4 of"),
+        (lambda raw: np.zeros_like(raw), "is blank: all of its pixels are 0"),
+        (lambda raw: np.minimum(raw, 150), "saturated"),
+    ],
+)
+def test_frames_that_hold_no_stripes(change, message, simulated, tmp_path):
+    raw = np.asarray(read_image(simulated / "noisy.tif").data)
+    tifffile.imwrite(tmp_path / "a.tif", change(raw), metadata={"axes": "TYX", "unit": "um"}, **IMAGEJ)
+    result = zsd("sim", "reconstruct", tmp_path / "a.tif", "--otf", simulated / "otf.tif", "--out", tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
 def test_options_of_stripes_are_for_sim(tmp_path):
     result = zsd("simulate", tmp_path, "--kind", "2d", "--spacing", 200)
     assert result.returncode == 2

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zsd_optics.options import Axes, PixelSize, Series, ZStep
+from zsd_optics.options import Axes, KeepHotPixels, PixelSize, Series, ZStep
 from zsd_optics.sim import options
 from zsd_runtime.errors import InputError
 from zsd_runtime.notices import notices
@@ -48,6 +48,7 @@ def reconstruct_files(
     offset: options.Offset = None,
     axes: Axes = None,
     series: Series = None,
+    keep_hot_pixels: KeepHotPixels = False,
     quiet: Quiet = False,
 ) -> None:
     """Reconstruct raw SIM frames, without training.
@@ -65,7 +66,7 @@ def reconstruct_files(
 
         said = SimOptions(
             otf, na, wavelength, refractive_index, excitation, pixel_size, z_step, directions, phases, slices, order,
-            spacing, angles, parameters, offset, wiener, notch, axes, series,
+            spacing, angles, parameters, offset, wiener, notch, axes, series, keep_hot_pixels,
         )  # fmt: skip
         paths, notice = images_in(raw), notices(quiet)
         check_names(paths, ["sim"], out)
@@ -119,6 +120,7 @@ def show(
     offset: options.Offset = None,
     axes: Axes = None,
     series: Series = None,
+    keep_hot_pixels: KeepHotPixels = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw what was found in raw SIM frames, and what the reconstruction makes of it.
@@ -139,7 +141,7 @@ def show(
             raise InputError(f"`out` {out} must end in .png", option="out")
         said = SimOptions(
             otf, na, wavelength, refractive_index, excitation, pixel_size, z_step, directions, phases, slices, order,
-            spacing, angles, parameters, offset, wiener, notch, axes, series,
+            spacing, angles, parameters, offset, wiener, notch, axes, series, keep_hot_pixels,
         )  # fmt: skip
         opened = open_acquisition(raw, said, notice=notices(quiet))
         first = opened.acquisitions[0]

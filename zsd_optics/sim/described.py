@@ -41,7 +41,7 @@ class SimOptions:
         Of the camera, counts; estimated if not given.
     wiener, notch : float or None
         Replace what is estimated.
-    axes, series
+    axes, series, keep_hot_pixels
         As for all images.
     """
 
@@ -64,6 +64,7 @@ class SimOptions:
     notch: float | None = None
     axes: str | None = None
     series: int | None = None
+    keep_hot_pixels: bool = False
 
     def __post_init__(self) -> None:
         if (self.otf is None) == (self.na is None):

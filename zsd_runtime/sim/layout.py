@@ -13,6 +13,7 @@ from zsd_runtime.images import Image
 # The slowest first: d (direction), p (phase), z (slice). The usual one first.
 ORDERS = {2: ("dp", "pd"), 3: ("dpz", "dzp", "zdp", "pzd", "pdz", "zpd")}
 PHASES = (3, 5)
+FEWEST_EQUAL = 20  # pixels of the same highest value that are no chance
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ def check_saturation(stack: NDArray[Any], name: str) -> str:
     top = np.iinfo(stack.dtype).max if stack.dtype.kind in "iu" else np.inf
     # Cameras of fewer bits, and files that were rescaled: many pixels at the same highest value.
     highest = stack.max()
-    at_top = stack == highest if highest >= top or (stack == highest).mean() > 1e-3 else np.zeros(stack.shape, bool)
+    at_highest = stack == highest
+    many = at_highest.mean() > 1e-3 and at_highest.sum() > FEWEST_EQUAL
+    at_top = at_highest if highest >= top or many else np.zeros(stack.shape, bool)
     share = float(at_top.mean(axis=tuple(range(1, stack.ndim))).max())
     if share > 0.01:
         raise InputError(
