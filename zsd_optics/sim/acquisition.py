@@ -87,7 +87,8 @@ def acquisition(
     finest = 1000 / given.spacing_nm if given and given.spacing_nm else SEARCHED[0] * transfer.cutoff
     check_reach(finest, transfer, pixel_size_um)
     if offset is None:
-        offset = estimate_noise(list(planes[:: max(1, len(planes) // NOISE_PLANES)])).offset
+        step = max(1, len(planes) // NOISE_PLANES)
+        offset = estimate_noise([plane.astype(np.float64) for plane in planes[::step]]).offset
     sizes: dict[str, Any] = {
         "directions": layout.directions, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "offset": offset,
         "given": given,
