@@ -21,7 +21,9 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 
+from zsd_optics.noise import estimate_noise
 from zsd_optics.optics import Optics
 from zsd_optics.resolution import decorrelation_analysis, fourier_ring_correlation
 from zsd_optics.sim.acquisition import acquisition
@@ -37,6 +39,8 @@ from zsd_runtime.sim.layout import Layout
 from zsd_runtime.sim.microscope import Sim, frequencies
 from zsd_runtime.sim.parameters import Pattern
 from zsd_runtime.sim.reconstruction import reconstruct
+from zsd_train.schemes import StructuredIllumination
+from zsd_train.schemes.scheme import Chance, Window
 
 RESULTS = Path(__file__).parent / "results" / "sim.json"
 PIXEL, OFFSET, EDGE = 0.0626, 100.0, 24
@@ -225,6 +229,34 @@ def moved(image: Any, truth: Any) -> Any:
     return max(candidates, key=lambda one: psnr(one, truth))
 
 
+def pairs(draws: int = 8) -> Iterator[Bar]:
+    """The two copies that scheme sim learns from: noise estimated, parameters estimated once from the original."""
+    for photons in (50, 200):
+        s = simulated(photons, 3)
+        first, second, light = [], [], 0.0
+        for seed in range(draws):
+            raw = Camera(OFFSET, 1, 2).expose(s.clean - OFFSET, np.random.default_rng(seed))
+            found = acquisition(raw, Layout(3, 3), s.sim.transfer, pixel_size_um=PIXEL, offset=OFFSET)
+            noise = estimate_noise([frame.astype(np.float64) for frame in raw])
+            scheme = StructuredIllumination().with_microscope(found.sim)
+            halo, side = scheme.halo("yx")[-1], 160
+            box = slice(48 - halo, 48 + side + halo)
+            counts = raw[:, box, box].astype(np.float64)
+            window = Window(
+                counts, torch.tensor(counts, dtype=torch.float32), torch.ones(counts.shape[1:]),
+                replace(noise, offset=OFFSET), 0.0, 1.0, (48 - halo, 48 - halo), raw.shape[1:],
+            )  # fmt: skip
+            sample = scheme.sample(window, Chance(0.5, True), torch.Generator().manual_seed(seed))
+            whole = reconstruct(s.clean, found.sim)
+            clean = whole[96 : 96 + 2 * side, 96 : 96 + 2 * side]
+            first.append(sample.noisy[0].numpy() - clean)
+            second.append(sample.target[0].numpy() - clean)
+            light = float(clean.mean())
+        r = float(np.corrcoef(np.ravel(first), np.ravel(second))[0, 1])
+        yield Bar(f"{photons} photons: |r| of the noise of a recorrupted pair", abs(r), 0.01)
+        yield Bar(f"{photons} photons: mean of a copy, % off", 100 * abs(float(np.mean(first)) / light), 0.1)
+
+
 def speed(more: dict[str, Any]) -> Iterator[Bar]:
     for size, most in ((256, None), (512, 0.1), (1024, 0.5)):
         s = simulated(100, 0, size)
@@ -301,6 +333,7 @@ def main() -> None:
 
     run(speed(more))
     run(quality(arguments.peer, more))
+    run(pairs())
     if arguments.data:
         run(measured(arguments.data, more))
     run(estimation(arguments.directions))
