@@ -27,7 +27,7 @@ def timed(monkeypatch):
     """Speeds are SPEED / width, whatever runs; the widths that were asked for."""
     widths = []
 
-    def made_up(network, teacher, rate):
+    def made_up(network, teacher, rate):  # noqa: ARG001
         layouts = {teacher.config.network.width} | set(range(2, teacher.config.network.width))
         config = teacher.config.network
         sizes = {
@@ -172,7 +172,7 @@ def test_networks_are_timed_in_the_graph_of_their_package(run_folder, monkeypatc
 def test_what_does_not_fit_in_memory_is_timed_in_tiles_with_a_halo(run_folder, monkeypatch):
     halos = []
 
-    def pace_of(model, image):
+    def pace_of(model, image):  # noqa: ARG001
         halos.append(model.description.halo)
         return Pace(3, 20.0, 40.0, 60.0)
 
