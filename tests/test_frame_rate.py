@@ -117,7 +117,7 @@ def test_the_run_and_its_package_say_what_was_measured(run_folder, timed, tmp_pa
     assert f"denoised {rows[5].lost_db['denoised']:+.2f} dB" in last  # in int8, as it will run
     assert last.endswith("export it with --precision int8")
     description = yaml.safe_load((export(out, tmp_path / "package") / "rdf.yaml").read_text())
-    assert description["config"]["zsd"]["measured"]["compressed"]["frame_rate"] == expected
+    assert description["config"]["zsd"]["provenance"]["measured"]["compressed"]["frame_rate"] == expected
     with pytest.raises(InputError, match="already holds a run"):
         compress(run_folder, out, rate=rate)
     assert len(timed) == 3  # refused before anything was timed
