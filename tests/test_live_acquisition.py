@@ -1,13 +1,16 @@
 """Acquisitions with Micro-Manager's demo camera: all raw frames, in the file and in the restoration."""
 
+import io
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 import zipfile
 import zlib
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import yaml
 
 from tests.command import zsd
 from tests.live_fakes import FakeRestorer, agrees
+from zsd import main
 from zsd_runtime import InputError, load_model
 from zsd_runtime.engines import EngineMissing
 from zsd_runtime.images import open_image, read_box, read_image
@@ -389,3 +393,30 @@ def test_each_channel_is_restored_by_its_own_package(folder):
     stream = zsd("live", "packages", "--config", config, "--frames", 3)
     assert stream.returncode == 2
     assert "the camera's channel is DAPI, and the packages are for " in stream.stderr
+
+
+def test_the_page_is_served_while_the_camera_runs(folder, monkeypatch):
+    """The address is printed before the first frame; whoever has it sees the page."""
+    from zsd_runtime.live import run
+
+    pages = []
+
+    def visited(*arguments):
+        address = next(line for line in printed.getvalue().splitlines() if line.startswith("page: "))[6:]
+        with urllib.request.urlopen(address, timeout=60) as page:
+            pages.append((page.status, page.read()))
+        return stream(*arguments)
+
+    stream, printed = run.stream, io.StringIO()
+    monkeypatch.setattr(run, "stream", visited)
+    monkeypatch.setattr(sys, "argv", ["zsd", "live", str(PACKAGES / "plane.zip"), "--config",
+                                      str(small_camera(folder / "small.cfg")), "--frames", "3", "--page"])  # fmt: skip
+    before = signal.getsignal(signal.SIGTERM)  # the command's own handler is for its process
+    try:
+        with redirect_stderr(printed), pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not ended.value.code
+    assert pages[0][0] == 200
+    assert b"<html" in pages[0][1]

@@ -10,11 +10,13 @@ import typer
 from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, writing
 from zsd_optics.options import Axes
 from zsd_runtime.errors import InputError
-from zsd_runtime.terminal import Quiet, command_line, progress_bar, reporting
+from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
 from zsd_train.options import Device, Minutes, Resume, Seed, Steps
 
 if TYPE_CHECKING:
     from zsd_export.compare import Row
+
+SHORT = 0.95  # of the wanted frame rate: below it, the finished network is too slow
 
 app = command_line()
 
@@ -82,6 +84,24 @@ def compress(
     width: Annotated[
         int | None, typer.Option(help="Prune: the run's own network with this number of channels in its first level.")
     ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of --width: the largest width that restores this many frames a second on this machine; "
+            "networks of several widths are timed first."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="With --fps: size of a frame, [Zx]YxX, pixels; by default that of the run's image."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="With --fps: auto (default), onnxruntime, openvino, tensorrt or coreml.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="With --fps: fp32 (default), bf16 (only openvino on a CPU), fp16 (GPUs) or int8 (CPUs)."),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="TOML file with any key of TrainConfig; [network] is the smaller one."),
@@ -103,34 +123,57 @@ def compress(
 ) -> None:
     """Teach a smaller network to do the same as a trained one, and measure gains and losses.
 
-    The smaller network is that of the preset compact, unless --width or --config describes another.
+    The smaller network is that of the preset compact, unless --width, --fps or --config describes another.
     OUT/compressed.json and compressed.png (teacher | compressed | difference × 10) hold the comparison.
     """
     with reporting(quiet):
         from zsd_export.compress import compress as make
+        from zsd_export.frame_rate import FrameRate
         from zsd_optics.inputs import open_images
         from zsd_runtime.images import images_in, read_image
         from zsd_train.config import read_config
 
         if (clean or truth) and not image:
             raise InputError("--clean and --truth belong to an image: give it with --image")
+        timing: dict[str, Any] = {"size": numbers(size, "--size"), "engine": engine, "precision": precision}
+        timing = {name: value for name, value in timing.items() if value is not None}
+        if timing and fps is None:
+            raise InputError(f"--{next(iter(timing))} belongs to a frame rate: give it with --fps")
         given = {"minutes": minutes, "steps": steps, "seed": seed, "device": device}
         choices = (read_config(config) if config else {}) | {k: v for k, v in given.items() if v is not None}
         truths = {n: read_image(p, axes).data for n, p in (("denoised", clean), ("deconvolved", truth)) if p}
         with progress_bar("distilling", quiet) as bar:
             rows = make(
-                run, out, width=width, choices=choices,
+                run, out, width=width, rate=None if fps is None else FrameRate(fps, **timing), choices=choices,
                 images=open_images(images_in(image), axes).arrays() if image else [],
                 truths=truths, resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
+                notice=lambda text: bar(0, text, milestone=True),
             )  # fmt: skip
         if as_json:
             print(json.dumps([asdict(row) for row in rows], indent=1))
             return
         if not quiet:
             print(table(rows))
+        if fps is not None:
+            print(rate_line(out, rows))
+            return
         student = next(row for row in rows if row.name != rows[0].name)
         lost = ", ".join(f"{name} {loss:+.2f} dB" for name, loss in student.lost_db.items())
         print(f"OK {out} is {student.speedup:.1f} times as fast as {run}; lost of PSNR: {lost}")
+
+
+def rate_line(out: Path, rows: list["Row"]) -> str:
+    """The last line of `zsd compress --fps`."""
+    rate = json.loads((out / "compressed.json").read_text("utf-8"))["frame_rate"]
+    packaged = "fp32" if rate["precision"] == "bf16" else rate["precision"]
+    student = next(row for row in rows if row.name != rows[0].name and row.precision == packaged)
+    lost = ", ".join(f"{name} {loss:+.2f} dB" for name, loss in student.lost_db.items())
+    slow = ": slower than wanted, is the machine busy?" if rate["frames_per_s"] < SHORT * rate["fps"] else ""
+    export = "" if packaged == "fp32" else f"; export it with --precision {packaged}"
+    return (
+        f"OK {out} has width {rate['width']} and restores {rate['frames_per_s']:.1f} frames/s of {rate['size']} "
+        f"({rate['engine']}; {rate['fps']:g} wanted{slow}); lost of PSNR: {lost}{export}"
+    )
 
 
 def table(rows: list["Row"]) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 import imageio.v3 as iio
 
 from zsd_export.compare import Image, Row, compare, picture
+from zsd_export.frame_rate import FrameRate, Speed, checked, record, width_for
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
 from zsd_train.config import NetworkConfig, TrainConfig, make_config, preset_of
 from zsd_train.fit import Progress
 from zsd_train.networks.build import build, parameter_count
 from zsd_train.networks.prune import prunes
-from zsd_train.run import Run, load_run, write_config
+from zsd_train.run import Run, check_unused, load_run, write_config
 from zsd_train.training import train
 
 
@@ -28,11 +29,13 @@ def compress(
     out: str | Path,
     *,
     width: int | None = None,
+    rate: FrameRate | None = None,
     choices: dict[str, Any] | None = None,
     images: Sequence[Image] = (),
     truths: dict[str, Image] | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
     """Distil a trained network into a smaller one, and compare the two in all precisions.
 
@@ -45,6 +48,9 @@ def compress(
     width : int
         Prune: the teacher's own network with this number of channels in the first level, and fewer in proportion in
         all others. Without it, the network of `choices`, or of the preset compact.
+    rate : FrameRate
+        Instead of `width`: prune to the largest width that holds this frame rate here. Networks of several widths are
+        timed first, and the finished one at the end; compressed.json and the package say what was measured.
     choices : dict
         Keys of `TrainConfig`: network, minutes, steps, …
     images : sequence of ndarray
@@ -56,6 +62,8 @@ def compress(
         Go on with an interrupted `out`.
     report : callable
         Gets the distillation's `Progress`.
+    notice : callable
+        Gets a sentence for each width that was timed.
 
     Returns
     -------
@@ -65,16 +73,29 @@ def compress(
     Raises
     ------
     InputError
-        When the run cannot be read, the network is not smaller, or images or truths do not fit.
+        When the run cannot be read, the network is not smaller, or images or truths do not fit; when no width holds
+        the rate, or the teacher does.
     Interrupted
         After Ctrl-C while it learns, once everything is saved.
     """
-    teacher = load_run(run)
-    config = student_config(teacher, width, choices or {})
-    if not resume:  # otherwise the first choice counts
-        _check_smaller(config, teacher)
+    teacher, choices, searched = load_run(run), choices or {}, dict[int, Speed]()
     images = list(images) or [teacher.sample]
     _check_truths(truths or {}, images[0], teacher)
+    if rate:
+        if width is not None:
+            raise InputError(
+                f"`width` {width} and `fps` {rate.fps:g} both choose a network", "leave one out", option="fps"
+            )
+        rate = checked(rate, teacher)
+        if not resume:
+            check_unused(Path(out))
+            student_config(teacher, 2, choices)  # what is wrong with the choices is said before minutes of timing
+            width, searched = width_for(
+                teacher, rate, lambda tried: student_config(teacher, tried, choices).network, notice
+            )
+    config = student_config(teacher, width, choices)
+    if not resume:  # otherwise the first choice counts
+        _check_smaller(config, teacher)
     student = train(
         images, teacher.psf, config, out, pixel_size_um=teacher.pixel_size_um, z_step_um=teacher.z_step_um,
         channel=teacher.measured.channel, channel_number=teacher.measured.channel_number, teacher=teacher,
@@ -83,11 +104,13 @@ def compress(
     names = [teacher.folder.resolve().name, student.folder.resolve().name]
     rows, restored = compare(dict(zip(names, (teacher, student), strict=True)), images[0], truths or {})
     pruned = prunes(student.network, teacher.network)
-    provenance = {
+    provenance: dict[str, Any] = {
         "teacher": names[0], "teacher_parameters": parameter_count(teacher.network), "images_given": len(images),
         "started_from": "the teacher's strongest filters" if pruned else "random weights",
         "rows": [asdict(row) for row in rows],
     }  # fmt: skip
+    if rate:
+        provenance["frame_rate"] = record(student, teacher, rate, searched)
     write_config(student.folder, student.config, student.measured.model_copy(update={"compressed": provenance}))
     with written_whole(student.folder / "compressed.json") as temporary:
         temporary.write_text(json.dumps(provenance, indent=1) + "\n", "utf-8")

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.memory import peak_memory
 from zsd_runtime.model import load_model
 from zsd_runtime.normalize import Linear
+from zsd_runtime.pace import SECONDS, pace_of
 from zsd_runtime.package import ModelDescription, read_package
 
-SECONDS = 3.0  # of timed runs for each row
 RUNS = (5, 300)  # at least, and at most
 
 
@@ -60,12 +60,39 @@ class Row:
     difference: float
 
 
+@dataclass(frozen=True)
+class LiveRow:
+    """One measured combination, frame by frame.
+
+    Attributes
+    ----------
+    engine, device, precision, size : str
+        As of `Row`.
+    frames : int
+        That were timed.
+    frames_per_s : float
+        Over all of them.
+    median_ms, p99_ms : float
+        Latency: from a frame in memory to its results in memory, ms.
+    """
+
+    engine: str
+    device: str
+    precision: str
+    size: str
+    frames: int
+    frames_per_s: float
+    median_ms: float
+    p99_ms: float
+
+
 def bench(
     package: str | Path,
     sizes: Sequence[tuple[int, ...]],
     device: str = "auto",
     engine: str = "auto",
     precision: str = "auto",
+    seconds: float = SECONDS,
 ) -> Iterator[Row | str]:
     """Measure what runs here: a row for each combination, or the reason why it does not run.
 
@@ -76,52 +103,40 @@ def bench(
         Image shapes, (Y, X) or (Z, Y, X).
     device, engine, precision : str
         As for `load_model`; "auto" is all of them.
+    seconds : float
+        Of timed predictions for each row; at least 5 predictions, at most 300.
 
     Raises
     ------
     InputError
         When the package cannot be read, or a size has another number of axes.
     """
-    description = read_package(package)
-    for size in sizes:
-        if len(size) != len(description.axes):
-            raise InputError(
-                f"`size` {size_text(size)} must have {len(description.axes)} numbers, for {description.axes.upper()}",
-                option="size",
-            )
-    combinations = [
-        (name, where, wanted)
-        for name, where in reversed(CANDIDATES)  # ONNX Runtime on the CPU is the first: the others are compared with it
-        for wanted in PRECISIONS
-        if engine in ("auto", name) and device in ("auto", where) and precision in ("auto", wanted)
-        if reaches((name, where), description.precision, wanted)
-    ]
-    missing: set[tuple[str, str, str]] = set()
     with tempfile.TemporaryDirectory() as folder:
-        for size in sizes:
-            first: list[NDArray[np.float32]] = []
-            for combination in combinations:
-                if combination in missing:
-                    continue
-                result = Path(folder) / "result.npz"
-                arguments = json.dumps([str(package), *combination, size, str(result)])
-                child = subprocess.run(
-                    [sys.executable, "-m", "zsd_runtime.bench", arguments], capture_output=True, text=True, check=False
-                )
-                if child.returncode:
-                    missing.add(combination)
-                    reason = (child.stderr.strip().splitlines() or ["it was killed: out of memory?"])[-1]
-                    yield f"{' '.join(combination)}: {reason}"
-                    continue
-                with np.load(result) as outputs:
-                    values = [outputs[name] for name in outputs.files]
-                first = first or values
-                yield Row(
-                    **json.loads(child.stdout.splitlines()[-1]), difference=max(map(relative_difference, values, first))
-                )
+        result, first = Path(folder) / "result.npz", dict[str, list[NDArray[np.float32]]]()
+        for row in _measured(package, sizes, device, engine, precision, seconds, str(result)):
+            if isinstance(row, str):
+                yield row
+                continue
+            with np.load(result) as outputs:
+                values = [outputs[name] for name in outputs.files]
+            expected = first.setdefault(row["size"], values)
+            yield Row(**row, difference=max(map(relative_difference, values, expected)))
 
 
-def _synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def bench_live(
+    package: str | Path,
+    sizes: Sequence[tuple[int, ...]],
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "auto",
+    seconds: float = SECONDS,
+) -> Iterator[LiveRow | str]:
+    """Measure how many frames a camera may send: as `bench`, but frame by frame, as `pace_of` says."""
+    for row in _measured(package, sizes, device, engine, precision, seconds):
+        yield row if isinstance(row, str) else LiveRow(**row)
+
+
+def synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray[np.uint16]:
     """Counts in the range that the model was trained on: structures of all sizes and noise, in every channel."""
     random = np.random.default_rng(0)
     grids = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
@@ -137,16 +152,72 @@ def _synthetic(description: ModelDescription, shape: tuple[int, ...]) -> NDArray
     return np.broadcast_to(image, description.input.shape((), shape))
 
 
-def _measure(package: str, engine: str, device: str, precision: str, size: list[int], result: str) -> dict[str, Any]:
-    """One combination, in this process."""
-    image = _synthetic(read_package(package), tuple(size))
+def _measured(
+    package: str | Path,
+    sizes: Sequence[tuple[int, ...]],
+    device: str,
+    engine: str,
+    precision: str,
+    seconds: float,
+    *result: str,
+) -> Iterator[dict[str, Any] | str]:
+    """What a child process measured of each combination that runs, or why it does not run."""
+    description = read_package(package)
+    for size in sizes:
+        if len(size) != len(description.axes):
+            raise InputError(
+                f"`size` {size_text(size)} must have {len(description.axes)} numbers, for {description.axes.upper()}",
+                option="size",
+            )
+    combinations = [
+        (name, where, wanted)
+        for name, where in reversed(CANDIDATES)  # ONNX Runtime on the CPU is the first: the others are compared with it
+        for wanted in PRECISIONS
+        if engine in ("auto", name) and device in ("auto", where) and precision in ("auto", wanted)
+        if reaches((name, where), description.precision, wanted)
+    ]
+    missing: set[tuple[str, str, str]] = set()
+    for size in sizes:
+        for combination in combinations:
+            if combination in missing:
+                continue
+            arguments = json.dumps([str(package), *combination, size, seconds, *result])
+            child = subprocess.run(
+                [sys.executable, "-m", "zsd_runtime.bench", arguments], capture_output=True, text=True, check=False
+            )
+            if child.returncode:
+                missing.add(combination)
+                reason = (child.stderr.strip().splitlines() or ["it was killed: out of memory?"])[-1]
+                yield f"{' '.join(combination)}: {reason}"
+                continue
+            yield json.loads(child.stdout.splitlines()[-1])
+
+
+def _measure_live(
+    package: str, engine: str, device: str, precision: str, size: list[int], seconds: float
+) -> dict[str, Any]:
+    """One combination, in this process, frame by frame."""
+    image = synthetic(read_package(package), tuple(size))
+    with load_model(package, device, engine=engine, precision=precision) as model:
+        pace, used = pace_of(model, image, seconds), model.engine
+    return {
+        "engine": used.name, "device": used.device, "precision": used.precision, "size": size_text(size),
+        **asdict(pace),
+    }  # fmt: skip
+
+
+def _measure(
+    package: str, engine: str, device: str, precision: str, size: list[int], seconds: float, result: str
+) -> dict[str, Any]:
+    """One combination, in this process; its outputs go to the file `result`."""
+    image = synthetic(read_package(package), tuple(size))
     with peak_memory() as peak:
         started = time.perf_counter()
         with load_model(package, device, engine=engine, precision=precision) as model:
             prediction = model.predict(image)
             first = time.perf_counter() - started
             times: list[float] = []
-            while len(times) < RUNS[0] or (sum(times) < SECONDS and len(times) < RUNS[1]):
+            while len(times) < RUNS[0] or (sum(times) < seconds and len(times) < RUNS[1]):
                 started = time.perf_counter()
                 prediction = model.predict(image)
                 times.append(time.perf_counter() - started)
@@ -162,7 +233,8 @@ def _measure(package: str, engine: str, device: str, precision: str, size: list[
 
 def _main() -> None:
     try:
-        print(json.dumps(_measure(*json.loads(sys.argv[1]))))
+        arguments = json.loads(sys.argv[1])
+        print(json.dumps((_measure_live if len(arguments) == 6 else _measure)(*arguments)))
     except (InputError, RuntimeError, MemoryError) as error:
         sys.exit(str(error))
 

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from zsd_runtime.options import Average, Axes, Dark, GainMap, KeepHotPixels, Pix
 from zsd_runtime.summary import Restored, warning_lines
 from zsd_runtime.summary import as_json as summary
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
+
+if TYPE_CHECKING:
+    from zsd_runtime.bench import LiveRow, Row
 
 app = command_line()
 
@@ -131,6 +134,11 @@ def bench(
     precision: Annotated[
         str, typer.Option(help="auto (all that the package allows), fp32, bf16, fp16, int8.")
     ] = "auto",
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="One frame after the other, as from a camera: frames/s and latency."),
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="Of measuring, for each row.")] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast a package runs here, with every engine and precision that works.
@@ -138,31 +146,51 @@ def bench(
     Each row has the time of a whole prediction (median and 99th percentile, ms), the time from opening the package to
     the first result (s), the peak memory (MB), and the largest difference from the first row of the same size, as a
     share of its range. Close other programs meanwhile.
+
+    With --live, each frame comes when the results of the last one are there. A row has the frames per second, and the
+    latency from a frame in memory to its results in memory (median and 99th percentile, ms).
     """
     with reporting():
-        from zsd_runtime.bench import Row
         from zsd_runtime.bench import bench as measure
+        from zsd_runtime.bench import bench_live as measure_live
 
+        if not 0 < seconds < math.inf:
+            raise InputError(f"--seconds {seconds:g} must be a number above 0")
         sizes = [shape for text in size or ["512x512", "2048x2048"] if (shape := numbers(text, "--size"))]
-        rows: list[Row] = []
-        for row in measure(package, sizes, device, engine, precision):
+        rows: list[Row | LiveRow] = []
+        for row in (measure_live if live else measure)(package, sizes, device, engine, precision, seconds):
             if isinstance(row, str):
                 print(f"not run: {row}", file=sys.stderr)
                 continue
-            if not as_json and not rows:
-                print(
-                    f"{'engine':12} {'device':7} {'precision':9} {'size':>12} {'median':>10} {'p99':>10} {'Mpx/s':>8} "
-                    f"{'first':>8} {'memory':>9} {'difference':>11}"
-                )
-            rows.append(row)
             if not as_json:
-                print(
-                    f"{row.engine:12} {row.device:7} {row.precision:9} {row.size:>12} {row.median_ms:>7.1f} ms "
-                    f"{row.p99_ms:>7.1f} ms {row.megapixels_per_s:>8.2f} {row.first_result_s:>6.2f} s "
-                    f"{row.peak_memory_mb:>6.0f} MB {row.difference:>11.1e}",
-                    flush=True,
-                )
+                print(*([] if rows else [HEADER_LIVE if live else HEADER]), line(row), sep="\n", flush=True)
+            rows.append(row)
         if as_json:
             print(json.dumps([asdict(row) for row in rows], indent=1))
         if not rows:
             raise InputError(f"no engine that was asked for runs {package} here", "zsd inspect says why")
+
+
+HEADER = (
+    f"{'engine':12} {'device':7} {'precision':9} {'size':>12} {'median':>10} {'p99':>10} {'Mpx/s':>8} "
+    f"{'first':>8} {'memory':>9} {'difference':>11}"
+)
+HEADER_LIVE = (
+    f"{'engine':12} {'device':7} {'precision':9} {'size':>12} {'median':>10} {'p99':>10} {'frames/s':>9} {'frames':>7}"
+)
+
+
+def line(row: "Row | LiveRow") -> str:
+    """A row of `zsd bench`, below one of the headers."""
+    from zsd_runtime.bench import LiveRow
+
+    start = (
+        f"{row.engine:12} {row.device:7} {row.precision:9} {row.size:>12} "
+        f"{row.median_ms:>7.1f} ms {row.p99_ms:>7.1f} ms "
+    )
+    if isinstance(row, LiveRow):
+        return f"{start}{row.frames_per_s:>9.2f} {row.frames:>7}"
+    return (
+        f"{start}{row.megapixels_per_s:>8.2f} {row.first_result_s:>6.2f} s {row.peak_memory_mb:>6.0f} MB "
+        f"{row.difference:>11.1e}"
+    )

@@ -259,6 +259,15 @@ def sha256(arrays: Sequence[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
+def check_unused(folder: Path) -> None:
+    """Refuse a folder that a training has begun in."""
+    if (folder / "state.safetensors").exists():
+        raise InputError(
+            f"{folder} already holds a run", "choose another `out`, or go on with it with `resume`",
+            option=("out", "resume"),
+        )  # fmt: skip
+
+
 def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) -> tuple[TrainConfig, Measured]:
     """The stored configuration, with a new budget if one is asked for, and what was measured.
 

@@ -19,7 +19,16 @@ from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit
-from zsd_train.run import Measured, Run, config_to_resume, load_run, sha256, write_array, write_config
+from zsd_train.run import (
+    Measured,
+    Run,
+    check_unused,
+    config_to_resume,
+    load_run,
+    sha256,
+    write_array,
+    write_config,
+)
 from zsd_train.schemes import Distill, Recorrupt, SimOddEven, StructuredIllumination
 from zsd_train.setup import Setup, set_up
 
@@ -114,11 +123,8 @@ def train(
         config = config.model_copy(update={"scheme": config.scheme.with_microscope(sim)})
     config = config_for(_taught(config, teacher), channels, psf)
     channels, bad = correct(channels, psf, config, camera_maps)
-    if not resume and (out / "state.safetensors").exists():
-        raise InputError(
-            f"{out} already holds a run", "choose another `out`, or go on with it with `resume`",
-            option=("out", "resume"),
-        )  # fmt: skip
+    if not resume:
+        check_unused(out)
     check_teacher(teacher, config)
     voxel = Voxel.square(pixel_size_um, z_step_um)
     found = {
