@@ -14,6 +14,7 @@ from zsd_export.compress import compress, student_config
 from zsd_export.frame_rate import FrameRate, Speed, checked, speed_of, widest, width_for
 from zsd_runtime import InputError
 from zsd_runtime.pace import Pace
+from zsd_runtime.terminal import flag
 from zsd_train import load_run
 from zsd_train.config import RCANConfig
 from zsd_train.networks.build import build, parameter_count
@@ -84,11 +85,11 @@ def test_the_widest_that_holds_the_rate(teacher, timed, fps, width):
 def test_a_rate_that_none_holds_tells_what_was_measured_and_what_helps(teacher, timed):
     with pytest.raises(InputError) as error:
         width_for(teacher, FrameRate(700, (64, 64)), network_of(teacher))
-    message = str(error.value)
+    message = error.value.message(flag)
     assert message.startswith(
         "no width holds 700 frames/s at 64x64 (fake cpu fp32); measured, frames/s: width 2 600.0,"
     )
-    assert "smaller `size`, a lower `fps`, `precision` int8 (on CPUs), another `engine`, or a machine with a" in message
+    assert "smaller --size, a lower --fps, --precision int8 (on CPUs), another --engine, or a machine with a" in message
     assert timed[-1] == 2
 
 

@@ -84,7 +84,9 @@ def compress(
     if rate:
         if width is not None:
             raise InputError(
-                f"`width` {width} and `fps` {rate.fps:g} both choose a network", "leave one out", option="fps"
+                f"`width` {width} and `fps` {rate.fps:g} both choose a network",
+                "leave one out",
+                option=("fps", "width"),
             )
         rate = checked(rate, teacher)
         if not resume:

@@ -93,7 +93,7 @@ def checked(rate: FrameRate, teacher: Run) -> FrameRate:
         raise InputError(
             f"`fps` times networks that take a camera's images as they are, and that of {teacher.folder} takes others",
             "choose a `width`",
-            option="fps",
+            option=("fps", "width"),
         )
     size = rate.size or tuple(teacher.measured.images[0][-len(axes) :])
     if len(size) != len(axes):
@@ -164,7 +164,7 @@ def width_for(
             f"the network of {teacher.folder} holds {rate.fps:g} frames/s as it is: {reached:.1f} {where} "
             f"({speeds[theirs].engine}); nothing was trained",
             f"export it{exported}, or choose a higher `fps`",
-            option="fps",
+            option=("fps", "precision"),
         )
     width = widest(range(2, theirs, STEP), timed, rate.fps)
     if width is None:
@@ -173,7 +173,7 @@ def width_for(
         raise InputError(
             f"no width holds {rate.fps:g} frames/s {where} ({speeds[theirs].engine}); measured, frames/s: {seen}",
             f"choose a smaller `size`, a lower `fps`{int8}, another `engine`, or a machine with a GPU",
-            option="fps",
+            option=("fps", "size", "precision", "engine"),
         )
     return width, speeds
 
