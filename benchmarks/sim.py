@@ -27,7 +27,6 @@ from zsd_optics.noise import estimate_noise
 from zsd_optics.optics import Optics
 from zsd_optics.resolution import decorrelation_analysis, fourier_ring_correlation
 from zsd_optics.sim.acquisition import acquisition
-from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.estimate import AROUND, estimate
 from zsd_optics.sim.otf import read_transfer
 from zsd_optics.sim.patterns import find_stripes
@@ -35,6 +34,7 @@ from zsd_optics.sim.simulate import Illumination, SimSimulation, simulate_sim
 from zsd_optics.sim.theory import planar_transfer
 from zsd_optics.simulate import Camera
 from zsd_runtime.images import open_image
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.layout import Layout
 from zsd_runtime.sim.microscope import Sim, frequencies
 from zsd_runtime.sim.parameters import Pattern

@@ -9,16 +9,16 @@ import scipy.ndimage as ndi
 
 from zsd_optics.optics import Optics
 from zsd_optics.sim.acquisition import acquisition, clamped, doubts, most_modulation
-from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.drift import drift_px
 from zsd_optics.sim.estimate import Given, brightness, estimate
-from zsd_optics.sim.reuse import stripes_moved
 from zsd_optics.sim.simulate import Illumination, SimSimulation, illumination_of, simulate_sim
 from zsd_optics.sim.theory import planar_transfer
 from zsd_optics.sim.width import best_stretch
 from zsd_optics.simulate import Camera
 from zsd_runtime.errors import InputError
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.layout import Layout
+from zsd_runtime.sim.moved import stripes_moved
 from zsd_runtime.sim.parameters import Pattern
 
 CAMERA = Camera(100, 1, 2)

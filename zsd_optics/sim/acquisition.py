@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_optics.noise import estimate_noise
-from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.drift import drift_px
 from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given, estimate
 from zsd_optics.sim.support import support_remark
 from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.layout import Layout, check_saturation
 from zsd_runtime.sim.microscope import Sim, check_reach
 from zsd_runtime.sim.parameters import Pattern, SimParameters

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.fft
 
-from zsd_optics.sim.bands import Bands
+from zsd_runtime.sim.bands import Bands
 
 REACH_PX, STEP_PX = 4.0, 0.05
 

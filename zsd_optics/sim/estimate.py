@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zsd_optics.sim.bands import Array, Bands, edge_window
-from zsd_optics.sim.patterns import Stripes, find_stripes, stripes_at
+from zsd_optics.sim.patterns import find_stripes
 from zsd_optics.sim.wiener import wiener_parameter
+from zsd_runtime.sim.bands import Array, Bands, edge_window
 from zsd_runtime.sim.parameters import Pattern, SimParameters
+from zsd_runtime.sim.stripes import Stripes, stripes_at
 from zsd_runtime.sim.transfer import Transfer
 
 SEARCHED = (0.45, 1.16)  # lengths of the finest wave vector that are searched, as a share of the detection's cutoff

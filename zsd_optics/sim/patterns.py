@@ -5,39 +5,16 @@ one onto the other makes them alike: their correlation has a peak at k, whose an
 the modulation (Gustafsson et al. 2008; Shroff et al. 2010).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import scipy.fft
 
-from zsd_optics.sim.bands import LOW_CUT_PER_UM, TAPER, Array, Bands, Spectrum
+from zsd_runtime.sim.bands import LOW_CUT_PER_UM, Array, Bands, Spectrum
+from zsd_runtime.sim.stripes import Stripes, overlap, stripes_at, sums
 
 FLOOR = 0.1  # contrast below which a band is no longer sharpened for the first, coarse search
 LEAST_OVERLAP = 0.01  # of the largest: where bands overlap less, there is no peak to be trusted
 NEAR = 3.0  # steps of the spectrum around a given wave vector
 SEARCHES = ((1.0, 0.1), (0.15, 0.01), (0.05, 0.01))  # half-width and step, in steps of the spectrum
-EDGE_PX = 4  # left out at the edges beside the taper: what was filtered there has seen the taper
-
-
-@dataclass(frozen=True)
-class Stripes:
-    """One order of one direction.
-
-    Attributes
-    ----------
-    wave : ndarray
-        (ky, kx), cycles/µm, of this order.
-    phase_rad : float
-        Of this order in the first frame, at the centre of the first pixel.
-    modulation : float
-    trust : float
-        Peak over median of the correlation.
-    """
-
-    wave: Array
-    phase_rad: float
-    modulation: float
-    trust: float
 
 
 def find_stripes(bands: Bands, order: int, lengths: tuple[float, float], near: Array | None = None) -> Stripes:
@@ -54,13 +31,6 @@ def find_stripes(bands: Bands, order: int, lengths: tuple[float, float], near: A
     """
     wave, trust = _coarse(bands, order, lengths, near)
     return stripes_at(bands, order, _fine(bands, order, wave), trust)
-
-
-def stripes_at(bands: Bands, order: int, wave: Array, trust: float) -> Stripes:
-    """Phase and modulation of stripes whose wave vector (ky, kx), cycles/µm, is known."""
-    found, power = _overlap(bands, order, wave)
-    total = _sums(found, wave[0:1], wave[1:2], bands.voxel_um[-1])[0, 0]
-    return Stripes(wave, float(np.angle(total)), float(2 * abs(total) / power) if power > 0 else 0.0, trust)
 
 
 def correlation(bands: Bands, order: int) -> Array:
@@ -120,41 +90,13 @@ def _coarse(bands: Bands, order: int, lengths: tuple[float, float], near: Array 
 def _fine(bands: Bands, order: int, wave: Array) -> Array:
     size = np.array([n * bands.voxel_um[-1] for n in bands.shape[-2:]])  # µm: a step of the spectrum is its inverse
     for reach, step in SEARCHES:
-        found, _ = _overlap(bands, order, wave)
+        found, _ = overlap(bands, order, wave)
         offsets = np.arange(-round(reach / step), round(reach / step) + 1) * step
-        heights = np.abs(_sums(found, wave[0] + offsets / size[0], wave[1] + offsets / size[1], bands.voxel_um[-1]))
+        heights = np.abs(sums(found, wave[0] + offsets / size[0], wave[1] + offsets / size[1], bands.voxel_um[-1]))
         row, column = np.unravel_index(np.argmax(heights), heights.shape)
         rest = np.array([_vertex(heights[:, column], int(row)), _vertex(heights[row], int(column))])
         wave = wave + (np.array([offsets[row], offsets[column]]) + rest * step) / size
     return wave
-
-
-def _overlap(bands: Bands, order: int, wave: Array) -> tuple[Spectrum, float]:
-    """conj(a) · b in space (Y, X), where both bands see the sample, and the power of a without its noise."""
-    still = np.zeros(2)
-    first = bands.low_cut(still) * bands.contrast(order, wave)
-    second = bands.low_cut(wave) * bands.contrast(0, -wave)
-    a = scipy.fft.ifftn(bands.spectra[0] * first)
-    b = scipy.fft.ifftn(bands.spectra[order] * second)
-    used = _interior(bands.shape)
-    noise = bands.noise[0] * np.sum(np.broadcast_to(first, bands.shape) ** 2) / first.size * used.mean()
-    power = float(np.sum(np.abs(a) ** 2 * used) - noise)
-    product = np.conj(a) * b * used
-    return product.reshape(-1, *product.shape[-2:]).sum(axis=0), power
-
-
-def _interior(shape: tuple[int, ...]) -> Array:
-    """(Y, X), 1 but for the edges."""
-    mask = np.zeros(shape[-2:])
-    rim = [n // TAPER + EDGE_PX for n in shape[-2:]]
-    mask[tuple(slice(m, n - m) for m, n in zip(rim, shape[-2:], strict=True))] = 1
-    return mask
-
-
-def _sums(product: Spectrum, ky: Array, kx: Array, size_um: float) -> Spectrum:
-    """Σ product · e^{−2πi k·r} for all (ky, kx), by two products of matrices."""
-    y, x = (np.arange(n) * size_um for n in product.shape)
-    return np.exp(-2j * np.pi * np.outer(ky, y)) @ product @ np.exp(-2j * np.pi * np.outer(x, kx))  # type: ignore[no-any-return]
 
 
 def _vertex(heights: Array, middle: int) -> float:

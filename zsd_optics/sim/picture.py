@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from zsd_optics.pictures import grey_levels
 from zsd_optics.sim.acquisition import Acquisition
-from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.patterns import correlation
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.microscope import FACTOR, Sim
 from zsd_runtime.sim.parameters import Pattern
 from zsd_runtime.sim.reconstruction import reconstruct

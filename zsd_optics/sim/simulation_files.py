@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zsd_optics.sim.bands import Bands
 from zsd_optics.sim.simulate import SimSimulation
 from zsd_optics.sim.wiener import wiener_parameter
 from zsd_runtime.images import Image, Voxel, write_image
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.microscope import Sim
 
 PSF_SIDE, PSF_SLICES = 65, 33

@@ -16,7 +16,6 @@ from zsd_optics.sim.acquisition import Acquisition, acquisition
 from zsd_optics.sim.described import DIRECTIONS, SimOptions
 from zsd_optics.sim.estimate import DOUBTFUL
 from zsd_optics.sim.otf import read_transfer
-from zsd_optics.sim.reuse import stripes_moved
 from zsd_optics.sim.theory import axial_transfer, planar_transfer
 from zsd_runtime.channels import channels_of, named
 from zsd_runtime.corrections.corrected import Corrected, corrections_of
@@ -25,6 +24,7 @@ from zsd_runtime.images import Image, Voxel, check_array, open_image, read_box
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sim.layout import PHASES, Layout, acquisitions, check_saturation, layout_of
 from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.moved import stripes_moved
 from zsd_runtime.sim.parameters import SimParameters
 from zsd_runtime.sim.transfer import Transfer
 from zsd_runtime.sizes import required, sized

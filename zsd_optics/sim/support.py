@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zsd_optics.sim.bands import CORNER_PER_PX, Bands
+from zsd_runtime.sim.bands import CORNER_PER_PX, Bands
 
 RINGS = np.linspace(0, 2, 41)  # edges, of the cutoff
 OUTSIDE = (1.06, 1.2)

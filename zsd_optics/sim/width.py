@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.fft
 
-from zsd_optics.sim.bands import CORNER_PER_PX, Array, Bands, edge_window
+from zsd_runtime.sim.bands import CORNER_PER_PX, Array, Bands, edge_window
 from zsd_runtime.sim.parameters import Pattern
 
 RADII = np.linspace(0.15, 1.25, 23)  # edges of the bins, of the cutoff; slower frequencies hold out-of-focus light, too

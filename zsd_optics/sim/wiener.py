@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_optics.sim.bands import Bands
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.microscope import LEAST_WIENER
 
 FITTED = (0.15, 0.7)  # of the cutoff: frequencies whose power is fitted

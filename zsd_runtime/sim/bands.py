@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.fft
-import scipy.signal
 from numpy.typing import NDArray
 
 from zsd_runtime.sim.microscope import frequencies
@@ -45,7 +43,7 @@ class Bands:
         separation = np.exp(-orders[:, None] * steps) / phases
         window = edge_window(frames.shape[-2:])
         bands = np.tensordot(separation, frames * window, 1)
-        return cls(scipy.fft.fftn(bands, axes=range(1, bands.ndim)), transfer, voxel_um)
+        return cls(np.fft.fftn(bands, axes=tuple(range(1, bands.ndim))), transfer, voxel_um)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,5 +84,11 @@ class Bands:
 
 
 def edge_window(shape: tuple[int, ...]) -> Array:
-    """(Y, X), 1 in the middle, falling to 0 at the edges, which would else make a cross in the spectrum."""
-    return np.outer(*(scipy.signal.windows.tukey(n, 2 / TAPER) for n in shape))
+    """(Y, X), 1 in the middle, falling to 0 at the edges by a cosine, which would else make a cross in the spectrum."""
+    return np.outer(*(_falling(n) for n in shape))
+
+
+def _falling(length: int) -> Array:
+    place = np.arange(length)
+    inside = np.minimum(place, place[::-1]) * TAPER / (length - 1)
+    return (1 - np.cos(np.pi * np.minimum(inside, 1))) / 2  # type: ignore[no-any-return]

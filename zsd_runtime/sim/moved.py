@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_optics.sim.bands import Bands
-from zsd_optics.sim.patterns import stripes_at
+from zsd_runtime.sim.bands import Bands
 from zsd_runtime.sim.microscope import Sim
+from zsd_runtime.sim.stripes import stripes_at
 
 MOST_RAD = 0.5  # phases that differ by more cost detail
 LEAST_SEEN = 0.3  # of the known modulation: stripes that show less cannot be judged
