@@ -14,8 +14,8 @@ from zsd_optics.sim.simulate import Illumination, simulate_sim
 from zsd_optics.simulate import Camera
 from zsd_runtime import InputError, load_model
 from zsd_runtime.images import Image, Voxel, read_image, write_image
+from zsd_runtime.raw_sim import Reconstructed, seen_by
 from zsd_runtime.sim.microscope import FACTOR
-from zsd_runtime.sim.raw import Reconstructed, seen_by
 from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train import load_run, train
 from zsd_train.config import NetworkConfig, make_config
@@ -41,6 +41,16 @@ def run(made, tmp_path_factory):
 @pytest.fixture(scope="module")
 def package(run, tmp_path_factory):
     return export(run.folder, tmp_path_factory.mktemp("sim") / "model.zip")
+
+
+def test_network_and_user_subtract_the_same_offset(made):
+    other = replace(made.sim, parameters=replace(made.sim.parameters, offset=90.0))
+    scheme = StructuredIllumination(noise="gaussian").with_microscope(other)
+    still = known_noise(OFFSET, 1e-9, 0.0)
+    sample = scheme.sample(window(scheme, made.clean, (30, 22), (32, 32), still), Chance(0.5, True), torch.Generator())
+    assert float(sample.noisy.mean()) == pytest.approx(
+        reconstruct(made.clean, other)[60:124, 44:108].mean() / 10, rel=0.01
+    )
 
 
 def window(scheme, counts, start, shape, noise):
@@ -138,7 +148,14 @@ def test_movies_are_reconstructed_frame_by_frame(made, tmp_path):
 
 @pytest.mark.parametrize(
     ("planes", "size", "error"),
-    [(10, 0.0626, "10 planes"), (9, 0.0313, ""), (9, None, ""), (7, None, "")],
+    [
+        (10, 0.0626, "10 planes"),
+        (9, 0.0626, ""),
+        (9, 0.0313, ""),
+        (7, None, ""),
+        (9, None, "no pixel size"),
+        (9, 0.075, "pixels of 75 nm"),
+    ],
 )
 def test_what_counts_as_raw(made, planes, size, error):
     image = Image(np.zeros((planes, 64, 64), np.uint16), "TYX", Voxel.square(size))
@@ -147,7 +164,44 @@ def test_what_counts_as_raw(made, planes, size, error):
             seen_by(made.sim, image, "image.tif")
         return
     seen = seen_by(made.sim, image, "image.tif")
-    assert (seen is image) == (size == 0.0313 or planes % 9 != 0)
+    assert (seen is image) == (size != 0.0626)
+
+
+def test_raw_frames_are_judged_before_they_are_reconstructed(made):
+    """Other stripes, saturation and hot pixels are those of raw frames; a reconstruction hides them."""
+    voxel, said = Voxel.square(0.0626), []
+    moved = made.raw.reshape(3, 3, 96, 96)[:, [1, 2, 0]].reshape(9, 96, 96)
+    seen_by(made.sim, Image(moved, "TYX", voxel), "moved", said.append).data[:]
+    assert "its stripes lie elsewhere" in said[-1]
+    assert "sim_parameters" in said[-1]
+    saturated = np.minimum(made.raw, np.percentile(made.raw, 90).astype(np.uint16))
+    with pytest.raises(InputError, match="saturated"):
+        seen_by(made.sim, Image(saturated, "TYX", voxel), "saturated").data[:]
+    hot = made.raw.copy()
+    hot[:, 40, 50] = 60000
+    seen = seen_by(made.sim, Image(hot, "TYX", voxel), "hot", said.append)
+    assert "9 hot" in said[-2]
+    np.testing.assert_allclose(seen.data[:], reconstruct(made.raw, made.sim), atol=30)
+
+
+def test_patterns_of_another_day(made, package, tmp_path):
+    """Frames whose phases differ are restored by parameters of their own."""
+    raw = tmp_path / "raw.tif"
+    write_image(
+        raw, Image(np.roll(made.raw.reshape(3, 3, 96, 96), 1, 1).reshape(9, 96, 96), "TYX", Voxel.square(0.0626))
+    )
+    turned = tuple(
+        replace(p, phases_rad=tuple(np.roll(p.phases_rad, 1).tolist())) for p in made.sim.parameters.patterns
+    )
+    replace(made.sim.parameters, patterns=turned).save(tmp_path / "parameters.json")
+    result = zsd("predict", package, raw, "--out", tmp_path / "out", "--sim-parameters", tmp_path / "parameters.json")
+    assert "lie elsewhere" not in result.stderr
+    with load_model(package) as model:
+        expected = model.predict(reconstruct(made.raw, model.description.sim)).denoised
+    found = read_image(tmp_path / "out" / "raw_denoised.tif").data
+    np.testing.assert_allclose(found, expected, atol=1e-3 * expected.max())
+    result = zsd("predict", package, raw, "--out", tmp_path / "out")
+    assert "lie elsewhere" in result.stderr
 
 
 def test_the_zoo_starts_a_network_whose_head_differs():
@@ -181,8 +235,10 @@ def test_volumes(tmp_path):
     assert published.measured.offset == 0
     assert published.sim.parameters == run.sim.parameters
     with load_model(export(run.folder, tmp_path / "model.zip")) as model:
-        seen = seen_by(model.description.sim, Image(volume.raw.reshape(-1, 64, 64), "ZYX"), "volume")
+        raw = Image(volume.raw.reshape(-1, 64, 64), "ZYX", Voxel.square(0.0626, 0.125))
+        seen = seen_by(model.description.sim, raw, "volume")
         assert seen.data.shape == (6, 128, 128)
+        assert seen.voxel == Voxel.square(0.0313, 0.125)
         assert model.predict(seen.data[:]).deconvolved.shape == (6, 128, 128)
 
 
@@ -236,6 +292,9 @@ def test_a_run_of_sim_resumes(made, tmp_path):
     whole = train([made.raw], None, config, tmp_path / "whole", sim=made.sim)
     halves = tmp_path / "halves"
     train([made.raw], None, replace_steps(config, 3), halves, sim=made.sim)
+    other = replace(made.sim, parameters=replace(made.sim.parameters, offset=90.0))
+    with pytest.raises(InputError, match="other SIM parameters"):
+        train([made.raw], None, config, halves, sim=other, resume=True)
     train([made.raw], None, config, halves, sim=made.sim, resume=True)
     for key, tensor in load_run(halves).network.state_dict().items():
         assert tensor.shape == whole.network.state_dict()[key].shape

@@ -148,6 +148,11 @@ def _check_run(run: Run, precision: str, input_dtype: str) -> None:
             "use the run from Python: zsd_train.load_run",
         )
     sample = run.sample
+    if input_dtype == "uint16" and run.sim:
+        raise InputError(
+            "the run's network takes SIM reconstructions, which have fractions and negative values",
+            "export with `input` float32", option="input",
+        )  # fmt: skip
     if input_dtype == "uint16" and not np.array_equal(sample, np.clip(np.rint(sample), 0, 65535)):
         raise InputError(
             f"the run's images are not whole counts of 0 to 65535 ({sample.min():g} to {sample.max():g})",

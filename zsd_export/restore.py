@@ -19,8 +19,8 @@ from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel, create_image, images_in, open_image, stem
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Average
+from zsd_runtime.raw_sim import seen_by
 from zsd_runtime.sim.microscope import Sim
-from zsd_runtime.sim.raw import seen_by
 from zsd_runtime.sizes import sized
 from zsd_runtime.terminal import Bar, Quiet, command_line, progress_bar, reporting
 from zsd_train import options
@@ -173,7 +173,7 @@ def _write_reconstructions(images: list[Path], microscope: Sim, how: How) -> Non
     """The reconstructions of raw SIM frames, smooth enough to look at."""
     for path in images:
         image = sized(open_image(path, how.axes, how.series), path, how.voxel)
-        seen = seen_by(microscope.smoother(), image, str(path))
+        seen = seen_by(microscope.smoother(), image, str(path), corrections=how.corrections)
         if seen is not image:
             with create_image(how.out / f"{stem(path)}_sim.tif", seen) as target:
                 whole = [slice(0, n) for n in seen.data.shape[-microscope.axes :]]

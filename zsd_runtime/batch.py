@@ -18,7 +18,7 @@ from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.mismatch import Mismatch, image_mismatches
 from zsd_runtime.model import CORRECTIONS, Model
 from zsd_runtime.notices import Notice, file_notices, no_notice
-from zsd_runtime.sim.raw import seen_by
+from zsd_runtime.raw_sim import seen_by, with_patterns
 from zsd_runtime.sizes import sized
 from zsd_runtime.summary import Restored
 from zsd_runtime.terminal import Bar, flag
@@ -45,6 +45,8 @@ class How:
         What images are freed of before the network.
     average : int
         Number of symmetries that predictions are the mean of; see `Model.predict_into`.
+    sim_parameters : path or None
+        The patterns of raw SIM frames, in place of those that the model was trained with.
     """
 
     out: Path
@@ -59,6 +61,7 @@ class How:
     notice: Notice = no_notice
     corrections: Corrections = CORRECTIONS
     average: int = 1
+    sim_parameters: Path | None = None
 
 
 def check_names(images: list[Path], outputs: Sequence[str], out: Path) -> None:
@@ -142,9 +145,16 @@ def _text(error: Exception) -> str:
 
 def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> Restored:
     model = models[0]  # several are alike in what this needs
-    if model.description.sim:
-        image = seen_by(model.description.sim, sized(image, path, how.voxel, how.notice), str(path), how.notice)
-        how = replace(how, voxel=Voxel())  # what was typed was of the raw frames
+    if sim := model.description.sim:
+        sim = with_patterns(sim, how.sim_parameters) if how.sim_parameters else sim
+        image = sized(image, path, how.voxel, how.notice)
+        image = seen_by(sim, image, str(path), how.notice, how.corrections)
+        # What was typed and corrected was of the raw frames; ripples of a reconstruction are no hot pixels.
+        how = replace(how, voxel=Voxel(), corrections=replace(how.corrections, hot_pixels=False, lines=""))
+    elif how.sim_parameters:
+        raise InputError(
+            "the model is not one of structured illumination", "leave `sim_parameters` out", option="sim_parameters"
+        )
     d, axes = model.description, model.input_axes
     # A single plane is let through: for a volume model, the model's own error says more.
     if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):

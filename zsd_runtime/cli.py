@@ -75,6 +75,13 @@ def predict(
     dark: Dark = None,
     gain_map: GainMap = None,
     average: Average = 1,
+    sim_parameters: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of raw SIM frames: parameters.json of `zsd sim reconstruct`, in place of the stripes that the model "
+            "was trained with."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
     ] = False,
@@ -99,7 +106,7 @@ def predict(
             corrections_of(
                 keep_hot_pixels=keep_hot_pixels, remove_lines=remove_lines, dark=dark, gain_map=gain_map
             ),
-            average,
+            average, sim_parameters,
         )  # fmt: skip
         averaged = (average_text(average),) if average > 1 else ()
         images = images_in(images)

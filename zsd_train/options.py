@@ -163,12 +163,17 @@ def tasks_of(
     if _of_sim(values.get("scheme"), sim):
         if channels is not None:
             raise InputError("scheme sim trains on one channel", "leave `channels` out", option="channels")
+        if dark is not None or gain_map is not None:
+            raise InputError(
+                "calibration maps of the camera are not used for raw SIM frames",
+                "correct the frames by them before", option=("dark", "gain_map"),
+            )  # fmt: skip
         reading = {"pixel_size": pixel_size, "z_step": z_step, "axes": axes, "series": series}
         frames, microscope, voxel = sim_frames(
             images_in(paths), psf, sim or {}, notice, **reading, offset=values.get("offset")
         )
         chosen = make_config(**(values | {"axes": "zyx"[-microscope.axes :]}))
-        return [Task(frames, voxel, None, None, chosen, camera_maps=maps_of(dark, gain_map), sim=microscope)]
+        return [Task(frames, voxel, None, None, chosen, sim=microscope)]
     noisy = open_images(
         images_in(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zsd_runtime.sim.microscope import Sim
 
 OPTICS = ("na", "wavelength", "refractive_index")  # what a PSF may be described by, and the OTF, too
+KNOWN = {"otf", *OPTICS, "pixel_size", "z_step", "offset", "axes", "series"}  # options of `zsd train`
 NOT_OF_SIM = ("psf", "psf_sigma", "psf_pixel_size", "psf_z_step", "centre_psf")
 
 
@@ -46,7 +47,16 @@ def sim_frames(
     optics: dict[str, Any] = {name: psf.get(name) for name in OPTICS}
     if optics["wavelength"] is not None:
         optics["wavelength"] = _number(optics["wavelength"])
-    opened: list[Opened] = open_acquisitions(paths, **optics, **sim, **reading, notice=notice)
+    try:
+        opened: list[Opened] = open_acquisitions(paths, **optics, **sim, **reading, notice=notice)
+    except InputError as error:
+        if not set(error.options) - KNOWN:
+            raise
+        raise InputError(
+            str(error).rpartition(": ")[0] or str(error),
+            "run `zsd sim reconstruct` first, which has options for that, and give `sim_parameters` and `otf` from its "
+            "folder", option=("sim_parameters", "otf"),
+        ) from None  # fmt: skip
     acquisitions = [acquisition for file in opened for acquisition in file.acquisitions]
     microscope = acquisitions[0].sim
     *z, _, size = microscope.fine_voxel_um

@@ -12,7 +12,7 @@ from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
-from zsd_runtime.sim.files import save_microscope
+from zsd_runtime.sim.files import load_microscope, save_microscope
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
@@ -119,6 +119,8 @@ def train(
     resumed = None
     if resume:
         config, resumed = config_to_resume(out, config, hashes)
+    if resume and sim is not None:
+        _check_same_patterns(out, sim)
     if sim is not None and isinstance(config.scheme, StructuredIllumination):
         config = config.model_copy(update={"scheme": config.scheme.with_microscope(sim)})
     config = config_for(_taught(config, teacher), channels, psf)
@@ -153,6 +155,19 @@ def _taught(config: TrainConfig, teacher: Run | None) -> TrainConfig:
     if teacher is None or not isinstance(scheme, Recorrupt) or isinstance(scheme, Distill):
         return config
     return config.model_copy(update={"scheme": Distill(noise=scheme.noise, alpha=scheme.alpha)})
+
+
+def _check_same_patterns(out: Path, sim: Sim) -> None:
+    """Refuse to go on with other stripes than those that the run began with."""
+    begun = load_microscope(out)
+    if begun is None or (begun.parameters.patterns, begun.parameters.offset) != (
+        sim.parameters.patterns,
+        sim.parameters.offset,
+    ):
+        raise InputError(
+            f"{out} was trained with other SIM parameters", "resume with the same, or train into a new folder",
+            option=("sim_parameters", "offset"),
+        )  # fmt: skip
 
 
 def _begin(out: Path, setup: Setup, voxel: Voxel) -> None:

@@ -10,10 +10,12 @@ from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.stripes import stripes_at
 
 MOST_RAD = 0.5  # phases that differ by more cost detail
+LEAST_TRUST = 6.0
+REMEDY = "estimate them again for each acquisition with `each`, or for this file by itself"
 LEAST_SEEN = 0.3  # of the known modulation: stripes that show less cannot be judged
 
 
-def stripes_moved(frames: NDArray[Any], sim: Sim, least_trust: float) -> str:
+def stripes_moved(frames: NDArray[Any], sim: Sim, least_trust: float = LEAST_TRUST, remedy: str = REMEDY) -> str:
     """A sentence if the stripes of other frames lie elsewhere than `sim` says; empty if not, or if they hardly show.
 
     Parameters
@@ -23,6 +25,7 @@ def stripes_moved(frames: NDArray[Any], sim: Sim, least_trust: float) -> str:
     sim : Sim
     least_trust : float
         Directions whose stripes had less when they were found are not compared.
+    remedy : str
     """
     p = sim.parameters
     counts = np.asarray(frames, np.float64).reshape(p.directions, p.phases, *frames.shape[1:]) - p.offset
@@ -38,7 +41,4 @@ def stripes_moved(frames: NDArray[Any], sim: Sim, least_trust: float) -> str:
             moved.append(f"direction {number} by {abs(turn):.1f} rad")
     if not moved:
         return ""
-    return (
-        f"its stripes lie elsewhere than the parameters say ({', '.join(moved)}): estimate them again for each "
-        "acquisition with `each`, or for this file by itself"
-    )
+    return f"its stripes lie elsewhere than the parameters say ({', '.join(moved)}), and the result is wrong: {remedy}"

@@ -110,7 +110,7 @@ class StructuredIllumination(Recorrupt):
 
     def sample(self, window: Window, chance: Chance, noise_rng: Any) -> Sample:  # noqa: D102
         pair = super().sample(window, chance, noise_rng)
-        dark = (window.noise.offset - window.offset) / window.scale
+        dark = (self.microscope.parameters.offset - window.offset) / window.scale
         shape = tuple(window.image.shape[1:])
         reconstruction = _reconstruction(self.microscope, shape, window.image.device)
         inside = window.inside.to(window.image.device)
