@@ -101,11 +101,11 @@ def methods_from(texts: Iterable[str] | None, psf_given: bool) -> list[Method]:
 
 
 def scheme_names() -> list[str]:
-    """The schemes of training, by the names that `zsd train --scheme` takes."""
+    """The schemes that learn from images, by the names that `zsd train --scheme` takes."""
     found, classes = [], list(Scheme.__subclasses__())
     while classes:
         cls = classes.pop()
-        if cls is not Distill:  # which needs a teacher
+        if cls is not Distill and not cls.of_raw_frames:  # the first needs a teacher
             found.append(str(cls.model_fields["kind"].default))
         classes += cls.__subclasses__()
     return sorted(found)

@@ -170,6 +170,7 @@ class Scheme(BaseModel):
     kind: str
     for_volumes_only: ClassVar[bool] = False
     judgements: ClassVar[int] = 1  # samples of each held-out tile: more where few of its pixels are compared
+    of_raw_frames: ClassVar[bool] = False  # of structured illumination, which other methods do not take
     reconstructs: ClassVar[bool] = False  # the network sees another image than the camera; `view` leaves it as it is
     correlated_noise_remedy: ClassVar[str] = ""  # what it does about noise that pixels share, if not the usual
 

@@ -40,6 +40,7 @@ class StructuredIllumination(Recorrupt):
     """Input and target are reconstructions of two recorrupted copies of the same raw frames."""
 
     kind: str = "sim"
+    of_raw_frames: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = True
     _sim: Sim | None = PrivateAttr(None)
 
@@ -129,6 +130,7 @@ class SimOddEven(OddEven):
     """Odd and even slices of the reconstruction, as published."""
 
     kind: str = "sim-odd-even"
+    of_raw_frames: ClassVar[bool] = True
     correlated_noise_remedy: ClassVar[str] = (
         "and neighbouring slices of a reconstruction share noise, too, which odd and even slices take for structure: "
         "choose `scheme` sim"
