@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
+from zsd_optics.noise import estimate_noise
 from zsd_optics.optics import Optics
 from zsd_optics.sim.acquisition import acquisition, clamped, doubts, most_modulation
 from zsd_optics.sim.drift import drift_px
@@ -146,6 +147,13 @@ def test_saturation():
     simulation = simulated(200)
     with pytest.raises(InputError, match=r"of the pixels of a frame of a\.tif are saturated"):
         found_in(simulation, np.minimum(simulation.raw, 180), name="a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32])
+def test_noise_of_frames_as_the_camera_gives_them(dtype):
+    frames = simulated(200).raw[:3]
+    as_numbers = [frame.astype(np.float64) for frame in frames]
+    assert estimate_noise([frame.astype(dtype) for frame in frames]) == estimate_noise(as_numbers)
 
 
 def test_drift_between_directions():
