@@ -1,6 +1,7 @@
 """Raw SIM files: how planes follow each other, and what is known of the patterns, as JSON."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import product
 
@@ -102,7 +103,7 @@ def test_parameters_come_back_from_json(tmp_path):
     assert back.remarks == ("why",)
     assert hash(back) == hash(PARAMETERS)
     three_beams = Pattern(0.3, 201.5, (0.1, 1.4, 2.6, 3.9, 5.1), (0.5, 0.6), (5.5, 6.5))
-    volumes = replace(PARAMETERS, z_step_um=0.125, patterns=(three_beams,))
+    volumes = replace(PARAMETERS, z_step_um=0.125, patterns=(three_beams,), order="dzp")
     volumes.save(tmp_path / "parameters.json")
     assert SimParameters.load(tmp_path / "parameters.json") == volumes
 
@@ -123,6 +124,49 @@ def test_malformed_parameters(change, tmp_path):
     path.write_text(json.dumps(PARAMETERS.as_dict() | change))
     with pytest.raises(InputError):
         SimParameters.load(path)
+
+
+def described(**change) -> dict:
+    """One direction with a change."""
+    return {"angle_rad": 0, "spacing_nm": 200, "phases_rad": [0, 2, 4], "modulation": [0.5], **change}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patterns": [described(phases_rad=3.0)]}, "phases_rad, modulation and trust of every direction as lists"),
+        ({"patterns": [described(modulation=0.5)]}, "as lists"),
+        ({"patterns": [described(trust="12")]}, "as lists"),
+        ({"patterns": [described(modulation=[-5])]}, "a modulation of -5, and light allows 0 to 1.41"),
+        ({"patterns": [described(modulation=[2.1])]}, "a modulation of 2.1, and"),
+        ({"patterns": [described(spacing_nm=10**400)]}, "all values as numbers"),
+        ({"smooth_wiener": -1}, "the Wiener parameter above 0"),
+        ({"order": "dpz"}, "the order 'dpz', and planes have one of dp, pd"),
+        ({"order": "dp", "z_step_um": 0.1}, "the order 'dp', and volumes have one of dpz, dzp"),
+    ],
+)
+def test_what_is_wrong_with_parameters(change, message, tmp_path):
+    path = tmp_path / "parameters.json"
+    path.write_text(json.dumps(PARAMETERS.as_dict() | change))
+    with pytest.raises(InputError, match=f"{re.escape(message)}.*`zsd sim reconstruct`"):
+        SimParameters.load(path)
+
+
+@pytest.mark.parametrize("modulation", [0.0, 1.0, 2**0.5])
+def test_modulations_that_light_allows(modulation, tmp_path):
+    possible = replace(PARAMETERS, patterns=(replace(PATTERN, modulation=(modulation,)),))
+    possible.save(tmp_path / "parameters.json")
+    assert SimParameters.load(tmp_path / "parameters.json") == possible
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x9c", b"II*\x00\x80\x81", b"[" * 100_000])
+def test_binary_files_are_no_parameters(content, tmp_path):
+    path = tmp_path / "parameters.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is no JSON: give parameters\.json of `zsd sim reconstruct`"):
+        SimParameters.load(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        SimParameters.load(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", "\x00\x01"])
