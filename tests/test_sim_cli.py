@@ -207,6 +207,7 @@ def test_python_opens_the_same(simulated, reconstructed):
         (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--spacing", 200), "--spacing is given beside"),
         (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--each"), "--each estimates what --parameters"),
         (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--pixel-size", 0.05), "pixel size of 0.05 µm"),
+        (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--order", "dpz"), "must be one of dp, pd"),
         (("--na", 1.4, "--wavelength", 525, "--pixel-size", 0.3), "the grid of the result only"),
     ],
 )

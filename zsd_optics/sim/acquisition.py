@@ -82,8 +82,7 @@ def acquisition(
         When there are no stripes to be found, or the frames are saturated.
     """
     remarks = [check_saturation(planes, name)]
-    if order is not None and order not in layout.orders:
-        raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
+    check_layout_order(order, layout)
     finest = 1000 / given.spacing_nm if given and given.spacing_nm else SEARCHED[0] * transfer.cutoff
     check_reach(finest, transfer, pixel_size_um)
     if offset is None:
@@ -120,6 +119,18 @@ def acquisition(
         )
     parameters = replace(parameters, remarks=tuple(text for text in remarks if text))
     return Acquisition(frames, Sim(parameters, transfer))
+
+
+def check_layout_order(order: str | None, layout: Layout) -> None:
+    """Refuse an order that planes of this layout cannot have.
+
+    Raises
+    ------
+    InputError
+        When it is none of `layout.orders`.
+    """
+    if order is not None and order not in layout.orders:
+        raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
 
 
 def likelihood(parameters: SimParameters) -> tuple[int, float]:

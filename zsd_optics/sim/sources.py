@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zsd_optics.optics import Optics
 from zsd_optics.psf_options import psf_sources_of
 from zsd_optics.psf_source import PsfOptics
-from zsd_optics.sim.acquisition import Acquisition, acquisition
+from zsd_optics.sim.acquisition import Acquisition, acquisition, check_layout_order
 from zsd_optics.sim.described import DIRECTIONS, SimOptions
 from zsd_optics.sim.estimate import DOUBTFUL
 from zsd_optics.sim.otf import read_transfer
@@ -96,6 +96,7 @@ def open_acquisition(
     image = sized(image, path, Voxel.square(options.pixel_size, options.z_step), notice)
     known = _known(options) if shared is None else shared.parameters
     layout = _layout(image, path, options, known)
+    check_layout_order(options.order, layout)
     pixel_size = required(image.voxel.pixel_size_um(str(path)), "pixel_size", str(path))
     z_step = None if layout.slices is None else required(image.voxel.z_um, "z_step", str(path))
     data = read_box(image.data, tuple(slice(0, n) for n in image.data.shape), str(path))
