@@ -156,6 +156,19 @@ def test_noise_of_frames_as_the_camera_gives_them(dtype):
     assert estimate_noise([frame.astype(dtype) for frame in frames]) == estimate_noise(as_numbers)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw[:, :20, :20], "frames of 20x20 pixels, and stripes are found from 32x32 on: give the whole"),
+        (lambda raw: np.full_like(raw, 7), "frame 0 of a.tif is blank: all of its pixels are 7"),
+    ],
+)
+def test_frames_without_anything_to_find(change, message):
+    with pytest.raises(InputError, match=message) as error:
+        found_in(simulated(200), change(simulated(200).raw), name="a.tif")
+    assert not error.value.options
+
+
 def test_drift_between_directions():
     simulation = simulated(200)
     shifts = [(0, 0), (0.6, -0.8), (-0.3, 0.2)]

@@ -10,7 +10,7 @@ import pytest
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Image
-from zsd_runtime.sim.layout import ORDERS, Layout, acquisitions, check_saturation, layout_of
+from zsd_runtime.sim.layout import ORDERS, Layout, acquisitions, check_frames, check_saturation, layout_of
 from zsd_runtime.sim.parameters import Pattern, SimParameters
 
 
@@ -90,6 +90,32 @@ def test_saturated_frames():
     twelve_bits = np.minimum(stack // 4, 4095)
     with pytest.raises(InputError, match=r"saturated \(4095\)"):
         check_saturation(twelve_bits, "a.tif")
+
+
+@pytest.mark.parametrize("photons", [0.02, 0.3, 3.0])
+def test_few_grey_levels_are_not_saturated(photons):
+    """Photon counts: many pixels have the highest of few values, and hardly any is cut off."""
+    few = np.minimum(np.random.default_rng(1).poisson(photons, (9, 64, 64)), 9 if photons > 1 else 1).astype(np.uint16)
+    assert (few == few.max()).sum() > 20
+    assert check_saturation(few, "a.tif") == ""
+
+
+def test_counts_that_end_at_one_value_are_saturated():
+    cut = np.minimum(np.random.default_rng(1).poisson(50, (9, 64, 64)), 55).astype(np.uint16)
+    with pytest.raises(InputError, match=r"saturated \(55\)"):
+        check_saturation(cut, "a.tif")
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_constant_frames_are_blank_and_not_saturated(value):
+    stack = np.full((9, 64, 64), value, np.uint16)
+    assert check_saturation(stack, "a.tif") == ""
+    with pytest.raises(InputError, match=f"frame 0 of a.tif is blank: all of its pixels are {value}"):
+        check_frames(stack, "a.tif")
+    stack[:8] = np.random.default_rng(0).integers(100, 60000, (8, 64, 64))
+    assert check_saturation(stack, "a.tif") == ""
+    with pytest.raises(InputError, match="frame 8 of a.tif is blank"):
+        check_frames(stack, "a.tif")
 
 
 PATTERN = Pattern(0.3, 201.5, (0.1, 2.2, 4.3), (0.7,), (12.5,), 1.02)

@@ -13,7 +13,7 @@ from zsd_optics.sim.support import support_remark
 from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.bands import Bands
-from zsd_runtime.sim.layout import Layout, check_saturation
+from zsd_runtime.sim.layout import Layout, check_frames, check_saturation
 from zsd_runtime.sim.microscope import Sim, check_reach
 from zsd_runtime.sim.parameters import Pattern, SimParameters
 from zsd_runtime.sim.transfer import Transfer
@@ -79,8 +79,9 @@ def acquisition(
     Raises
     ------
     InputError
-        When there are no stripes to be found, or the frames are saturated.
+        When there are no stripes to be found, or the frames are saturated, constant or too small.
     """
+    check_frames(planes, name)
     remarks = [check_saturation(planes, name)]
     check_layout_order(order, layout)
     finest = 1000 / given.spacing_nm if given and given.spacing_nm else SEARCHED[0] * transfer.cutoff
