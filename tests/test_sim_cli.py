@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tifffile
 
 from tests.command import zsd
+from zsd_optics.sim.acquisition import LOW_MODULATION
+from zsd_optics.sim.estimate import DOUBTFUL
 from zsd_optics.sim.sources import open_acquisitions
 from zsd_runtime.images import open_image, read_image
 from zsd_runtime.sim.parameters import SimParameters
@@ -269,6 +272,14 @@ def test_frames_that_hold_no_stripes(change, message, simulated, tmp_path):
     result = zsd("sim", "reconstruct", tmp_path / "a.tif", "--otf", simulated / "otf.tif", "--out", tmp_path)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_help_and_documents_name_the_limits_of_the_code():
+    said = " ".join(zsd("sim", "reconstruct", "--help").stdout.split())
+    written = " ".join(Path("docs/sim.md").read_text("utf-8").split())
+    for text in (said, written):
+        assert f"below {LOW_MODULATION:g} is poor" in text
+        assert f"below {DOUBTFUL:g} is doubtful" in text
 
 
 def test_options_of_stripes_are_for_sim(tmp_path):

@@ -114,7 +114,7 @@ def test_constant_frames_are_blank_and_not_saturated(value):
         check_frames(stack, "a.tif")
     stack[:8] = np.random.default_rng(0).integers(100, 60000, (8, 64, 64))
     assert check_saturation(stack, "a.tif") == ""
-    with pytest.raises(InputError, match="frame 8 of a.tif is blank"):
+    with pytest.raises(InputError, match=r"frame 8 of a\.tif is blank"):
         check_frames(stack, "a.tif")
 
 

@@ -1,5 +1,6 @@
 """From a raw file to what its reconstruction needs: frames in order, the optics, the patterns, and what is doubtful."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,33 +94,58 @@ def acquisition(
         "directions": layout.directions, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "offset": offset,
         "given": given,
     }  # fmt: skip
-    tried = {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in ([order] if order else layout.orders)}
-    if order is not None and likelihood(tried[order])[0] < best_likelihood(layout.directions):
-        others = [o for o in layout.orders if o != order]
-        tried |= {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in others}
-        check_order(order, tried, layout, name)
-    found_order = order or max(tried, key=lambda o: likelihood(tried[o]))
-    parameters = replace(tried[found_order], order=found_order)
-    frames = layout.arranged(planes, found_order)
-    if order is None and found_order != layout.orders[0]:
-        remarks.append(f"the planes are ordered {in_words(found_order)}, as their correlation shows")
+    parameters = in_order(planes, layout, transfer, order, name, sizes)
+    frames = layout.arranged(planes, parameters.order)
+    if order is None and parameters.order != layout.orders[0]:
+        remarks.append(f"the planes are ordered {in_words(parameters.order)}, as their correlation shows")
     check_found(parameters, given or Given(), name)
     remarks += doubts(parameters, transfer)
     parameters = replace(parameters, patterns=tuple(clamped(p, transfer) for p in parameters.patterns))
-    voxel = (*(() if frames.ndim == 3 else (z_step_um or 1.0,)), pixel_size_um, pixel_size_um)
-    counts = np.asarray(frames, np.float64).reshape(layout.directions, layout.phases, *frames.shape[1:]) - offset
+    remarks += doubts_of_frames(frames, parameters, transfer)
+    parameters = replace(parameters, remarks=tuple(text for text in remarks if text))
+    return Acquisition(frames, Sim(parameters, transfer))
+
+
+def in_order(
+    planes: NDArray[Any], layout: Layout, transfer: Transfer, order: str | None, name: str, sizes: dict[str, Any]
+) -> SimParameters:
+    """The patterns in the order of planes that is given, or else in the likeliest one; `sizes` go to `estimate`.
+
+    Raises
+    ------
+    InputError
+        When the given order is surely wrong.
+    """
+
+    def found(those: Iterable[str]) -> dict[str, SimParameters]:
+        return {o: replace(estimate(layout.arranged(planes, o), transfer, **sizes), order=o) for o in those}
+
+    tried = found([order] if order else layout.orders)
+    if order is None:
+        return max(tried.values(), key=likelihood)
+    if likelihood(tried[order])[0] < best_likelihood(layout.directions):
+        tried |= found(o for o in layout.orders if o != order)
+        check_order(order, tried, layout, name)
+    return tried[order]
+
+
+def doubts_of_frames(frames: NDArray[Any], parameters: SimParameters, transfer: Transfer) -> list[str]:
+    """What a user should look at in frames (directions · phases, [Z,] Y, X): a wrong OTF, or a sample that moved."""
+    size = parameters.pixel_size_um
+    voxel = (*(() if frames.ndim == 3 else (parameters.z_step_um or 1.0,)), size, size)
+    counts = np.asarray(frames, np.float64) - parameters.offset
+    counts = counts.reshape(parameters.directions, parameters.phases, *frames.shape[1:])
     bands = [Bands.of(part, transfer, voxel) for part in counts]
     trusted = [n for n, p in enumerate(parameters.patterns) if max(p.trust) >= DOUBTFUL]
     too_narrow = support_remark(bands)
-    remarks.append(too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted]))
+    found = [too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted])]
     drift = drift_px(bands)
     if drift > DRIFT_PX:
-        remarks.append(
+        found.append(
             f"the sample moved by {drift:.1f} px between directions: fine detail is doubled; record faster, or hold "
             "the focus and the stage"
         )
-    parameters = replace(parameters, remarks=tuple(text for text in remarks if text))
-    return Acquisition(frames, Sim(parameters, transfer))
+    return found
 
 
 def check_layout_order(order: str | None, layout: Layout) -> None:

@@ -55,7 +55,7 @@ def reconstruct_files(
 
     Results have half the pixel size and are counts above the camera offset. The table has, for each direction, the
     angle of the wave vector (rad), the spacing of the finest stripes (nm), and for each order the modulation (1 is
-    best, below 0.3 is poor) and the trust: how far the stripes show above the background; below 6 is doubtful.
+    best, below 0.25 is poor) and the trust: how far the stripes show above the background; below 6 is doubtful.
     Failures are reported; the remaining files are still processed. Results of an earlier run are replaced.
     """
     with reporting(quiet):
