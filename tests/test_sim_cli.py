@@ -140,6 +140,26 @@ def test_single_frames_in_a_folder(simulated, reconstructed, tmp_path):
     np.testing.assert_allclose(np.asarray(read_image(made).data), expected, atol=1e-3 * expected.max())
 
 
+def test_a_folder_of_single_frames_in_the_order_of_their_names(simulated, reconstructed, tmp_path):
+    """Names whose numbers say nothing of Z or T; as text, f_10 is before f_2."""
+    raw = np.asarray(read_image(simulated / "noisy.tif").data)
+    (tmp_path / "seq").mkdir()
+    for number, frame in enumerate(raw, 2):
+        tifffile.imwrite(tmp_path / "seq" / f"f_{number}.tif", frame)
+    optics = ("--otf", simulated / "otf.tif", "--pixel-size", 0.0626)
+    result = zsd("sim", "reconstruct", tmp_path / "seq", *optics, "--order", "dp", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "9 files of one frame each are taken together, by their names from f_2.tif to f_10.tif" in result.stderr
+    expected = np.asarray(read_image(reconstructed[0] / "noisy_sim.tif").data)
+    found = np.asarray(read_image(tmp_path / "out" / "seq_sim.tif").data)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * expected.max())
+    (tmp_path / "seq" / "f_10.tif").unlink()
+    result = zsd("sim", "reconstruct", tmp_path / "seq", *optics, "--out", tmp_path / "few")
+    assert result.returncode == 2
+    assert "8 of 8 files failed" in result.stderr
+    assert "or a folder that holds nothing but these, one in each file" in result.stderr
+
+
 def test_a_volume(tmp_path):
     made = zsd("simulate", tmp_path, "--kind", "sim3d", "--size", "6x72x72", "--photons", 400, "--sample", "vesicles")
     assert made.returncode == 0, made.stderr

@@ -49,6 +49,7 @@ def test_layout_of_a_file(axes, shape, asked, expected, number):
 @pytest.mark.parametrize(
     ("shape", "asked", "message"),
     [
+        (1, {}, "has a single plane, and 3 directions x 3 phases have 9: give a file with all raw frames, or a folder"),
         (8, {}, "8 planes, no multiple of 3 directions x 3 phases"),
         (9, {"directions": 2}, "no multiple of 2 directions"),
         (10, {"phases": 5}, "no multiple of 3 directions x 5 phases"),

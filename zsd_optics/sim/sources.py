@@ -15,12 +15,13 @@ from zsd_optics.psf_source import PsfOptics
 from zsd_optics.sim.acquisition import Acquisition, acquisition, check_layout_order
 from zsd_optics.sim.described import DIRECTIONS, SimOptions
 from zsd_optics.sim.estimate import DOUBTFUL
+from zsd_optics.sim.folders import open_raw
 from zsd_optics.sim.otf import read_transfer
 from zsd_optics.sim.theory import axial_transfer, planar_transfer
 from zsd_runtime.channels import channels_of, named
 from zsd_runtime.corrections.corrected import Corrected, corrections_of
 from zsd_runtime.errors import InputError, see_info
-from zsd_runtime.images import Image, Voxel, check_array, open_image, read_box
+from zsd_runtime.images import Image, Voxel, check_array, read_box
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sim.layout import PHASES, Layout, acquisitions, check_frames, check_saturation, layout_of
 from zsd_runtime.sim.microscope import Sim
@@ -61,6 +62,7 @@ def open_acquisitions(
     Parameters
     ----------
     paths : sequence of path
+        Files with all raw frames, or folders of single frames.
     each : bool
         Estimate the patterns of each acquisition; by default those of the first serve all.
     notice : callable
@@ -90,7 +92,7 @@ def open_acquisition(
     """Open one file; its patterns are those of `shared`, if given, else of its first acquisition; see above."""
     if each and options.parameters is not None:
         raise InputError("`each` estimates what `parameters` gives", "leave one out", option=("each", "parameters"))
-    image = open_image(path, options.axes, options.series)
+    image = open_raw(path, options, notice)
     file_notices([(path, image.description.notices)], notice)
     image = sized(image, path, Voxel.square(options.pixel_size, options.z_step), notice)
     known = _known(options) if shared is None else shared.parameters

@@ -78,6 +78,12 @@ def layout_of(
                 "say it with `phases`", option="phases",
             )  # fmt: skip
         phases = fitting[0] if fitting else PHASES[0]
+    if number == 1:
+        raise InputError(
+            f"{name} has a single plane, and {directions} directions x {phases} phases have {directions * phases}",
+            "give a file with all raw frames, or a folder that holds nothing but these, one in each file; an OTF, a "
+            "PSF and a result are no raw frames",
+        )
     if per_time % (directions * phases):
         raise InputError(
             f"{name} has {per_time} planes, no multiple of {directions} directions x {phases} phases",
