@@ -26,7 +26,7 @@ def reconstruct_files(
     raw: Annotated[
         list[Path],
         typer.Argument(
-            help="Files with all raw frames (TIFF, MRC, DV and others; also movies), or folders of them or of single frames."
+            help="Files with all raw frames (TIFF, MRC, DV and others; also movies), or folders of these or of frames."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for <stem>_sim.tif, parameters.json and otf.tif.")],
