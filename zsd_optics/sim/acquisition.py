@@ -1,6 +1,5 @@
 """From a raw file to what its reconstruction needs: frames in order, the optics, the patterns, and what is doubtful."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +8,8 @@ from numpy.typing import NDArray
 
 from zsd_optics.noise import estimate_noise
 from zsd_optics.sim.drift import drift_px
-from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given, estimate
+from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given
+from zsd_optics.sim.order import check_layout_order, in_order, in_words
 from zsd_optics.sim.support import support_remark
 from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
@@ -23,7 +23,6 @@ DRIFT_PX = 0.5
 UNSEEN_MODULATION = 0.5
 LOW_MODULATION = 0.25
 IMPOSSIBLE = 1.15  # times what light allows: more than an error of measurement
-APART_RAD = 0.2  # at least, between two directions
 NOISE_PLANES = 9  # that the offset is estimated from
 
 
@@ -106,29 +105,6 @@ def acquisition(
     return Acquisition(frames, Sim(parameters, transfer))
 
 
-def in_order(
-    planes: NDArray[Any], layout: Layout, transfer: Transfer, order: str | None, name: str, sizes: dict[str, Any]
-) -> SimParameters:
-    """The patterns in the order of planes that is given, or else in the likeliest one; `sizes` go to `estimate`.
-
-    Raises
-    ------
-    InputError
-        When the given order is surely wrong.
-    """
-
-    def found(those: Iterable[str]) -> dict[str, SimParameters]:
-        return {o: replace(estimate(layout.arranged(planes, o), transfer, **sizes), order=o) for o in those}
-
-    tried = found([order] if order else layout.orders)
-    if order is None:
-        return max(tried.values(), key=likelihood)
-    if likelihood(tried[order])[0] < best_likelihood(layout.directions):
-        tried |= found(o for o in layout.orders if o != order)
-        check_order(order, tried, layout, name)
-    return tried[order]
-
-
 def doubts_of_frames(frames: NDArray[Any], parameters: SimParameters, transfer: Transfer) -> list[str]:
     """What a user should look at in frames (directions · phases, [Z,] Y, X): a wrong OTF, or a sample that moved."""
     size = parameters.pixel_size_um
@@ -146,60 +122,6 @@ def doubts_of_frames(frames: NDArray[Any], parameters: SimParameters, transfer: 
             "the focus and the stage"
         )
     return found
-
-
-def check_layout_order(order: str | None, layout: Layout) -> None:
-    """Refuse an order that planes of this layout cannot have.
-
-    Raises
-    ------
-    InputError
-        When it is none of `layout.orders`.
-    """
-    if order is not None and order not in layout.orders:
-        raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
-
-
-def likelihood(parameters: SimParameters) -> tuple[int, float]:
-    """How much patterns look like those of a microscope, to be compared.
-
-    First the number of directions that agree with others in their spacing, and of different angles; then how well they
-    show. In a wrong order, frames of several directions mix, and all "directions" show the strongest of them.
-    """
-    patterns = parameters.patterns
-    spacings = np.array([p.spacing_nm for p in patterns])
-    alike = max(int((np.abs(spacings - s) < ALIKE * s).sum()) for s in spacings)
-    turns = np.exp(2j * np.array([p.angle_rad for p in patterns]))  # an angle and its opposite are one direction
-    apart = np.abs(np.angle(turns[:, None] / turns)) > 2 * APART_RAD
-    different = 1 + int(apart[np.triu_indices(len(patterns), 1)].sum())
-    return alike + different, float(np.sum([np.log(max(p.trust)) for p in patterns]))
-
-
-def best_likelihood(directions: int) -> int:
-    """When all directions agree in their spacing and differ in their angles."""
-    return directions + 1 + directions * (directions - 1) // 2
-
-
-def check_order(order: str, tried: dict[str, SimParameters], layout: Layout, name: str) -> None:
-    """Refuse a given order of planes in which the stripes make no sense, where they do in another.
-
-    Raises
-    ------
-    InputError
-        When it is surely wrong.
-    """
-    best = max(tried, key=lambda o: likelihood(tried[o]))
-    certain = likelihood(tried[best])[0] == best_likelihood(layout.directions) and tried[best].least_trust >= DOUBTFUL
-    if best != order and certain:
-        raise InputError(
-            f"the planes of {name} are ordered {in_words(best)}, as their correlation shows, and not {order!r}",
-            f"leave out `order`, or set it to {best}", option="order",
-        )  # fmt: skip
-
-
-def in_words(order: str) -> str:
-    """'direction, slice, phase', the slowest first."""
-    return ", ".join({"d": "direction", "p": "phase", "z": "slice"}[letter] for letter in order) + " (slowest first)"
 
 
 def check_found(parameters: SimParameters, given: Given, name: str) -> None:

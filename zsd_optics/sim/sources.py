@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from zsd_optics.optics import Optics
 from zsd_optics.psf_options import psf_sources_of
 from zsd_optics.psf_source import PsfOptics
-from zsd_optics.sim.acquisition import Acquisition, acquisition, check_layout_order
+from zsd_optics.sim.acquisition import Acquisition, acquisition
 from zsd_optics.sim.described import DIRECTIONS, SimOptions
 from zsd_optics.sim.estimate import DOUBTFUL
 from zsd_optics.sim.folders import open_raw
+from zsd_optics.sim.order import check_layout_order
 from zsd_optics.sim.otf import read_transfer
 from zsd_optics.sim.theory import axial_transfer, planar_transfer
 from zsd_runtime.channels import channels_of, named
