@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tifffile
 
 from tests.command import zsd
+from zsd_optics.sim.acquisition import LOW_MODULATION
+from zsd_optics.sim.estimate import DOUBTFUL
 from zsd_optics.sim.sources import open_acquisitions
 from zsd_runtime.images import open_image, read_image
 from zsd_runtime.sim.parameters import SimParameters
@@ -137,6 +140,26 @@ def test_single_frames_in_a_folder(simulated, reconstructed, tmp_path):
     np.testing.assert_allclose(np.asarray(read_image(made).data), expected, atol=1e-3 * expected.max())
 
 
+def test_a_folder_of_single_frames_in_the_order_of_their_names(simulated, reconstructed, tmp_path):
+    """Names whose numbers say nothing of Z or T; as text, f_10 is before f_2."""
+    raw = np.asarray(read_image(simulated / "noisy.tif").data)
+    (tmp_path / "seq").mkdir()
+    for number, frame in enumerate(raw, 2):
+        tifffile.imwrite(tmp_path / "seq" / f"f_{number}.tif", frame)
+    optics = ("--otf", simulated / "otf.tif", "--pixel-size", 0.0626)
+    result = zsd("sim", "reconstruct", tmp_path / "seq", *optics, "--order", "dp", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "9 files of one frame each are taken together, by their names from f_2.tif to f_10.tif" in result.stderr
+    expected = np.asarray(read_image(reconstructed[0] / "noisy_sim.tif").data)
+    found = np.asarray(read_image(tmp_path / "out" / "seq_sim.tif").data)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * expected.max())
+    (tmp_path / "seq" / "f_10.tif").unlink()
+    result = zsd("sim", "reconstruct", tmp_path / "seq", *optics, "--out", tmp_path / "few")
+    assert result.returncode == 2
+    assert "8 of 8 files failed" in result.stderr
+    assert "or a folder that holds nothing but these, one in each file" in result.stderr
+
+
 def test_a_volume(tmp_path):
     made = zsd("simulate", tmp_path, "--kind", "sim3d", "--size", "6x72x72", "--photons", 400, "--sample", "vesicles")
     assert made.returncode == 0, made.stderr
@@ -186,6 +209,16 @@ def test_python_opens_the_same(simulated, reconstructed):
         (("--otf", "{}/none.mrc"), "none.mrc"),
         (("--otf", "{}/otf.tif", "--directions", 2), "no multiple of 2 directions"),
         (("--otf", "{}/otf.tif", "--phases", 5), "no multiple of 3 directions x 5 phases"),
+        (("--otf", "{}/otf.tif", "--directions", 9, "--phases", 1), "--phases 1 must be 3 (two beams) or 5"),
+        (("--otf", "{}/otf.tif", "--directions", 1, "--phases", 9), "--phases 9 must be 3 (two beams) or 5"),
+        (("--otf", "{}/otf.tif", "--directions", 0), "--directions 0 must be above 0"),
+        (("--otf", "{}/otf.tif", "--offset", "nan"), "--offset nan must be a finite number"),
+        (("--otf", "{}/otf.tif", "--offset", "inf"), "--offset inf must be a finite number"),
+        (("--otf", "{}/otf.tif", "--wiener", "nan"), "--wiener nan must be a finite number"),
+        (("--otf", "{}/otf.tif", "--notch", "nan"), "--notch nan must be a finite number"),
+        (("--otf", "{}/otf.tif", "--pixel-size", "nan"), "--pixel-size nan must be a finite number"),
+        (("--na", "inf", "--wavelength", 525), "--na inf must be a finite number"),
+        (("--na", 1.4, "--wavelength", 525, "--excitation", -1), "--excitation -1 must be above 0"),
         (("--otf", "{}/otf.tif", "--order", "dz"), "must be one of dp, pd"),
         (("--otf", "{}/otf.tif", "--angles", "1,2,3"), "--angles needs the --spacing"),
         (("--otf", "{}/otf.tif", "--angles", "1,2", "--spacing", 200), "--angles 1,2 must be 3 numbers"),
@@ -197,6 +230,7 @@ def test_python_opens_the_same(simulated, reconstructed):
         (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--spacing", 200), "--spacing is given beside"),
         (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--each"), "--each estimates what --parameters"),
         (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--pixel-size", 0.05), "pixel size of 0.05 µm"),
+        (("--otf", "{}/otf.tif", "--parameters", "{}/parameters.json", "--order", "dpz"), "must be one of dp, pd"),
         (("--na", 1.4, "--wavelength", 525, "--pixel-size", 0.3), "the grid of the result only"),
     ],
 )
@@ -258,6 +292,14 @@ def test_frames_that_hold_no_stripes(change, message, simulated, tmp_path):
     result = zsd("sim", "reconstruct", tmp_path / "a.tif", "--otf", simulated / "otf.tif", "--out", tmp_path)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_help_and_documents_name_the_limits_of_the_code():
+    said = " ".join(zsd("sim", "reconstruct", "--help").stdout.split())
+    written = " ".join(Path("docs/sim.md").read_text("utf-8").split())
+    for text in (said, written):
+        assert f"below {LOW_MODULATION:g} is poor" in text
+        assert f"below {DOUBTFUL:g} is doubtful" in text
 
 
 def test_options_of_stripes_are_for_sim(tmp_path):

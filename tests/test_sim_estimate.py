@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
+from zsd_optics.noise import estimate_noise
 from zsd_optics.optics import Optics
 from zsd_optics.sim.acquisition import acquisition, clamped, doubts, most_modulation
 from zsd_optics.sim.drift import drift_px
@@ -146,6 +147,26 @@ def test_saturation():
     simulation = simulated(200)
     with pytest.raises(InputError, match=r"of the pixels of a frame of a\.tif are saturated"):
         found_in(simulation, np.minimum(simulation.raw, 180), name="a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32])
+def test_noise_of_frames_as_the_camera_gives_them(dtype):
+    frames = simulated(200).raw[:3]
+    as_numbers = [frame.astype(np.float64) for frame in frames]
+    assert estimate_noise([frame.astype(dtype) for frame in frames]) == estimate_noise(as_numbers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw[:, :20, :20], "frames of 20x20 pixels, and stripes are found from 32x32 on: give the whole"),
+        (lambda raw: np.full_like(raw, 7), "frame 0 of a.tif is blank: all of its pixels are 7"),
+    ],
+)
+def test_frames_without_anything_to_find(change, message):
+    with pytest.raises(InputError, match=message) as error:
+        found_in(simulated(200), change(simulated(200).raw), name="a.tif")
+    assert not error.value.options
 
 
 def test_drift_between_directions():

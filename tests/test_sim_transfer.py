@@ -58,6 +58,23 @@ def test_transfer_comes_back_from_its_file(depth, tmp_path):
         assert back.step == transfer.step
 
 
+@pytest.mark.parametrize(
+    ("depth", "z_step", "message"),
+    [
+        (None, 0.1, "is the OTF of planes, and the frames are volumes"),
+        (5, None, "is the OTF of volumes, and the frames are planes"),
+        (6, None, "is the OTF of volumes, and the frames are planes"),
+    ],
+)
+def test_an_otf_of_zsd_for_another_kind_of_frames(depth, z_step, message, tmp_path):
+    shape = (1, 33) if depth is None else (3, depth, 32)
+    transfer = Transfer(np.random.default_rng(0).random(shape), (0.2,) if depth is None else (0.3, 0.2))
+    transfer.save(tmp_path / "otf.tif")
+    with pytest.raises(InputError, match=message) as error:
+        read_transfer(tmp_path / "otf.tif", 0.06, z_step)
+    assert "`na`" in str(error.value)
+
+
 def test_files_that_are_no_transfer_of_zsd(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         Transfer.load(tmp_path / "otf.tif")

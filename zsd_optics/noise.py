@@ -56,7 +56,7 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
     Parameters
     ----------
     images : list of ndarray
-        Each (Y, X), camera counts, taken with the same camera settings.
+        Each (Y, X), camera counts, taken with the same camera settings. Integers are converted first.
     masks : list of ndarray of bool
         For each image (Y, X), True where a pixel is data, or None; None if nothing is known. Without a mask, padding
         and outliers are looked for here.
@@ -71,6 +71,7 @@ def estimate_noise(images: list[Array], masks: Sequence[Mask | None] | None = No
             "noise cannot be told from less than 32x32 pixels", "give `offset`, `gain` and `read_noise`",
             option=("offset", "gain", "read_noise"),
         )  # fmt: skip
+    images = [image if image.dtype.kind == "f" else image.astype(np.float64) for image in images]  # squares overflow
     blank = checks.blank(images)
     kept = [i for i in range(len(images)) if i not in blank]
     if not kept:

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from zsd_optics.noise import estimate_noise
 from zsd_optics.sim.drift import drift_px
-from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given, estimate
+from zsd_optics.sim.estimate import ALIKE, DOUBTFUL, LEAST_MODULATION, LEAST_TRUST, SEARCHED, Given
+from zsd_optics.sim.order import check_layout_order, in_order, in_words
 from zsd_optics.sim.support import support_remark
 from zsd_optics.sim.width import width_remark
 from zsd_runtime.errors import InputError
 from zsd_runtime.sim.bands import Bands
-from zsd_runtime.sim.layout import Layout, check_saturation
+from zsd_runtime.sim.layout import Layout, check_frames, check_saturation
 from zsd_runtime.sim.microscope import Sim, check_reach
 from zsd_runtime.sim.parameters import Pattern, SimParameters
 from zsd_runtime.sim.transfer import Transfer
@@ -22,7 +23,6 @@ DRIFT_PX = 0.5
 UNSEEN_MODULATION = 0.5
 LOW_MODULATION = 0.25
 IMPOSSIBLE = 1.15  # times what light allows: more than an error of measurement
-APART_RAD = 0.2  # at least, between two directions
 NOISE_PLANES = 9  # that the offset is estimated from
 
 
@@ -79,11 +79,11 @@ def acquisition(
     Raises
     ------
     InputError
-        When there are no stripes to be found, or the frames are saturated.
+        When there are no stripes to be found, or the frames are saturated, constant or too small.
     """
+    check_frames(planes, name)
     remarks = [check_saturation(planes, name)]
-    if order is not None and order not in layout.orders:
-        raise InputError(f"order {order!r} must be one of {', '.join(layout.orders)}", option="order")
+    check_layout_order(order, layout)
     finest = 1000 / given.spacing_nm if given and given.spacing_nm else SEARCHED[0] * transfer.cutoff
     check_reach(finest, transfer, pixel_size_um)
     if offset is None:
@@ -93,75 +93,35 @@ def acquisition(
         "directions": layout.directions, "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "offset": offset,
         "given": given,
     }  # fmt: skip
-    tried = {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in ([order] if order else layout.orders)}
-    if order is not None and likelihood(tried[order])[0] < best_likelihood(layout.directions):
-        others = [o for o in layout.orders if o != order]
-        tried |= {o: estimate(layout.arranged(planes, o), transfer, **sizes) for o in others}
-        check_order(order, tried, layout, name)
-    found_order = order or max(tried, key=lambda o: likelihood(tried[o]))
-    parameters = replace(tried[found_order], order=found_order)
-    frames = layout.arranged(planes, found_order)
-    if order is None and found_order != layout.orders[0]:
-        remarks.append(f"the planes are ordered {in_words(found_order)}, as their correlation shows")
+    parameters = in_order(planes, layout, transfer, order, name, sizes)
+    frames = layout.arranged(planes, parameters.order)
+    if order is None and parameters.order != layout.orders[0]:
+        remarks.append(f"the planes are ordered {in_words(parameters.order)}, as their correlation shows")
     check_found(parameters, given or Given(), name)
     remarks += doubts(parameters, transfer)
     parameters = replace(parameters, patterns=tuple(clamped(p, transfer) for p in parameters.patterns))
-    voxel = (*(() if frames.ndim == 3 else (z_step_um or 1.0,)), pixel_size_um, pixel_size_um)
-    counts = np.asarray(frames, np.float64).reshape(layout.directions, layout.phases, *frames.shape[1:]) - offset
-    bands = [Bands.of(part, transfer, voxel) for part in counts]
-    trusted = [n for n, p in enumerate(parameters.patterns) if max(p.trust) >= DOUBTFUL]
-    too_narrow = support_remark(bands)
-    remarks.append(too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted]))
-    drift = drift_px(bands)
-    if drift > DRIFT_PX:
-        remarks.append(
-            f"the sample moved by {drift:.1f} px between directions: fine detail is doubled; record faster, or hold "
-            "the focus and the stage"
-        )
+    remarks += doubts_of_frames(frames, parameters, transfer)
     parameters = replace(parameters, remarks=tuple(text for text in remarks if text))
     return Acquisition(frames, Sim(parameters, transfer))
 
 
-def likelihood(parameters: SimParameters) -> tuple[int, float]:
-    """How much patterns look like those of a microscope, to be compared.
-
-    First the number of directions that agree with others in their spacing, and of different angles; then how well they
-    show. In a wrong order, frames of several directions mix, and all "directions" show the strongest of them.
-    """
-    patterns = parameters.patterns
-    spacings = np.array([p.spacing_nm for p in patterns])
-    alike = max(int((np.abs(spacings - s) < ALIKE * s).sum()) for s in spacings)
-    turns = np.exp(2j * np.array([p.angle_rad for p in patterns]))  # an angle and its opposite are one direction
-    apart = np.abs(np.angle(turns[:, None] / turns)) > 2 * APART_RAD
-    different = 1 + int(apart[np.triu_indices(len(patterns), 1)].sum())
-    return alike + different, float(np.sum([np.log(max(p.trust)) for p in patterns]))
-
-
-def best_likelihood(directions: int) -> int:
-    """When all directions agree in their spacing and differ in their angles."""
-    return directions + 1 + directions * (directions - 1) // 2
-
-
-def check_order(order: str, tried: dict[str, SimParameters], layout: Layout, name: str) -> None:
-    """Refuse a given order of planes in which the stripes make no sense, where they do in another.
-
-    Raises
-    ------
-    InputError
-        When it is surely wrong.
-    """
-    best = max(tried, key=lambda o: likelihood(tried[o]))
-    certain = likelihood(tried[best])[0] == best_likelihood(layout.directions) and tried[best].least_trust >= DOUBTFUL
-    if best != order and certain:
-        raise InputError(
-            f"the planes of {name} are ordered {in_words(best)}, as their correlation shows, and not {order!r}",
-            f"leave out `order`, or set it to {best}", option="order",
-        )  # fmt: skip
-
-
-def in_words(order: str) -> str:
-    """'direction, slice, phase', the slowest first."""
-    return ", ".join({"d": "direction", "p": "phase", "z": "slice"}[letter] for letter in order) + " (slowest first)"
+def doubts_of_frames(frames: NDArray[Any], parameters: SimParameters, transfer: Transfer) -> list[str]:
+    """What a user should look at in frames (directions · phases, [Z,] Y, X): a wrong OTF, or a sample that moved."""
+    size = parameters.pixel_size_um
+    voxel = (*(() if frames.ndim == 3 else (parameters.z_step_um or 1.0,)), size, size)
+    counts = np.asarray(frames, np.float64) - parameters.offset
+    counts = counts.reshape(parameters.directions, parameters.phases, *frames.shape[1:])
+    bands = [Bands.of(part, transfer, voxel) for part in counts]
+    trusted = [n for n, p in enumerate(parameters.patterns) if max(p.trust) >= DOUBTFUL]
+    too_narrow = support_remark(bands)
+    found = [too_narrow or width_remark([bands[n] for n in trusted], [parameters.patterns[n] for n in trusted])]
+    drift = drift_px(bands)
+    if drift > DRIFT_PX:
+        found.append(
+            f"the sample moved by {drift:.1f} px between directions: fine detail is doubled; record faster, or hold "
+            "the focus and the stage"
+        )
+    return found
 
 
 def check_found(parameters: SimParameters, given: Given, name: str) -> None:

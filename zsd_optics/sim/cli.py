@@ -25,7 +25,9 @@ Raw = Annotated[Path, typer.Argument(help="A file with all raw frames: TIFF, MRC
 def reconstruct_files(
     raw: Annotated[
         list[Path],
-        typer.Argument(help="Files with all raw frames (TIFF, MRC, DV and others), or folders of them; also movies."),
+        typer.Argument(
+            help="Files with all raw frames (TIFF, MRC, DV and others; also movies), or folders of these or of frames."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for <stem>_sim.tif, parameters.json and otf.tif.")],
     otf: options.Otf = None,
@@ -55,20 +57,20 @@ def reconstruct_files(
 
     Results have half the pixel size and are counts above the camera offset. The table has, for each direction, the
     angle of the wave vector (rad), the spacing of the finest stripes (nm), and for each order the modulation (1 is
-    best, below 0.3 is poor) and the trust: how far the stripes show above the background; below 6 is doubtful.
+    best, below 0.25 is poor) and the trust: how far the stripes show above the background; below 6 is doubtful.
     Failures are reported; the remaining files are still processed. Results of an earlier run are replaced.
     """
     with reporting(quiet):
         from zsd_optics.sim.described import SimOptions
+        from zsd_optics.sim.folders import raw_files
         from zsd_optics.sim.reconstruct import Written, reconstruct_file, table
         from zsd_runtime.batch import check_names
-        from zsd_runtime.images import images_in
 
         said = SimOptions(
             otf, na, wavelength, refractive_index, excitation, pixel_size, z_step, directions, phases, slices, order,
             spacing, angles, parameters, offset, wiener, notch, axes, series, keep_hot_pixels,
         )  # fmt: skip
-        paths, notice = images_in(raw), notices(quiet)
+        paths, notice = raw_files(raw, said), notices(quiet)
         check_names(paths, ["sim"], out)
         done: list[Written] = []
         failures: list[InputError] = []

@@ -9,9 +9,13 @@ import numpy as np
 
 from zsd_optics.sim.estimate import Given
 from zsd_runtime.errors import InputError
+from zsd_runtime.sim.layout import PHASES
 
 DIRECTIONS = 3
 LARGEST_NOTCH = 0.95
+NUMBERS = (
+    "na", "wavelength", "refractive_index", "excitation", "pixel_size", "z_step", "spacing", "offset", "wiener", "notch"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,18 @@ class SimOptions:
                     f"`{option}` belongs to `na`, and the optics are given by `otf`", "leave it out",
                     option=(option, "na", "otf"),
                 )  # fmt: skip
-        for option in ("directions", "phases", "slices", "spacing", "wiener"):
+        for option in NUMBERS:
             value = getattr(self, option)
-            if value is not None and not 0 < value < np.inf:
+            if value is not None and not np.isfinite(value):
+                raise InputError(f"`{option}` {value:g} must be a finite number", option=option)
+        for option in ("directions", "slices", "spacing", "wiener", "excitation"):
+            value = getattr(self, option)
+            if value is not None and value <= 0:
                 raise InputError(f"`{option}` {value:g} must be above 0", option=option)
+        if self.phases is not None and self.phases not in PHASES:
+            raise InputError(
+                f"`phases` {self.phases} must be {PHASES[0]} (two beams) or {PHASES[1]} (three beams)", option="phases"
+            )
         if self.notch is not None and not 0 <= self.notch <= LARGEST_NOTCH:
             raise InputError(f"`notch` {self.notch:g} must be 0 to {LARGEST_NOTCH:g}", option="notch")
         if self.parameters is not None:

@@ -36,8 +36,11 @@ def read_transfer(path: Path, pixel_size_um: float, z_step_um: float | None = No
         When the file is not an OTF, or a plane's is given for a volume or the other way round.
     """
     if path.suffix.lower() in (".tif", ".tiff"):
-        with contextlib.suppress(InputError):
-            return _fitting(Transfer.load(path), path, z_step_um)
+        own = None
+        with contextlib.suppress(InputError):  # a TIFF of cudasirecon
+            own = Transfer.load(path)
+        if own is not None:
+            return _fitting(own, path, z_step_um)
         found = _interleaved(path)
     else:
         found = read_orders(path)

@@ -15,14 +15,16 @@ from zsd_optics.psf_source import PsfOptics
 from zsd_optics.sim.acquisition import Acquisition, acquisition
 from zsd_optics.sim.described import DIRECTIONS, SimOptions
 from zsd_optics.sim.estimate import DOUBTFUL
+from zsd_optics.sim.folders import open_raw
+from zsd_optics.sim.order import check_layout_order
 from zsd_optics.sim.otf import read_transfer
 from zsd_optics.sim.theory import axial_transfer, planar_transfer
 from zsd_runtime.channels import channels_of, named
 from zsd_runtime.corrections.corrected import Corrected, corrections_of
-from zsd_runtime.errors import InputError, see_info, size_text
-from zsd_runtime.images import Image, Voxel, check_array, open_image, read_box
+from zsd_runtime.errors import InputError, see_info
+from zsd_runtime.images import Image, Voxel, check_array, read_box
 from zsd_runtime.notices import Notice, file_notices, no_notice
-from zsd_runtime.sim.layout import PHASES, Layout, acquisitions, check_saturation, layout_of
+from zsd_runtime.sim.layout import PHASES, Layout, acquisitions, check_frames, check_saturation, layout_of
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.moved import stripes_moved
 from zsd_runtime.sim.parameters import SimParameters
@@ -31,7 +33,6 @@ from zsd_runtime.sizes import required, sized
 
 FIRST_GUESS = 0.9  # of the detection's cutoff: the finest stripes, before they are found
 SAME_SIZE = 0.01
-SMALLEST_PX = 32
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def open_acquisitions(
     Parameters
     ----------
     paths : sequence of path
+        Files with all raw frames, or folders of single frames.
     each : bool
         Estimate the patterns of each acquisition; by default those of the first serve all.
     notice : callable
@@ -91,16 +93,17 @@ def open_acquisition(
     """Open one file; its patterns are those of `shared`, if given, else of its first acquisition; see above."""
     if each and options.parameters is not None:
         raise InputError("`each` estimates what `parameters` gives", "leave one out", option=("each", "parameters"))
-    image = open_image(path, options.axes, options.series)
+    image = open_raw(path, options, notice)
     file_notices([(path, image.description.notices)], notice)
     image = sized(image, path, Voxel.square(options.pixel_size, options.z_step), notice)
     known = _known(options) if shared is None else shared.parameters
     layout = _layout(image, path, options, known)
+    check_layout_order(options.order, layout)
     pixel_size = required(image.voxel.pixel_size_um(str(path)), "pixel_size", str(path))
     z_step = None if layout.slices is None else required(image.voxel.z_um, "z_step", str(path))
     data = read_box(image.data, tuple(slice(0, n) for n in image.data.shape), str(path))
     check_array(data, str(path))
-    _check_size(data, str(path))
+    check_frames(data, str(path))
     if data.dtype.kind in "iu":  # what was computed has no hot pixels of a camera
         hot = corrections_of(keep_hot_pixels=options.keep_hot_pixels)
         corrected = Corrected(data, hot, volumes=False, name=str(path))
@@ -155,23 +158,6 @@ def _layout(image: Image, path: Path, options: SimOptions, known: SimParameters 
             f"save one of them by itself; {see_info(path)}",
         )
     return layout_of(image, str(path), directions, phases, options.slices)
-
-
-def _check_size(data: NDArray[Any], name: str) -> None:
-    """Refuse frames in which no stripes can be found, whatever they show."""
-    if min(data.shape[-2:]) < SMALLEST_PX:
-        raise InputError(
-            f"{name} has frames of {size_text(data.shape[-2:])} pixels, and stripes are found from "
-            f"{SMALLEST_PX}x{SMALLEST_PX} on",
-            "give the whole frames",
-        )
-    planes = data.reshape(-1, *data.shape[-2:])
-    blank = [n for n, plane in enumerate(planes) if plane.min() == plane.max()]
-    if blank:
-        raise InputError(
-            f"frame {blank[0]} of {name} is blank: all of its pixels are {planes[blank[0]].flat[0]:g}",
-            "give a file with all of its raw frames",
-        )
 
 
 def _of_volumes(options: SimOptions) -> bool:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.errors import InputError
+from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.images import Image
 
 # The slowest first: d (direction), p (phase), z (slice). The usual one first.
 ORDERS = {2: ("dp", "pd"), 3: ("dpz", "dzp", "zdp", "pzd", "pdz", "zpd")}
 PHASES = (3, 5)
+SMALLEST_PX = 32  # of frames: fewer hold too few periods of the stripes
 FEWEST_EQUAL = 20  # pixels of the same highest value that are no chance
+MORE_EQUAL = 4  # times as many as of the value below: without saturation, values become rarer towards the highest
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ def layout_of(
                 "say it with `phases`", option="phases",
             )  # fmt: skip
         phases = fitting[0] if fitting else PHASES[0]
+    if number == 1:
+        raise InputError(
+            f"{name} has a single plane, and {directions} directions x {phases} phases have {directions * phases}",
+            "give a file with all raw frames, or a folder that holds nothing but these, one in each file; an OTF, a "
+            "PSF and a result are no raw frames",
+        )
     if per_time % (directions * phases):
         raise InputError(
             f"{name} has {per_time} planes, no multiple of {directions} directions x {phases} phases",
@@ -96,24 +104,64 @@ def acquisitions(image: Image, layout: Layout) -> list[NDArray[Any]]:
     return [planes[first : first + layout.planes] for first in range(0, len(planes), layout.planes)]
 
 
+def check_frames(stack: NDArray[Any], name: str) -> None:
+    """Refuse frames (…, Y, X) in which no stripes can be found, whatever they show.
+
+    Raises
+    ------
+    InputError
+        When they are too small, or one of them is constant.
+    """
+    if min(stack.shape[-2:]) < SMALLEST_PX:
+        raise InputError(
+            f"{name} has frames of {size_text(stack.shape[-2:])} pixels, and stripes are found from "
+            f"{SMALLEST_PX}x{SMALLEST_PX} on",
+            "give the whole frames",
+        )
+    planes = stack.reshape(-1, *stack.shape[-2:])
+    blank = [n for n, plane in enumerate(planes) if plane.min() == plane.max()]
+    if blank:
+        raise InputError(
+            f"frame {blank[0]} of {name} is blank: all of its pixels are {planes[blank[0]].flat[0]:g}",
+            "give a file with all of its raw frames",
+        )
+
+
 def check_saturation(stack: NDArray[Any], name: str) -> str:
     """A remark on the saturated pixels of planes (N, Y, X), empty if there are none that matter.
+
+    Constant frames are not called saturated: `check_frames` says what is wrong with them.
 
     Raises
     ------
     InputError
         When more than 1 % of the pixels of a frame are.
     """
+    constant = (stack == stack[:, :1, :1]).all(axis=(1, 2))
+    if constant.all():
+        return ""
+    stack = stack[~constant]
     top = np.iinfo(stack.dtype).max if stack.dtype.kind in "iu" else np.inf
-    # Cameras of fewer bits, and files that were rescaled: many pixels at the same highest value.
     highest = stack.max()
     at_highest = stack == highest
-    many = at_highest.mean() > 1e-3 and at_highest.sum() > FEWEST_EQUAL
-    at_top = at_highest if highest >= top or many else np.zeros(stack.shape, bool)
-    share = float(at_top.mean(axis=tuple(range(1, stack.ndim))).max())
+    if highest < top and not _piled_up(stack, at_highest):
+        return ""
+    share = float(at_highest.mean(axis=(1, 2)).max())
     if share > 0.01:
         raise InputError(
-            f"{share:.1%} of the pixels of a frame of {name} are saturated ({stack.max():g}): stripes are cut off",
+            f"{share:.1%} of the pixels of a frame of {name} are saturated ({highest:g}): stripes are cut off",
             "record again with less light or a shorter exposure",
         )
     return f"{share:.2%} of the pixels of a frame are saturated" if share > 1e-4 else ""
+
+
+def _piled_up(stack: NDArray[Any], at_highest: NDArray[np.bool_]) -> bool:
+    """Whether values end at one, as of cameras of fewer bits and of files that were rescaled.
+
+    Few photons have few values, too, and many pixels at the highest; but more at the value below.
+    """
+    number = int(at_highest.sum())
+    if number <= FEWEST_EQUAL or number <= 1e-3 * stack.size:
+        return False
+    below = stack[~at_highest]
+    return number > MORE_EQUAL * int((below == below.max()).sum())

@@ -13,6 +13,9 @@ from zsd_runtime.files import written_whole
 from zsd_runtime.sim.layout import ORDERS
 
 SCHEMA = 1
+LARGEST = 1e30  # numbers that are no mistake
+MOST_MODULATION = 1.01 * 2**0.5  # of order 1 of three beams it is √2 (Gustafsson et al. 2008); some room for rounding
+REMEDY = "estimate them again with `zsd sim reconstruct`, which writes parameters.json"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Pattern:
     phases_rad : tuple of float
         Of each frame, at the centre of the first pixel; of order 1.
     modulation : tuple of float
-        Contrast of each order from 1 on, 0 to 1.
+        Contrast of each order from 1 on, 0 to 1; of order 1 of three beams up to √2.
     trust : tuple of float
         Of each order: the peak of the correlation that shows it, over the median around it. Below 5 there is none.
     intensity : float
@@ -81,6 +84,8 @@ class SimParameters:
         Of images for eyes, where `wiener` is that of a network, which needs a smaller one.
     notch : float
         Share of order 0's low frequencies that is left out, 0 to 0.95: out-of-focus light has no others.
+    remarks : tuple of str
+        Sentences on what is doubtful in these frames, for the user. They do not count when parameters are compared.
     """
 
     patterns: tuple[Pattern, ...]
@@ -129,33 +134,51 @@ class SimParameters:
         try:
             values = dict(values)
             if (schema := values.pop("zsd_sim")) != SCHEMA:
-                raise InputError(f"{name} have schema {schema}; this zsd reads {SCHEMA}", "estimate them again")
+                raise InputError(f"{name} have schema {schema}; this zsd reads {SCHEMA}", REMEDY)
             patterns = tuple(_pattern(pattern) for pattern in values.pop("patterns"))
             values["remarks"] = tuple(values.get("remarks", ()))
             found = cls(patterns, **values)
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{name} are not those of a SIM acquisition: {error}", "estimate them again") from None
+            raise InputError(f"{name} are not those of a SIM acquisition: {error}", REMEDY) from None
         found.check(name)
         return found
 
     def check(self, name: str = "the parameters") -> None:
-        """Refuse what no microscope has."""
-        numbers: list[Any] = [self.pixel_size_um, self.wiener, 1.0 if self.z_step_um is None else self.z_step_um]
+        """Refuse what no microscope has.
+
+        Raises
+        ------
+        InputError
+            When a value is of another kind, or impossible.
+        """
+        lists = [values for p in self.patterns for values in (p.phases_rad, p.modulation, p.trust)]
+        if not self.patterns or not all(isinstance(values, tuple) for values in lists):
+            raise InputError(f"{name} must give phases_rad, modulation and trust of every direction as lists", REMEDY)
+        numbers: list[Any] = [self.pixel_size_um, self.wiener]
+        numbers += [n for n in (self.z_step_um, self.smooth_wiener) if n is not None]
         others: list[Any] = [self.offset, self.notch]
         for p in self.patterns:
             numbers += [p.spacing_nm, p.intensity]
             others += [p.angle_rad, *p.phases_rad, *p.modulation, *p.trust]
         alike = len({(len(p.phases_rad), p.orders) for p in self.patterns}) == 1
         enough = all(len(p.phases_rad) > 2 * p.orders > 0 for p in self.patterns)
-        real = all(isinstance(n, int | float) and np.isfinite(n) for n in numbers + others)
+        real = all(isinstance(n, int | float) and abs(n) < LARGEST for n in numbers + others)
         if not (alike and enough and real and min(numbers) > 0 and 0 <= self.notch < 1):
             raise InputError(
                 f"{name} must give every direction as many phases and orders, and all values as numbers: sizes, "
                 "spacings and the Wiener parameter above 0, the notch below 1",
-                "estimate them again",
+                REMEDY,
             )
-        if not any(self.order in orders for orders in ORDERS.values()):
-            raise InputError(f"{name} have the order {self.order!r}, which is none of planes", "estimate them again")
+        strange = [m for p in self.patterns for m in p.modulation if not 0 <= m <= MOST_MODULATION]
+        if strange:
+            raise InputError(f"{name} have a modulation of {strange[0]:g}, and light allows 0 to 1.41", REMEDY)
+        orders = ORDERS[2 if self.z_step_um is None else 3]
+        if self.order not in orders:
+            raise InputError(
+                f"{name} have the order {self.order!r}, and {'planes' if self.z_step_um is None else 'volumes'} have "
+                f"one of {', '.join(orders)}",
+                REMEDY,
+            )
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""
@@ -175,8 +198,10 @@ class SimParameters:
             values = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             raise InputError(f"{path} does not exist", "`zsd sim reconstruct` writes parameters.json") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"{path} is not readable JSON: {error}") from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}", "give a parameters.json") from None
+        except (ValueError, RecursionError):  # no text, or no JSON
+            raise InputError(f"{path} is no JSON", "give parameters.json of `zsd sim reconstruct`") from None
         if not isinstance(values, dict):
             raise InputError(f"{path} holds no parameters of SIM", "`zsd sim reconstruct` writes parameters.json")
         return cls.from_dict(values, str(path))
