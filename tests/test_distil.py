@@ -45,6 +45,13 @@ def test_nothing_pruned_is_a_copy():
     assert all(torch.equal(value, copied[name]) for name, value in teacher.state_dict().items())
 
 
+def test_a_quarter_of_the_channels_begins_with_random_weights():
+    """Pruned so far, a network's features were all below 0, and it gave nothing for ever."""
+    teacher = build(NetworkConfig(width=16, depth=2, head=16), "yx")
+    assert prunes(build(NetworkConfig(width=8, depth=2, head=8), "yx"), teacher)
+    assert not prunes(build(NetworkConfig(width=4, depth=2, head=4), "yx"), teacher)
+
+
 @pytest.mark.parametrize(
     ("config", "axes", "expected"),
     [

@@ -26,7 +26,11 @@ def student(config: NetworkChoice, teacher: Network, psf: NDArray[np.float64] | 
 
 
 def prunes(network: Network, teacher: Network) -> bool:
-    """Whether `network` is the `teacher`, made of U-Nets, with as many or fewer channels in every layer."""
+    """Whether `network` is the `teacher`, made of U-Nets, with as many channels in every layer, or down to half of them.
+
+    With fewer, too much of each sum is missing: with a quarter of the channels, all features of a stage were below 0
+    and stayed there. Random weights learn (4 dB from the teacher after 500 steps in place of 17 dB).
+    """
     ours, theirs = network.state_dict(), teacher.state_dict()
     phases = [[getattr(head, "phases", 1) for _, head, _ in _stages(n)] for n in (network, teacher)]
     return (
@@ -35,7 +39,7 @@ def prunes(network: Network, teacher: Network) -> bool:
         and [(unet.top_skip, type(unet.pools[0])) for unet, _, _ in _stages(network)]
         == [(unet.top_skip, type(unet.pools[0])) for unet, _, _ in _stages(teacher)]
         and ours.keys() == theirs.keys()
-        and all(a <= b for name in ours for a, b in zip(ours[name].shape, theirs[name].shape, strict=True))
+        and all(a <= b <= 2 * a for name in ours for a, b in zip(ours[name].shape, theirs[name].shape, strict=True))
     )
 
 
