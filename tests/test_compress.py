@@ -170,3 +170,11 @@ def test_the_command(run_folder, simulation, tmp_path):
     wrong = zsd("compress", run_folder, tmp_path / "other", "--width", 2, "--truth", tmp_path / "clean.tif")
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines()[-1].startswith("error: --clean and --truth belong to an image")
+
+
+def test_an_empty_image_is_said(run_folder, tmp_path, monkeypatch):
+    """A student whose features died gives a constant image."""
+    monkeypatch.setattr("zsd_export.compress.EMPTY", 1e9)
+    said = []
+    compress(run_folder, tmp_path / "small", width=2, choices={"steps": 1}, notice=said.append)
+    assert [text for text in said if "image of small is empty" in text]

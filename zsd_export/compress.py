@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
+import numpy as np
 
 from zsd_export.compare import Image, Row, compare, picture
 from zsd_export.frame_rate import FrameRate, Speed, checked, record, width_for
@@ -22,6 +23,8 @@ from zsd_train.networks.build import build, parameter_count
 from zsd_train.networks.prune import prunes
 from zsd_train.run import Run, check_unused, load_run, write_config
 from zsd_train.training import train
+
+EMPTY = 0.05  # of the contrast of the teacher's image: a student that gives less has learnt nothing
 
 
 def compress(
@@ -105,6 +108,9 @@ def compress(
     )  # fmt: skip
     names = [teacher.folder.resolve().name, student.folder.resolve().name]
     rows, restored = compare(dict(zip(names, (teacher, student), strict=True)), images[0], truths or {})
+    for output, image in restored[names[1], "fp32"].items():
+        if np.std(image) < EMPTY * np.std(restored[names[0], "fp32"][output]):
+            notice(f"warning: the {output} image of {names[1]} is empty: train longer, or choose a wider network")
     pruned = prunes(student.network, teacher.network)
     provenance: dict[str, Any] = {
         "teacher": names[0], "teacher_parameters": parameter_count(teacher.network), "images_given": len(images),

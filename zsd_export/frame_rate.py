@@ -32,6 +32,7 @@ from zsd_train.networks.prune import student
 from zsd_train.run import Run
 
 CALIBRATION = {2: (128, 128), 3: (8, 64, 64)}  # pixels that int8 looks at: its scales do not matter for the speed
+CLOSE = 0.95  # of the wanted rate: measurements differ by as much from one to the next
 STEP = 2  # between widths: networks of odd widths are hardly faster
 
 
@@ -166,7 +167,7 @@ def width_for(
             f"export it{exported}, or choose a higher `fps`",
             option=("fps", "precision"),
         )
-    width = widest(range(2, theirs, STEP), timed, rate.fps)
+    width = widest(range(2, theirs, STEP), timed, CLOSE * rate.fps)
     if width is None:
         seen = ", ".join(f"width {w} {speeds[w].frames_per_s:.1f}" for w in sorted(speeds))
         int8 = ", `precision` int8 (on CPUs)" if rate.precision != "int8" and teacher.network.kind == "unet" else ""

@@ -26,7 +26,7 @@ def student(config: NetworkChoice, teacher: Network, psf: NDArray[np.float64] | 
 
 
 def prunes(network: Network, teacher: Network) -> bool:
-    """Whether `network` is the `teacher`, made of U-Nets, with as many channels in every layer, or down to half of them.
+    """Whether `network` is the `teacher`, made of U-Nets, with as many channels in each layer, or down to half of them.
 
     With fewer, too much of each sum is missing: with a quarter of the channels, all features of a stage were below 0
     and stayed there. Random weights learn (4 dB from the teacher after 500 steps in place of 17 dB).
