@@ -134,7 +134,7 @@ def test_a_package_takes_raw_frames_and_reconstructions_alike(made, package, tmp
             assert found.voxel.x_um == pytest.approx(made.sim.parameters.pixel_size_um / 2, rel=1e-3)
 
 
-def test_movies_are_reconstructed_frame_by_frame(made, tmp_path):
+def test_movies_are_reconstructed_frame_by_frame(made):
     movie = Image(np.stack([made.raw, made.raw[::-1]]).reshape(18, 96, 96), "TYX", Voxel.square(0.0626))
     said = []
     seen = seen_by(made.sim, movie, "movie.tif", said.append)
@@ -143,7 +143,6 @@ def test_movies_are_reconstructed_frame_by_frame(made, tmp_path):
     np.testing.assert_array_equal(seen.data[1, 10:20, 5:8], reconstruct(made.raw[::-1], made.sim)[10:20, 5:8])
     assert isinstance(seen.data, Reconstructed)
     assert len(said) == 1
-    del tmp_path
 
 
 @pytest.mark.parametrize(
