@@ -1,0 +1,211 @@
+"""What the photo-electrons of one noisy image say of its restoration, without a truth.
+
+The electrons are split by chance into independent images (`zsd_optics.resolution.split_image`). One is restored; the
+network never sees the others, so they judge it:
+
+- *Error.* With a restored image f and two images a, b that it was not made from, the mean of (f - a) · (f - b) is the mean
+  square error of f: the noises of a and b are independent of f and of each other and average out. (Two targets in place
+  of one and its variance, as in Noise2Noise, Lehtinen et al. 2018.)
+- *Resolution.* In a ring of the Fourier plane, the correlation of f with the sample is that with an unseen image, over
+  the share of structure in that image. A blur that is equal in all directions changes no correlation, so it holds for
+  the deconvolved image, too, as far out as the unseen image shows structure. What a network invents does not correlate.
+
+The restored image has half the light; the resolution is corrected for it, the error is not.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from zsd_optics.fourier_rings import Array, Rings, Window
+from zsd_optics.noise_model import NoiseModel
+from zsd_optics.pictures import binned
+from zsd_optics.resolution import RingCorrelation, check_pair, resolved, split_image, z_ratio
+
+Restore = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+
+SPLITS = 4
+BLOCK = 16  # pixels along Y and X of the blocks whose means give the standard error
+SIGMAS_PX = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # of the Gaussian filters that the network is compared with
+# Of the correlation with the sample. Two exposures with S / (S + N) = 1/7 correlate each with the sample by its root.
+THRESHOLD = float(np.sqrt(1 / 7))
+
+
+@dataclass(frozen=True)
+class SplitChecks:
+    """What independent splits say of a restoration.
+
+    Attributes
+    ----------
+    error, error_se : float
+        Mean square error of the denoised image of half the light, counts², and its standard error.
+    gaussian_error : float
+        The same of the best Gaussian filter.
+    gaussian_sigma_px : tuple of float
+        Its σ, axis by axis.
+    noise : float
+        Mean variance of the noise of half the light, counts²: the error of no filter at all.
+    gain_db, gain_db_range : float, (float, float)
+        How much smaller the network's error is than that of the best Gaussian filter, and within one standard error.
+    resolution : dict of RingCorrelation
+        Of "raw" and of each output: their correlation with the sample, ring by ring.
+    """
+
+    error: float
+    error_se: float
+    gaussian_error: float
+    gaussian_sigma_px: tuple[float, ...]
+    noise: float
+    resolution: dict[str, RingCorrelation]
+
+    @property
+    def gain_db(self) -> float:
+        """dB; infinite if the network's error is too small to be measured."""
+        return _decibel(self.gaussian_error, self.error)
+
+    @property
+    def gain_db_range(self) -> tuple[float, float]:
+        """Of `gain_db`, for one standard error more and less."""
+        return _decibel(self.gaussian_error, self.error + self.error_se), _decibel(
+            self.gaussian_error, self.error - self.error_se
+        )
+
+
+def split_checks(
+    restore: Restore,
+    counts: NDArray[np.generic],
+    noise: NoiseModel,
+    offset: float,
+    *,
+    pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
+    window: Window = "tukey",
+    splits: int = SPLITS,
+    seed: int = 0,
+) -> SplitChecks:
+    """Judge a restoration by photo-electrons that it was not made from.
+
+    Parameters
+    ----------
+    restore : callable
+        From an image like `counts`, float32, to its results by name, counts above the offset: "denoised", on the
+        image's grid, and others on finer grids. It is called 2 · `splits` times.
+    counts : ndarray
+        (Y, X) or (Z, Y, X), camera counts, raw.
+    noise : NoiseModel
+        Of the camera.
+    offset : float
+        Counts that the results do not have.
+    pixel_size_um, z_step_um : float
+        Of `counts`.
+    window : {"tukey", "hann"}
+        As of `zsd_optics.resolution.fourier_ring_correlation`.
+    splits : int
+    seed : int
+        Of the splits.
+
+    Raises
+    ------
+    InputError
+        As of `zsd_optics.resolution.split_image` and `single_image_correlation`.
+    """
+    shape = check_pair(counts, counts)
+    rings = Rings.of(shape, window, z_ratio(len(shape), pixel_size_um, z_step_um))
+    rng = np.random.default_rng(seed)
+    errors, gaussians = _Products(offset), {sigma: _Products(offset) for sigma in _sigmas(len(shape))}
+    spectra = _Spectra(rings)
+    for _ in range(splits):
+        halves = split_image(counts, noise, rng)
+        restored = [dict(restore(half.astype(np.float32))) for half in halves]
+        for half, other, results in zip(halves, reversed(halves), restored, strict=True):
+            unseen = split_image(other, _of_half(noise), rng)
+            errors.add(results["denoised"], unseen)
+            for sigma, products in gaussians.items():
+                products.add(ndi.gaussian_filter(half, sigma) - offset, unseen)
+        spectra.add(*({"raw": half} | results for half, results in zip(halves, restored, strict=True)))
+    sigma = min(gaussians, key=lambda s: gaussians[s].mean)
+    variance = float(np.mean(noise.variance(ndi.gaussian_filter(counts.astype(np.float64), sigma))))
+    curves = {name: spectra.correlation(name) for name in spectra.names}
+    limit = np.full(rings.count.size, THRESHOLD)
+    return SplitChecks(
+        errors.mean, errors.standard_error, gaussians[sigma].mean, sigma, 2 * variance,
+        {name: resolved(rings, curve, limit, "√(1/7)", pixel_size_um) for name, curve in curves.items()},
+    )  # fmt: skip
+
+
+def _sigmas(axes: int) -> list[tuple[float, ...]]:
+    """Of Gaussian filters; of volumes less along Z, where slices are further apart."""
+    along_z = (0.0, 0.5, 1.0) if axes == 3 else ()
+    return [(*((z * s,) if axes == 3 else ()), s, s) for s in SIGMAS_PX for z in along_z or (0.0,)]
+
+
+def _of_half(noise: NoiseModel) -> NoiseModel:
+    """The noise of an image with half the electrons, scaled to the same mean."""
+    from dataclasses import replace
+
+    return replace(noise, gain=2 * noise.gain, constant=2 * noise.constant, floor=2 * noise.floor)
+
+
+class _Products:
+    """Means of (f - a) · (f - b) over blocks, added up."""
+
+    def __init__(self, offset: float) -> None:
+        self.offset, self.sums, self.count = offset, np.zeros(0), 0
+
+    def add(self, result: NDArray[np.generic], unseen: tuple[Array, Array]) -> None:
+        expected = result.astype(np.float64) + self.offset
+        product = (expected - unseen[0]) * (expected - unseen[1])
+        crop = tuple(slice(0, n - n % BLOCK) for n in product.shape[-2:])
+        blocks = binned(product[..., *crop], BLOCK).ravel()
+        self.sums = self.sums + blocks if self.count else blocks
+        self.count += 1
+
+    @property
+    def mean(self) -> float:
+        return float(self.sums.mean() / self.count)
+
+    @property
+    def standard_error(self) -> float:
+        return float(self.sums.std() / self.count / np.sqrt(self.sums.size))
+
+
+class _Spectra:
+    """Ring sums of the spectra of two halves and of what is made of them."""
+
+    def __init__(self, rings: Rings) -> None:
+        self.rings, self.sums = rings, dict[tuple[str, str], Array]()
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.sums))
+
+    def add(self, first: Mapping[str, NDArray[np.generic]], second: Mapping[str, NDArray[np.generic]]) -> None:
+        width = first["raw"].shape[-1]
+        one, two = (
+            {name: self.rings.spectrum(binned(image, image.shape[-1] // width)) for name, image in images.items()}
+            for images in (first, second)
+        )
+        for name in one:
+            for what, a, b in (
+                ("unseen", one[name], two["raw"]), ("unseen", two[name], one["raw"]), ("both", one[name], two[name]),
+                ("alone", one[name], one[name]), ("alone", two[name], two[name]),
+            ):  # fmt: skip
+                self.sums[name, what] = self.sums.get((name, what), np.zeros(())) + self.rings.cross(a, b)
+
+    def correlation(self, name: str) -> Array:
+        """With the sample, of the output for the whole image.
+
+        The output of half the light has the power of what both halves give, and noise; the whole image has half of
+        that noise.
+        """
+        unseen, alone, both = (self.sums[name, what] for what in ("unseen", "alone", "both"))
+        power = (alone / 2 + both) / 2 * np.maximum(self.sums["raw", "both"], 0)
+        correlation = np.divide(unseen / 2, np.sqrt(np.maximum(power, 0)), out=np.zeros_like(power), where=power > 0)
+        return np.clip(correlation, -1, 1)
+
+
+def _decibel(larger: float, smaller: float) -> float:
+    return float(10 * np.log10(larger / smaller)) if smaller > 0 else float("inf")
