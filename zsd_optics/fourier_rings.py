@@ -52,14 +52,16 @@ class Rings:
 
     def correlation(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> Array:
         """Of each ring but the mean's."""
-        x, y = self._spectrum(a), self._spectrum(b)
-        cross, first, second = (
-            self._sums(power) for power in (x.real * y.real + x.imag * y.imag, np.abs(x) ** 2, np.abs(y) ** 2)
-        )
-        scale = np.sqrt(first * second)
-        return np.divide(cross, scale, out=np.zeros_like(cross), where=scale > 0)
+        x, y = self.spectrum(a), self.spectrum(b)
+        scale = np.sqrt(self.cross(x, x) * self.cross(y, y))
+        return np.divide(self.cross(x, y), scale, out=np.zeros_like(scale), where=scale > 0)
 
-    def _spectrum(self, image: NDArray[np.generic]) -> NDArray[np.complex128]:
+    def cross(self, x: NDArray[np.complex128], y: NDArray[np.complex128]) -> Array:
+        """Sum of the products of two spectra (of `spectrum`) in each ring but the mean's."""
+        return self._sums(x.real * y.real + x.imag * y.imag)
+
+    def spectrum(self, image: NDArray[np.generic]) -> NDArray[np.complex128]:
+        """Of an image, without its mean, behind the window."""
         product = np.ones(())
         for along in self.window:
             product = np.multiply.outer(product, along)

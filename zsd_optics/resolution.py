@@ -108,9 +108,10 @@ def fourier_ring_correlation(
     InputError
         When the shapes differ, an image is smaller than 32 pixels, constant or not finite, or a size is not above 0.
     """
-    shape = _check_pair(a, b)
-    rings = Rings.of(shape, window, _z_ratio(len(shape), pixel_size_um, z_step_um))
-    return _evaluated(rings, rings.correlation(a, b), threshold, pixel_size_um, halves=False)
+    shape = check_pair(a, b)
+    rings = Rings.of(shape, window, z_ratio(len(shape), pixel_size_um, z_step_um))
+    limit = threshold_curve(threshold, rings.count)
+    return resolved(rings, rings.correlation(a, b), limit, threshold, pixel_size_um)
 
 
 def single_image_correlation(
@@ -150,19 +151,24 @@ def single_image_correlation(
     InputError
         As of `fourier_ring_correlation` and `split_image`.
     """
-    shape = _check_pair(counts, counts)
-    rings = Rings.of(shape, window, _z_ratio(len(shape), pixel_size_um, z_step_um))
+    shape = check_pair(counts, counts)
+    rings = Rings.of(shape, window, z_ratio(len(shape), pixel_size_um, z_step_um))
     rng = np.random.default_rng(seed)
     curves = [rings.correlation(*split_image(counts, noise, rng)) for _ in range(splits)]
-    return _evaluated(rings, np.mean(curves, axis=0), threshold, pixel_size_um, halves=True)
+    curve = np.mean(curves, axis=0)
+    limit = threshold_curve(threshold, rings.count)
+    limit = limit if threshold == "1/7" else _whole(limit)
+    return resolved(rings, curve, limit, threshold, pixel_size_um, shown=_whole(curve))
 
 
-def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.Generator) -> tuple[Array, Array]:
+def split_image(
+    counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.Generator, share: float = 0.5
+) -> tuple[Array, Array]:
     """Split the photo-electrons of an image by chance into two images with independent noise.
 
     The noise line, variance = gain · counts + constant, makes n = (counts + constant / gain) / gain a number whose
-    variance is its mean, read noise included (Snyder et al. 1995). k ~ Binomial(n, 1/2) and n - k of a Poisson number
-    are independent. This is what the training scheme "recorrupt" does with p = 1/2.
+    variance is its mean, read noise included (Snyder et al. 1995). k ~ Binomial(n, share) and n - k of a Poisson number
+    are independent. This is what the training scheme "recorrupt" does.
 
     Parameters
     ----------
@@ -172,11 +178,14 @@ def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.G
         With a gain, and white.
     rng : Generator
         Draws the split.
+    share : float
+        Of the electrons that go into the first image; the others go into the second.
 
     Returns
     -------
     ndarray, ndarray
-        float64, counts. Each has the mean of the image and twice its noise variance; their mean is the image.
+        float64, counts. Each has the mean of the image, and its noise variance over its share; their mean, weighted by
+        the shares, is the image.
 
     Raises
     ------
@@ -199,26 +208,42 @@ def split_image(counts: NDArray[np.generic], noise: NoiseModel, rng: np.random.G
     positive = np.maximum(electrons, 0)
     whole = np.floor(positive)
     rest = positive - whole
-    taken = rng.binomial(whole.astype(np.int64), 0.5).astype(np.float64)
-    # For the rest r < 1, taking an electron with probability r / 2 would vary too much, taking r with probability 1/2
-    # too little. Each in half of the cases gives the variance r / 4, which leaves no correlation.
-    one = rng.random(electrons.shape) < 0.5
+    taken = rng.binomial(whole.astype(np.int64), share).astype(np.float64)
+    # For the rest r < 1, taking an electron with probability share · r would vary too much, taking r with probability
+    # `share` too little: the first in 1 - share of the cases and the second in the others leaves no correlation.
+    one = rng.random(electrons.shape) < 1 - share
     chance = rng.random(electrons.shape)
-    taken += np.where(one, chance < rest / 2, rest * (chance < 0.5))
+    taken += np.where(one, chance < share * rest, rest * (chance < share))
     # Read noise makes negative numbers, too. They cannot be split; without them the mean would be too high.
-    first, second = 2 * taken, 2 * (positive - taken) + 2 * np.minimum(electrons, 0)
+    first, second = taken / share, (positive - taken + np.minimum(electrons, 0)) / (1 - share)
     return first * noise.gain + zero, second * noise.gain + zero
 
 
-def _evaluated(
-    rings: Rings, curve: Array, threshold: Threshold, pixel_size_um: float | None, *, halves: bool
+def resolved(
+    rings: Rings,
+    curve: Array,
+    limit: Array,
+    threshold_name: str,
+    pixel_size_um: float | None,
+    shown: Array | None = None,
 ) -> RingCorrelation:
-    """The resolution of a curve; `halves`: correct it for half the light."""
-    limit = threshold_curve(threshold, rings.count)
-    shown = curve
-    if halves:
-        shown = _whole(curve)
-        limit = limit if threshold == "1/7" else _whole(limit)
+    """Where a correlation falls below a limit.
+
+    Parameters
+    ----------
+    rings : Rings
+    curve : ndarray
+        (rings,), as measured.
+    limit : ndarray
+        (rings,).
+    threshold_name : str
+        Of the limit, for people.
+    pixel_size_um : float
+        Of X.
+    shown : ndarray
+        (rings,), the curve after corrections, which crosses the limit; default: as measured.
+    """
+    shown = curve if shown is None else shown
     width = max(5, round(SMOOTHED * crossing(shown - limit)) // 2 * 2 + 1)
     smooth = np.asarray(savgol_filter(shown, width, 3), np.float64)
     end = crossing(smooth - limit)
@@ -226,15 +251,15 @@ def _evaluated(
     # Before the crossing, the correlation must be more than what few coefficients of noise have by chance.
     weight = rings.count[:end]
     if end == 0 or np.sum(weight * curve[:end]) < SIGNIFICANT * np.sqrt(2 * np.sum(weight)):
-        reason = f"the correlation is never above the threshold ({threshold}): noise hides the structure"
+        reason = f"the correlation is never above the threshold ({threshold_name}): noise hides the structure"
     elif end == curve.size:
         resolution = np.inf
-        reason = f"the correlation never falls below the threshold ({threshold}) up to 0.5 cycles a pixel"
+        reason = f"the correlation never falls below the threshold ({threshold_name}) up to 0.5 cycles a pixel"
     else:
         high, low = (float(smooth[i] - limit[i]) for i in (end - 1, end))
         step = rings.frequencies[end] - rings.frequencies[end - 1]
         resolution = float(1 / (rings.frequencies[end - 1] + step * max(high, 0) / (max(high, 0) - low)))
-    return RingCorrelation(rings.frequencies, shown, smooth, limit, threshold, float(resolution), reason, pixel_size_um)
+    return RingCorrelation(rings.frequencies, shown, smooth, limit, threshold_name, resolution, reason, pixel_size_um)
 
 
 def _whole(curve: Array) -> Array:
@@ -242,7 +267,7 @@ def _whole(curve: Array) -> Array:
     return 2 * curve / (1 + np.abs(curve))
 
 
-def _z_ratio(dimensions: int, pixel_size_um: float | None, z_step_um: float | None) -> float:
+def z_ratio(dimensions: int, pixel_size_um: float | None, z_step_um: float | None) -> float:
     """Pixel size over Z step: 1 if it is unknown."""
     for option, size in (("pixel_size", pixel_size_um), ("z_step", z_step_um)):
         if size is not None and not 0 < size < np.inf:
@@ -256,7 +281,8 @@ def _z_ratio(dimensions: int, pixel_size_um: float | None, z_step_um: float | No
     return pixel_size_um / z_step_um
 
 
-def _check_pair(a: NDArray[Any], b: NDArray[Any]) -> tuple[int, ...]:
+def check_pair(a: NDArray[Any], b: NDArray[Any]) -> tuple[int, ...]:
+    """The shape of two images whose rings can be compared."""
     if a.shape != b.shape:
         raise InputError(
             f"the images are {size_text(a.shape)} and {size_text(b.shape)}", "give two of one scene, on the same grid"

@@ -32,6 +32,8 @@ class Camera:
         Counts of the darkest and of the brightest pixel.
     saturated : float
         Share of the pixels that were saturated.
+    correlated : str
+        Axes ("Y", "X") along which neighbouring pixels share noise.
     noise_ratios : tuple of float
         How many times the noise of the line an image of the training shows, in its dark, middle and bright parts, when
         it is measured as `zsd_runtime.mismatch` does. Structure that is finer than the optics allow makes it more.
@@ -46,6 +48,7 @@ class Camera:
     lowest: float | None = None
     highest: float | None = None
     saturated: float = 0.0
+    correlated: str = ""
     noise_ratios: Ratios = (1.0, 1.0, 1.0)
 
     def variance(self, counts: float) -> float:
@@ -67,7 +70,7 @@ class Camera:
     def facts(self) -> dict[str, Any]:
         """As a package keeps it; unknown values are left out."""
         known = {**asdict(self), "noise_ratios": list(self.noise_ratios)}
-        return {name: value for name, value in known.items() if value is not None}
+        return {name: value for name, value in known.items() if value not in (None, "")}
 
 
 def camera_of(facts: Any) -> Camera | None:
@@ -87,10 +90,13 @@ def camera_of(facts: Any) -> Camera | None:
     dtype = facts.get("dtype")
     if not isinstance(dtype, str | None):
         raise TypeError(f"a {type(dtype).__name__} in place of a dtype")
+    correlated = facts.get("correlated", "")
+    if correlated not in ("", "Y", "X", "YX"):
+        raise InputError(f"its camera has noise correlated along {short(correlated)}", "export the model again")
     lowest, highest = (None if facts.get(name) is None else _number(facts[name]) for name in ("lowest", "highest"))
     saturated = _number(facts.get("saturated", 0.0))
     return Camera(
-        **required, dtype=dtype, lowest=lowest, highest=highest, saturated=saturated,
+        **required, dtype=dtype, lowest=lowest, highest=highest, saturated=saturated, correlated=correlated,
         noise_ratios=(dark, middle, bright),
     )  # fmt: skip
 

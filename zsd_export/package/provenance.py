@@ -49,7 +49,7 @@ def camera(run: Run) -> Camera:
     measured, noise = run.measured, run.measured.noise
     known = Camera(
         offset=run.offset, scale=run.scale, gain=noise.gain, constant=noise.constant, floor=noise.floor,
-        dtype=measured.dtype, lowest=measured.lowest, highest=measured.highest,
+        dtype=measured.dtype, lowest=measured.lowest, highest=measured.highest, correlated=noise.correlated,
     )  # fmt: skip
     found = statistics(run.sample)
     return replace(known, saturated=found.saturated, noise_ratios=noise_ratios(known, found))

@@ -1,0 +1,187 @@
+"""How far a result may be from the truth, pixel by pixel, without a truth.
+
+The denoised image is taken for the sample: a camera with the training's noise records it again, the network restores
+the recording, turned or flipped, and what it makes of it is compared with the first result. Where the two differ, the
+network is at the mercy of noise (variance), or changes what is there (bias). The root mean square over a few repeats is
+close to the true error wherever the denoised image is close to the truth (a parametric bootstrap: Efron 1979; over
+transformations of the image: Tachella and Pereyra 2023). Factors, measured on simulations, make it the half-width of an
+interval that holds the truth of 68 % of the pixels with light (docs/decisions/uncertainty.md).
+
+What a network changes every time, whatever the noise, and what optics hide, stay unseen.
+"""
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from zsd_runtime.average import SYMMETRIES
+from zsd_runtime.camera import Camera
+from zsd_runtime.engines import Array, Engine
+from zsd_runtime.errors import InputError
+from zsd_runtime.images import as_dtype
+from zsd_runtime.normalize import Linear
+from zsd_runtime.package import ModelDescription
+from zsd_runtime.tensors import OutputSpec
+
+REPEATS = 8
+SUFFIX = "_uncertainty"
+# What makes half-widths of root mean squares, measured by `benchmarks/trust.py coverage`. Deconvolution leaves errors
+# that are not seen by recording again, and grow with the light.
+FACTOR = {1: 0.94, 2: 0.73}  # by the fineness of the grid
+SHARE_OF_LIGHT = {1: 0.0, 2: 0.05}  # of the result
+LEVEL = 0.003  # of the scale: no level is known better
+REACH = 2  # pixels of the image to either side over which mean squares are averaged: few repeats say little of a pixel
+
+
+def with_uncertainty(description: ModelDescription) -> ModelDescription:
+    """The description of a model whose outputs are followed by the uncertainty of each.
+
+    Raises
+    ------
+    InputError
+        When the package does not say the camera's noise, or has no output on the image's grid.
+    """
+    d = description
+    _source(d)
+    outputs = (*d.outputs, *map(_uncertainty_of, d.outputs))
+    held = 4 * (2 * d.input.channels + 2 * sum(o.channels * prod(o.scale) for o in d.outputs))  # by `Uncertain`
+    return replace(d, outputs=outputs, bytes_per_voxel=d.bytes_per_voxel and d.bytes_per_voxel + held)
+
+
+class Uncertain:
+    """An engine that also gives the uncertainty of each output; it follows the protocol of `Engine`.
+
+    Parameters
+    ----------
+    engine : Engine
+    description : ModelDescription
+        Of the model that the engine runs, before `with_uncertainty`.
+    repeats : int
+        How often each tile is recorded and restored again. It takes 1 + `repeats` times as long.
+
+    Raises
+    ------
+    InputError
+        As of `with_uncertainty`, or when `repeats` is below 2.
+    """
+
+    def __init__(self, engine: Engine, description: ModelDescription, repeats: int = REPEATS) -> None:
+        if repeats < 2:
+            raise InputError(f"`uncertainty` {repeats} must be 2 repeats or more, 0 for none", option="uncertainty")
+        self._engine, self._outputs, self._repeats = engine, description.outputs, repeats
+        self._source, self._recorded = _source(description)
+        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+        self.input_dtype = engine.input_dtype
+        self.output_names = [*engine.output_names, *(name + SUFFIX for name in engine.output_names)]
+        self.output_dtypes = [*engine.output_dtypes, *(np.dtype(np.float32) for _ in engine.output_dtypes)]
+
+    def prepare(self, batch_shape: tuple[int, ...], output_shapes: list[tuple[int, ...]]) -> None:
+        """See `Engine`."""
+        shapes = output_shapes[: len(self._outputs)]
+        self._engine.prepare(batch_shape, shapes)
+        self._again = self.empty(batch_shape, self.input_dtype)
+        self._restored = [self.empty(s, t) for s, t in zip(shapes, self._engine.output_dtypes, strict=True)]
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """See `Engine`."""
+        return self._engine.empty(shape, dtype)
+
+    def run(self, batch: Array, outputs: list[Array]) -> None:
+        """See `Engine`. The same batch always has the same uncertainty: its bytes seed the random numbers."""
+        results, spreads = outputs[: len(self._outputs)], outputs[len(self._outputs) :]
+        self._engine.run(batch, results)
+        rng = np.random.default_rng(crc32(batch.tobytes()))
+        expected = self._recorded.electrons(results[self._source])
+        for spread in spreads:
+            spread[:] = 0
+        turns = batch.shape[-1] == batch.shape[-2]
+        for repeat in range(self._repeats):
+            symmetry = SYMMETRIES[repeat % (8 if turns else 4)]
+            np.copyto(self._again, symmetry(self._recorded.image(rng.poisson(expected), self.input_dtype)))
+            self._engine.run(self._again, self._restored)
+            for spread, result, restored in zip(spreads, results, self._restored, strict=True):
+                spread += (symmetry.undone(restored).astype(np.float32) - result) ** 2
+        for spread, result, spec in zip(spreads, results, self._outputs, strict=True):
+            spread[:] = self._half_width(spread / np.float32(self._repeats), result, spec)
+
+    def _half_width(self, squares: NDArray[Any], result: Array, spec: OutputSpec) -> NDArray[np.float64]:
+        """From mean squares (N, C, [Z,] Y, X)."""
+        grid = max(k for k in FACTOR if k <= spec.scale[-1])
+        light = _smoothed(np.abs(result), spec.scale) * SHARE_OF_LIGHT[grid]
+        level = LEVEL * self._recorded.scale / spec.processing.slope
+        return FACTOR[grid] * np.sqrt(_smoothed(squares, spec.scale) + light**2 + level**2)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self._engine.close()
+
+
+class _Recorded:
+    """What the camera of the training records of a denoised image, in the network's numbers."""
+
+    def __init__(self, camera: Camera, before: Linear, after: Linear) -> None:
+        self.before = before
+        zero = -camera.constant / camera.gain  # counts at which the noise line, shot noise and read noise, begins
+        self.gain, self.zero, self.above = camera.gain, zero, camera.offset - zero
+        self.counts, self.scale = after.slope, camera.scale
+
+    def electrons(self, denoised: Array) -> NDArray[np.float32]:
+        """Expected photo-electrons; read noise counts as some (Snyder et al. 1995)."""
+        counts = denoised.astype(np.float32) * np.float32(self.counts)
+        return np.maximum((counts + np.float32(self.above)) / np.float32(self.gain), 0)
+
+    def image(self, electrons: NDArray[np.integer[Any]], dtype: np.dtype[Any]) -> Array:
+        """As the network sees it."""
+        counts = electrons * np.float32(self.gain) + np.float32(self.zero)
+        return as_dtype(self.before(counts), dtype)
+
+
+def _source(d: ModelDescription) -> tuple[int, _Recorded]:
+    """Which output is the image without noise, and how its camera records it.
+
+    Raises
+    ------
+    InputError
+        As of `with_uncertainty`.
+    """
+    why = ""
+    denoised = next((i for i, o in enumerate(d.outputs) if o.name == "denoised" and set(o.scale) == {1}), None)
+    if d.camera is None or not isinstance(d.input.processing, Linear):
+        why = "its package does not say the noise of its images" + " (they are reconstructions)" * (d.sim is not None)
+    elif not d.camera.gain > 0:
+        why = "the images that it was trained on do not show the gain of their camera"
+    elif d.camera.correlated:
+        why = f"the noise of its images is shared by neighbouring pixels along {' and '.join(d.camera.correlated)}"
+    elif denoised is None or d.outputs[denoised].channels != d.input.channels:
+        why = "it has no output `denoised` on the image's own grid"
+    if why or d.camera is None or denoised is None or not isinstance(d.input.processing, Linear):
+        raise InputError(
+            f"the model has no uncertainty: {why}", "leave `uncertainty` out, or train on raw images with zsd",
+            option="uncertainty",
+        )  # fmt: skip
+    return denoised, _Recorded(d.camera, d.input.processing, d.outputs[denoised].processing)
+
+
+def _uncertainty_of(output: OutputSpec) -> OutputSpec:
+    """Half-widths scale as the output does, and have no offset."""
+    line = Linear(abs(output.processing.slope))
+    return replace(output, name=output.name + SUFFIX, dtype="float32", processing=line)
+
+
+def _smoothed(squares: NDArray[Any], scale: tuple[int, ...]) -> NDArray[np.float64]:
+    """Mean over the neighbours of each pixel in Y and X."""
+    mean = squares.astype(np.float64)
+    for axis, factor in ((-2, scale[-2]), (-1, scale[-1])):
+        reach = REACH * factor
+        ends = [(0, 0)] * mean.ndim
+        ends[axis] = (reach + 1, reach)
+        sums = np.cumsum(np.pad(mean, ends, mode="edge"), axis=axis)
+        n = sums.shape[axis]
+        width = 2 * reach + 1
+        last, first = (np.take(sums, range(a, b), axis=axis) for a, b in ((width, n), (0, n - width)))
+        mean = np.maximum(last - first, 0) / width  # sums round
+    return mean
