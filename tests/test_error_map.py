@@ -208,6 +208,13 @@ def test_an_estimated_blur_of_a_volume_has_a_width_in_z():
     assert found.sigma_z_px == pytest.approx(1.5, rel=0.1)
 
 
+def test_the_blur_is_estimated_where_there_is_structure():
+    sample = np.zeros((700, 900))
+    sample[400:528, 650:778] = scene((128, 128), photons=500, sigma=0.7)
+    image = ndi.gaussian_filter(sample, 1.7) + np.random.default_rng(0).normal(OFFSET, 1, sample.shape)
+    assert error_map(sample, image).sigma_px == pytest.approx(1.7, rel=0.03)
+
+
 def test_pixels_that_do_not_count_change_nothing(clean, noisy):
     mask = np.ones(SHAPE, bool)
     mask[:, -20:] = False

@@ -7,6 +7,7 @@ Gaussian, the resolution scaling function.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -28,9 +29,10 @@ from zsd_optics.noise_model import NoiseModel
 from zsd_optics.pictures import binned
 from zsd_runtime.errors import InputError
 
+Box = tuple[slice, ...]
 WIDEST = 5.0  # σ, pixels of the image: the blur of a microscope with 4 times the pixels that it needs
 TRIED = 12  # widths, before the best one is refined
-LOOKED_AT = (64, 512, 512)  # pixels of the image that the width is estimated from: enough, and quick
+LOOKED_AT = {2: (512, 512), 3: (24, 128, 128)}  # pixels of the image that a width is estimated from: enough, and quick
 WINDOW_PX = 2.0  # σ of the local mean: about 50 pixels, in which noise is 7 times weaker
 BEYOND = 3.0  # standard errors
 
@@ -207,12 +209,9 @@ def error_significance(
 
 
 def _estimated(result: NDArray[np.generic], image: NDArray[np.generic], used: Mask, factor: int) -> tuple[float, float]:
-    """The σ in Y and X and in Z, pixels of the result, whose blur leaves the smallest error; from the middle."""
-    # The middle, so that it is quick; the result's is the same field on its own grid.
-    sides = np.minimum(image.shape, LOOKED_AT[-image.ndim :])
-    shown = [slice((n - side) // 2, (n + side) // 2) for n, side in zip(image.shape, sides.tolist(), strict=True)]
-    fine = [*shown[:-2], *(slice(s.start * factor, s.stop * factor) for s in shown[-2:])]
-    part, counts, inside = result[tuple(fine)], image[tuple(shown)].astype(np.float64), used[tuple(shown)]
+    """The σ in Y and X and in Z, pixels of the result, whose blur leaves the smallest error."""
+    shown, fine = _liveliest(result, image.shape, factor)
+    part, counts, inside = result[fine], image[shown].astype(np.float64), used[shown]
     if inside.sum() < 2 or np.ptp(counts[inside]) == 0 or np.ptp(part) == 0:
         part, counts, inside = result, image.astype(np.float64), used
 
@@ -226,6 +225,21 @@ def _estimated(result: NDArray[np.generic], image: NDArray[np.generic], used: Ma
         return lateral, 0.0
     axial = _smallest(lambda s: error(lateral, s), WIDEST)
     return _smallest(lambda s: error(s, axial), WIDEST * factor), axial
+
+
+def _liveliest(result: NDArray[np.generic], shape: tuple[int, ...], factor: int) -> tuple[Box, Box]:
+    """The part of the image, and the same part of the result, in which the result varies most."""
+    sides = [min(n, most) for n, most in zip(shape, LOOKED_AT[len(shape)], strict=True)]
+    starts = [
+        sorted({*range(0, n - side + 1, max(side // 2, 1)), n - side}) for n, side in zip(shape, sides, strict=True)
+    ]
+    scale = (1, factor, factor)[-len(shape) :]
+
+    def box(place: tuple[int, ...], scale: Sequence[int]) -> Box:
+        return tuple(slice(p * k, (p + n) * k) for p, n, k in zip(place, sides, scale, strict=True))
+
+    best = max(product(*starts), key=lambda place: float(result[box(place, scale)].astype(np.float64).var()))
+    return box(best, (1,) * len(shape)), box(best, scale)
 
 
 def _smallest(error: Callable[[float], float], widest: float) -> float:
