@@ -292,6 +292,21 @@ def test_grids(factor, clean, noisy):
     assert error_map(fine, noisy, sigma_px=0).rse == pytest.approx(error_map(clean, noisy, sigma_px=0).rse)
 
 
+def test_a_volume_is_blurred_along_z_and_binned_in_y_and_x():
+    sample = np.zeros((9, 40, 48))
+    sample[4, 20, 24] = 8
+    psf = gaussian_psf(1.0, 2.0)
+    seen = reblurred(sample, (9, 20, 24), psf, offset=OFFSET) - OFFSET
+    assert seen.shape == (9, 20, 24)
+    assert seen.sum() == pytest.approx(2)  # the light of a pixel, averaged over 4
+    np.testing.assert_allclose(seen.sum((1, 2)) / 2, psf.sum((1, 2)), atol=1e-12)
+    image = camera(np.clip(seen, 0, None) * 400, 5)
+    expected = reblurred(sample * 400 * GAIN, image.shape, psf, offset=OFFSET)
+    assert residuals(expected, image, NOISE).deviation == pytest.approx(1, abs=0.06)
+    assert error_significance(expected, image, NOISE).deviation == pytest.approx(1, abs=0.15)
+    assert error_map(sample, image, psf).map.shape == image.shape
+
+
 # Bad input.
 
 PLANE = np.random.default_rng(0).uniform(100, 200, (64, 64))
