@@ -111,6 +111,7 @@ def test_a_correlation_that_the_noise_has_is_no_fault():
     assert abs(residuals(expected, image, known).largest) < 0.03
     assert error_significance(expected, image, white).deviation == pytest.approx(1.96**0.5, abs=0.12)
     assert error_significance(expected, image, known).deviation == pytest.approx(1, abs=0.08)
+    assert error_significance(expected, image, known, window_px=0.8).deviation == pytest.approx(1, abs=0.04)
 
 
 # Right and wrong results.
