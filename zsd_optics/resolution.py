@@ -220,7 +220,12 @@ def split_image(
 
 
 def resolved(
-    rings: Rings, curve: Array, limit: Array, threshold_name: str, pixel_size_um: float | None, shown: Array | None = None
+    rings: Rings,
+    curve: Array,
+    limit: Array,
+    threshold_name: str,
+    pixel_size_um: float | None,
+    shown: Array | None = None,
 ) -> RingCorrelation:
     """Where a correlation falls below a limit.
 

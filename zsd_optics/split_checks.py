@@ -3,18 +3,23 @@
 The electrons are split by chance into independent images (`zsd_optics.resolution.split_image`). One is restored; the
 network never sees the others, so they judge it:
 
-- *Error.* With a restored image f and two images a, b that it was not made from, the mean of (f - a) · (f - b) is the mean
-  square error of f: the noises of a and b are independent of f and of each other and average out. (Two targets in place
-  of one and its variance, as in Noise2Noise, Lehtinen et al. 2018.)
+- *Error.* With a restored image f and two images a, b that it was not made from, the mean of (f - a) · (f - b) is the
+  mean square error of f: the noises of a and b are independent of f and of each other, and average out. (Two targets
+  as in Noise2Noise, Lehtinen et al. 2018, in place of one and its variance.)
 - *Resolution.* In a ring of the Fourier plane, the correlation of f with the sample is that with an unseen image, over
   the share of structure in that image. A blur that is equal in all directions changes no correlation, so it holds for
   the deconvolved image, too, as far out as the unseen image shows structure. What a network invents does not correlate.
 
 The restored image has half the light; the resolution is corrected for it, the error is not.
+
+Unseen electrons say nothing beyond the frequencies at which the noisy image shows structure. A second curve goes
+further and knows less: the denoised image is recorded again by the same camera, restored again, turned or flipped, and
+compared with the first result (`zsd_runtime.uncertainty`). It shows which detail the network finds again; whether that
+is in the sample, only the first curve says.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -24,6 +29,7 @@ from zsd_optics.fourier_rings import Array, Rings, Window
 from zsd_optics.noise_model import NoiseModel
 from zsd_optics.pictures import binned
 from zsd_optics.resolution import RingCorrelation, check_pair, resolved, split_image, z_ratio
+from zsd_runtime.average import SYMMETRIES
 
 Restore = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
@@ -51,7 +57,9 @@ class SplitChecks:
     gain_db, gain_db_range : float, (float, float)
         How much smaller the network's error is than that of the best Gaussian filter, and within one standard error.
     resolution : dict of RingCorrelation
-        Of "raw" and of each output: their correlation with the sample, ring by ring.
+        Of "raw" and of each output: their correlation with the sample, ring by ring, on the image's grid.
+    reproduced : dict of RingCorrelation
+        Of each output with what is restored from it again, on its own grid.
     """
 
     error: float
@@ -60,6 +68,7 @@ class SplitChecks:
     gaussian_sigma_px: tuple[float, ...]
     noise: float
     resolution: dict[str, RingCorrelation]
+    reproduced: dict[str, RingCorrelation]
 
     @property
     def gain_db(self) -> float:
@@ -92,7 +101,7 @@ def split_checks(
     ----------
     restore : callable
         From an image like `counts`, float32, to its results by name, counts above the offset: "denoised", on the
-        image's grid, and others on finer grids. It is called 2 · `splits` times.
+        image's grid, and others on finer grids. It is called 1 + 3 · `splits` times.
     counts : ndarray
         (Y, X) or (Z, Y, X), camera counts, raw.
     noise : NoiseModel
@@ -128,12 +137,55 @@ def split_checks(
         spectra.add(*({"raw": half} | results for half, results in zip(halves, restored, strict=True)))
     sigma = min(gaussians, key=lambda s: gaussians[s].mean)
     variance = float(np.mean(noise.variance(ndi.gaussian_filter(counts.astype(np.float64), sigma))))
-    curves = {name: spectra.correlation(name) for name in spectra.names}
-    limit = np.full(rings.count.size, THRESHOLD)
+    curves = {name: _where_resolved(rings, spectra.correlation(name), pixel_size_um) for name in spectra.names}
+    # Halves share the noise that the line leaves out: its error is one of theirs.
+    systematic = noise.gain_error / noise.gain * variance
     return SplitChecks(
-        errors.mean, errors.standard_error, gaussians[sigma].mean, sigma, 2 * variance,
-        {name: resolved(rings, curve, limit, "√(1/7)", pixel_size_um) for name, curve in curves.items()},
+        errors.mean, float(np.hypot(errors.standard_error, systematic)), gaussians[sigma].mean, sigma, 2 * variance,
+        curves, _reproduced(restore, counts, noise, offset, window, splits, rng, pixel_size_um, z_step_um),
     )  # fmt: skip
+
+
+def recorded_again(
+    denoised: NDArray[np.generic], noise: NoiseModel, offset: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """What the camera records of an image without noise, counts above the offset; camera counts."""
+    zero = -noise.constant / noise.gain
+    electrons = rng.poisson(np.maximum((denoised.astype(np.float64) + offset - zero) / noise.gain, 0))
+    return (electrons * noise.gain + zero).astype(np.float32)
+
+
+def _reproduced(
+    restore: Restore,
+    counts: NDArray[np.generic],
+    noise: NoiseModel,
+    offset: float,
+    window: Window,
+    repeats: int,
+    rng: np.random.Generator,
+    pixel_size_um: float | None,
+    z_step_um: float | None,
+) -> dict[str, RingCorrelation]:
+    """Curves of what is restored again from the result, turned or flipped; only flipped if Y and X differ."""
+    first = restore(counts.astype(np.float32))
+    ways = SYMMETRIES[: 8 if counts.shape[-1] == counts.shape[-2] else 4]
+    again = []
+    for repeat in range(repeats):
+        way = ways[repeat % len(ways)]
+        image = np.ascontiguousarray(way(recorded_again(first["denoised"], noise, offset, rng)))
+        again.append({name: way.undone(result) for name, result in restore(image).items()})
+    found = {}
+    for name, result in first.items():
+        fine = result.shape[-1] // counts.shape[-1]
+        pixel_um = None if pixel_size_um is None else pixel_size_um / fine
+        rings = Rings.of(result.shape, window, z_ratio(result.ndim, pixel_um, z_step_um))
+        curve = np.mean([rings.correlation(result, other[name]) for other in again], axis=0)
+        found[name] = _where_resolved(rings, curve, pixel_um)
+    return found
+
+
+def _where_resolved(rings: Rings, curve: Array, pixel_size_um: float | None) -> RingCorrelation:
+    return resolved(rings, curve, np.full(rings.count.size, THRESHOLD), "√(1/7)", pixel_size_um)
 
 
 def _sigmas(axes: int) -> list[tuple[float, ...]]:
@@ -144,8 +196,6 @@ def _sigmas(axes: int) -> list[tuple[float, ...]]:
 
 def _of_half(noise: NoiseModel) -> NoiseModel:
     """The noise of an image with half the electrons, scaled to the same mean."""
-    from dataclasses import replace
-
     return replace(noise, gain=2 * noise.gain, constant=2 * noise.constant, floor=2 * noise.floor)
 
 
@@ -158,8 +208,8 @@ class _Products:
     def add(self, result: NDArray[np.generic], unseen: tuple[Array, Array]) -> None:
         expected = result.astype(np.float64) + self.offset
         product = (expected - unseen[0]) * (expected - unseen[1])
-        crop = tuple(slice(0, n - n % BLOCK) for n in product.shape[-2:])
-        blocks = binned(product[..., *crop], BLOCK).ravel()
+        y, x = (slice(0, n - n % BLOCK) for n in product.shape[-2:])
+        blocks = binned(product[..., y, x], BLOCK).ravel()
         self.sums = self.sums + blocks if self.count else blocks
         self.count += 1
 

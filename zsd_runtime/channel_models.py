@@ -27,7 +27,12 @@ def _is_package(path: Path) -> bool:
 
 @contextmanager
 def load_models(
-    packages: Sequence[Path], device: str = "auto", *, engine: str = "auto", precision: str = "auto"
+    packages: Sequence[Path],
+    device: str = "auto",
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    uncertainty: int = 0,
 ) -> Iterator[list[Model]]:
     """Open a package, or several, one for each channel, in the order of the channels; see `load_model`.
 
@@ -38,7 +43,8 @@ def load_models(
     """
     with ExitStack() as opened:
         models = [
-            opened.enter_context(load_model(path, device, engine=engine, precision=precision)) for path in packages
+            opened.enter_context(load_model(path, device, engine=engine, precision=precision, uncertainty=uncertainty))
+            for path in packages
         ]
         _check_alike([model.description for model in models], packages[0].parent)
         yield sorted(models, key=lambda model: _number(model.description) or 0)

@@ -21,6 +21,7 @@ from zsd_runtime.options import Average, Axes, Dark, GainMap, KeepHotPixels, Pix
 from zsd_runtime.summary import Restored, warning_lines
 from zsd_runtime.summary import as_json as summary
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
+from zsd_runtime.uncertainty import REPEATS
 
 if TYPE_CHECKING:
     from zsd_runtime.bench import LiveRow, Row
@@ -75,6 +76,14 @@ def predict(
     dark: Dark = None,
     gain_map: GainMap = None,
     average: Average = 1,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write <stem>_<output>_uncertainty: for each pixel the half-width, counts, of an interval that "
+            f"holds the truth of 68 % of the pixels. It takes {1 + REPEATS} times as long.",
+        ),
+    ] = False,
     sim_parameters: Annotated[
         Path | None,
         typer.Option(
@@ -110,7 +119,9 @@ def predict(
         )  # fmt: skip
         averaged = (average_text(average),) if average > 1 else ()
         images = images_in(images)
-        with load_models(packages_in(package), device, engine=engine, precision=precision) as models:
+        with load_models(
+            packages_in(package), device, engine=engine, precision=precision, uncertainty=REPEATS * uncertainty
+        ) as models:
             model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
             used = ", ".join((model.engine.name, model.engine.device, model.engine.precision, *averaged))

@@ -104,7 +104,7 @@ class Uncertain:
                 spread += (symmetry.undone(restored).astype(np.float32) - result) ** 2
         for spread, spec in zip(spreads, self._outputs, strict=True):
             factor = FACTORS.get(spec.scale[-1], max(FACTORS.values()))
-            smooth = _smoothed(spread / self._repeats, spec.scale)
+            smooth = _smoothed(spread / np.float32(self._repeats), spec.scale)
             np.multiply(np.sqrt(smooth), np.float32(factor), out=spread)
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ def _uncertainty_of(output: OutputSpec) -> OutputSpec:
     return replace(output, name=output.name + SUFFIX, dtype="float32", processing=line)
 
 
-def _smoothed(squares: NDArray[np.float32], scale: tuple[int, ...]) -> NDArray[np.float64]:
+def _smoothed(squares: NDArray[Any], scale: tuple[int, ...]) -> NDArray[np.float64]:
     """Mean over the neighbours of each pixel in Y and X."""
     mean = squares.astype(np.float64)
     for axis, factor in ((-2, scale[-2]), (-1, scale[-1])):
