@@ -13,8 +13,8 @@ from zsd_runtime.image_statistics import statistics
 from zsd_runtime.notices import with_flags
 
 INTRO = (
-    "A camera's noise grows with light along a straight line: variance = gain · counts + constant. zsd measures the line "
-    "in the image itself, and the network was trained with that of the training."
+    "A camera's noise grows with light along a straight line: variance = gain · counts + constant. zsd measures the "
+    "line in the image itself, and the network was trained with that of the training."
 )
 
 
@@ -88,8 +88,9 @@ def _plot(case: Case, trained: dict[str, Any] | None) -> Plot:
     if levels.size:
         curves.append(Curve("this image, groups of pixels", levels, variances, "points", 0, 2 * errors))
     return Plot(
-        "noise_line", "Noise line", "Variance of the noise over brightness, with the lines of the image and the training",
+        "noise_line", "Noise line", "Variance of the noise over brightness, with the lines of the image and the "
+        "training",
         "brightness, counts", "variance of the noise, counts²", tuple(curves), y_from=0.0,
-        caption="The points should lie on the lines, and the lines on each other. Points above the line at the bright end "
-        "are fine structure that looks like noise. Bars are two standard errors.",
+        caption="The points should lie on the lines, and the lines on each other. Points above the line at the bright "
+        "end are fine structure that looks like noise. Bars are two standard errors.",
     )  # fmt: skip

@@ -5,10 +5,10 @@ from zsd_export.report.lights import WORDS, Light
 from zsd_export.report.parts import Item, Section
 
 INTRO = (
-    "After R. F. Laine, G. Jacquemet and A. Krull, “Imaging in focus: an introduction to denoising bioimages in the era of "
-    "deep learning” (2021), and R. F. Laine, I. Arganda-Carreras, R. Henriques and G. Jacquemet, “Avoiding a replication crisis "
-    "in deep-learning-based bioimage analysis”, Nature Methods 18, 1136 (2021). Ticked is what this report knows; open is what "
-    "only you can know."
+    "After R. F. Laine, G. Jacquemet and A. Krull, “Imaging in focus: an introduction to denoising bioimages in the "
+    "era of deep learning” (2021), and R. F. Laine, I. Arganda-Carreras, R. Henriques and G. Jacquemet, “Avoiding a "
+    "replication crisis in deep-learning-based bioimage analysis”, Nature Methods 18, 1136 (2021). Ticked is what this "
+    "report knows; open is what only you can know."
 )
 
 
@@ -34,11 +34,12 @@ def checklist_section(case: Case, sections: dict[str, Section]) -> Section:
         Item("Errors were mapped by blurring the result again.", _said(sections.get("error_map"))),
         Item("The network was compared with a classical filter.", _said(sections.get("uncertainty"))),
         Item("Intensities of the result were compared with the raw ones.", _said(sections.get("linearity"))),
-        Item("I looked at raw and restored image side by side, and found no structure that the raw image does not support."),
+        Item("I looked at raw and restored image side by side, and found no structure that the raw image does not "
+            "support."),
         Item("The restored structures are known from the sample, or were confirmed by another experiment."),
         Item("The model was tried on several images of each condition, also on controls, not on the best one only."),
-        Item("All conditions that are compared were restored by the same model, or each by a model of its own, in the same "
-             "way."),
+        Item("All conditions that are compared were restored by the same model, or each by a model of its own, in the "
+             "same way."),
         Item("Intensities are measured in raw images, or the linearity was checked for this purpose."),
         Item("A second training (another seed) gives the same structures."),
         Item("Figures show a raw image beside the restored one and say that a network was used, which and how."),
@@ -52,4 +53,4 @@ def _said(section: Section | None) -> str:
     light = section.light if section else None
     if section is None or light in (None, Light.GREY):
         return ""
-    return f"{section.title}: {WORDS[light]}"
+    return f"{WORDS[light]}: see “{section.title}”"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite, isnan
 
-from zsd_export.report.lights import THRESHOLDS, Light
+from zsd_export.report.lights import ANY, THRESHOLDS, Light
 from zsd_export.report.parts import Finding
 
 
@@ -51,7 +51,8 @@ CHECKS = {
         "Pixel size and z step must be those of the training within 5 %: the model has learnt a blur in pixels.",
         "Pixel size and z step are those of the training.",
         "The pixels have another size than in the training, so the blur in pixels is another.",
-        remedy="Correct the size if the file is wrong (--pixel-size, --z-step); otherwise train on images of this size.",
+        remedy="Correct the size if the file is wrong (--pixel-size, --z-step); otherwise train on images of this "
+        "size.",
     ),
     "channel": Check(
         "Channels that differ from the training", "",
@@ -96,8 +97,8 @@ CHECKS = {
     ),
     "contradiction": Check(
         "Contradiction beyond noise", "times chance",
-        "Differences between the raw image and the result blurred again, averaged over a few pixels, in standard errors "
-        "of the noise. 1 is what chance makes; a denoised result follows the noise a little, so less is usual.",
+        "Differences between the raw image and the result blurred again, averaged over a few pixels, in standard "
+        "errors of the noise. 1 is what chance makes; a denoised result follows the noise a little, so less is usual.",
         "The result contradicts the image nowhere by more than chance.",
         "In places the result contradicts the image: there is light that was not recorded, or light is missing.",
         "The result contradicts the image.",
@@ -155,7 +156,8 @@ CHECKS = {
     # 7 linearity
     "slope": Check(
         "Slope, counts out over counts in", "",
-        "A straight line through the mean counts of regions. 1: twice the light in gives twice the light out.",
+        "A straight line through the mean counts of blocks. 1: twice the light in gives twice the light out. Here and "
+        "below, the value within two standard errors that is nearest to 1: what is certain.",
         "Intensities are kept.",
         "Intensities are stretched or squeezed.",
         remedy="Measure intensities in the raw image; use the result for shapes only.", form=".3f",
@@ -170,7 +172,8 @@ CHECKS = {
     "bend": Check(
         "Bend of counts out over counts in", "% of the range",
         "How far the middle of the curve is from a straight line between its ends.",
-        "Counts out over counts in are a straight line.", "Middle intensities are shifted against dark and bright ones.",
+        "Counts out over counts in are a straight line.", "Middle intensities are shifted against dark and bright "
+        "ones.",
         remedy="Measure intensities in the raw image; use the result for shapes only.", form=".2f",
     ),
     "flux_deconvolved": Check(
@@ -185,7 +188,8 @@ CHECKS = {
         "Counts per photo-electron, measured in this image and in the training; the larger over the smaller. 1 for the "
         "same camera setting.",
         "Noise grows with light as in the training.",
-        "Noise grows with light in another way than in the training: another gain, averaged frames, or a rescaled image.",
+        "Noise grows with light in another way than in the training: another gain, averaged frames, or a rescaled "
+        "image.",
         remedy=f"Use the raw counts. {NEW_MODEL}", form=".2f",
     ),
     "shared_noise": Check(
@@ -221,9 +225,9 @@ CHECKS = {
     ),
     "psf_transfer": Check(
         "Contrast that the PSF leaves of the finest detail", "",
-        "The PSF's contrast (0 to 1) at the finest detail that the raw image shows by FRC. A raw image cannot show detail "
-        "that its optics do not pass: near 0, the PSF is wider than the true one. That it is too narrow cannot be "
-        "seen here.",
+        "The PSF's contrast (0 to 1) at the finest detail that the raw image shows by FRC. A raw image cannot show "
+        "detail that its optics do not pass: near 0, the PSF is wider than the true one. That it is too narrow cannot "
+        "be seen here.",
         "The PSF passes the detail that the image shows.",
         "The image shows detail that the PSF hardly passes: the PSF may be too wide, which makes rings and dark rims.",
         "The image shows detail that the PSF does not pass: the PSF is too wide, or a pixel size is wrong.",
@@ -235,7 +239,7 @@ CHECKS = {
         "Large images are restored in overlapping tiles. So much, at most, differ their middles from the whole image, "
         "measured on the trained network when it was exported.",
         "Tiles cannot be seen.", "Borders of tiles may be faintly visible.", "Borders of tiles change the result.",
-        remedy="Restore with larger tiles (--tile), or export the run again.", form=".1e",
+        remedy="Restore with larger tiles (--tile), or export the run again.", form=".2g",
     ),
     # 11 training
     "still_falling": Check(
@@ -326,6 +330,8 @@ def judged(name: str, value: float | None, *, says: str = "", why_not: str = "")
     }[light]  # fmt: skip
     alarming = light in (Light.YELLOW, Light.RED)
     shown = "–" if value is None else f"{value:{check.form}}" + (f" {check.unit}" if check.unit else "")
+    if threshold.yellow == ANY and threshold.bad == "above":  # it counts
+        shown = "none" if value == 0 else shown
     return Finding(
         name, check.title, value, shown, light, f"{sentence} {says}".strip(), check.reading,
         check.remedy if alarming else "", threshold.text(check.unit),

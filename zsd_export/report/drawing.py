@@ -13,6 +13,7 @@ from zsd_optics.pictures import binned
 
 WIDEST = 640  # pixels of a picture in the page: wider ones are averaged
 NARROWEST = 256  # narrower ones are enlarged, so that browsers need not smooth them
+FRAME = (255, 196, 0)  # as in `zsd compare`
 # Anchors of the colours, evenly spaced. Heat rises in lightness throughout; signed colours are light at 0.
 COLOURS = {
     "grey": ((0, 0, 0), (255, 255, 255)),
@@ -26,6 +27,8 @@ def data_uri(picture: Picture) -> str:
     values = fitting(picture.values)
     ratio = values.shape[1] / picture.values.shape[1]
     painted = painted_in(values, picture.scale)
+    if picture.frame:
+        painted = _with_frame(painted, [round(n * ratio) for n in picture.frame])
     if picture.bar_px:
         painted = _with_bar(painted, round(picture.bar_px * ratio))
     return _uri(painted)
@@ -76,7 +79,7 @@ def scale_bar(width: int, pixel_um: float | None) -> tuple[float, str]:
 def _with_bar(painted: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
     """With a white bar that has a black rim, in the lower right corner."""
     height, width = painted.shape[:2]
-    thick, gap = max(3, width // 110), max(6, width // 40)
+    thick, gap = max(3, width // 85), max(6, width // 40)
     right, bottom = width - gap, height - gap
     if length < 2 or length > width - 2 * gap or height < 4 * gap:
         return painted
@@ -84,6 +87,16 @@ def _with_bar(painted: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
     painted[bottom - thick - 1 : bottom + 1, right - length - 1 : right + 1] = 0
     painted[bottom - thick : bottom, right - length : right] = 255
     return painted
+
+
+def _with_frame(painted: NDArray[np.uint8], box: list[int]) -> NDArray[np.uint8]:
+    """With a yellow square: its upper left corner (Y, X) and its side."""
+    coloured = painted if painted.ndim == 3 else painted[..., None].repeat(3, 2)
+    coloured, (y, x, side), thick = coloured.copy(), box, max(1, painted.shape[1] // 200)
+    inside = coloured[y : y + side, x : x + side].copy()
+    coloured[max(y - thick, 0) : y + side + thick, max(x - thick, 0) : x + side + thick] = FRAME
+    coloured[y : y + side, x : x + side] = inside
+    return coloured
 
 
 def _uri(painted: NDArray[np.uint8]) -> str:

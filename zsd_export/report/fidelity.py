@@ -16,9 +16,9 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.terminal import flag
 
 ERROR_INTRO = (
-    "The result is blurred again by the PSF and compared with the raw image, as SQUIRREL does (Culley et al. 2018). What it "
-    "cannot see: detail that the blur hides. Two lines in place of one, or a point in place of haze, blur to the same image "
-    "and go unnoticed. Where the map is dark the result agrees with the image; that does not prove it."
+    "The result is blurred again by the PSF and compared with the raw image, as SQUIRREL does (Culley et al. 2018). "
+    "What it cannot see: detail that the blur hides. Two lines in place of one, or a point in place of haze, blur to "
+    "the same image and go unnoticed. Where the map is dark the result agrees with the image; that does not prove it."
 )
 RESIDUAL_INTRO = (
     "The residual is the raw image minus the denoised one, in standard deviations of the noise. It should be noise and "
@@ -26,8 +26,8 @@ RESIDUAL_INTRO = (
     "from this very image follows its noise a little, so slightly negative correlations are usual."
 )
 LINEAR_INTRO = (
-    "Mean counts of blocks of the image before and after. The points should lie on the diagonal: then twice the light in is "
-    "twice the light out, and intensities can be compared. What happens within a block is not seen."
+    "Mean counts of blocks of the image before and after. The points should lie on the diagonal: then twice the light "
+    "in is twice the light out, and intensities can be compared. What happens within a block is not seen."
 )
 CLASS_PIXELS = 200  # fewer say little of a bias
 
@@ -58,10 +58,10 @@ def error_section(case: Case) -> Section:
     )
     numbers = [
         Number("compared", "Compared with the raw image", name, f"the {name} image", why_not),
-        Number("rse_counts", "RSE", found.rse, f"{found.rse:.4g} counts", "Root of the mean squared difference. The noise "
-               "of the raw image is part of it: compare results of one image only."),
-        Number("rsp_plain", "RSP", found.rsp, f"{found.rsp:.4f}", "Correlation of the raw image with the result blurred "
-               "again; 1 is equal. Noise alone makes it less."),
+        Number("rse_counts", "RSE", found.rse, f"{found.rse:.4g} counts", "Root of the mean squared difference. The "
+               "noise of the raw image is part of it: compare results of one image only."),
+        Number("rsp_plain", "RSP", found.rsp, f"{found.rsp:.4f}", "Correlation of the raw image with the result "
+               "blurred again; 1 is equal. Noise alone makes it less."),
         Number("fit_slope", "Slope and intercept of the fit", found.slope, f"{found.slope:.3f}, {found.intercept:.4g} "
                "counts", "1, and the camera offset, if intensities are kept."),
     ]  # fmt: skip
@@ -80,8 +80,8 @@ def error_section(case: Case) -> Section:
         pictures.append(_picture(
             case, "significance", "Too much or too little light", case.plane(seen.map), Scale(-6, 6, "standard errors",
             "signed"), "Red: the result has more light than the image supports; blue: less. White and pale speckle is "
-            "chance; shapes of your structures are not.", "error", "Local difference of the result blurred again and the "
-            "raw image, in standard errors of the noise",
+            "chance; shapes of your structures are not.", "error", "Local difference of the result blurred again and "
+            "the raw image, in standard errors of the noise",
         ))  # fmt: skip
     notes = (f"The denoised image is compared, which needs no blur. {why_not}",) if why_not else ()
     return Section("error_map", title, ERROR_INTRO, tuple(findings), tuple(numbers), tuple(pictures), notes=notes)
@@ -114,8 +114,8 @@ def residual_section(case: Case) -> Section:
         Number("correlation_y", "Next pixel along Y", found.correlation_y, f"{found.correlation_y:+.3f}"),
         Number("correlation_x", "Next pixel along X", found.correlation_x, f"{found.correlation_x:+.3f}"),
         Number("largest_correlation", "Largest correlation at any distance", found.largest,
-               f"{found.largest:+.3f}, at {at} pixels", f"{found.significance:.1f} standard errors of white noise. Large "
-               "images make tiny correlations significant."),
+               f"{found.largest:+.3f}, at {at} pixels", f"{found.significance:.1f} standard errors of white noise. "
+               "Large images make tiny correlations significant."),
     )  # fmt: skip
     return Section(
         "residual",
@@ -153,7 +153,8 @@ def linearity_section(case: Case) -> Section:
     for name, line in found.items():
         numbers += [
             Number(f"slope_{name}", f"Slope, {name}", line.slope, f"{line.slope:.3f} ± {line.slope_error:.3f}",
-                   "Blocks of a deconvolved image scatter more: light moves across their borders." * (name != DENOISED)),
+                   "Blocks of a deconvolved image scatter more: light moves across their "
+                   "borders." * (name != DENOISED)),
             Number(f"intercept_{name}", f"Intercept, {name}", line.intercept,
                    f"{line.intercept:+.3g} ± {line.intercept_error:.2g} counts", "0 if dark stays dark."),
             Number(f"flux_{name}", f"Light out over light in, {name}", line.flux,
@@ -188,9 +189,9 @@ def _map_picture(case: Case, found: ErrorMap) -> Picture:
     high = float(np.nanpercentile(shown, 99.7))
     return _picture(
         case, "error_map", "Error map", shown, Scale(0, high or 1.0, "counts", "heat"),
-        "Difference between the raw image and the result blurred again. Noise makes an even grain, stronger where it is "
-        "bright; shapes of structures are errors.", "error", "Map of the difference between the raw image and the result "
-        "blurred again",
+        "Difference between the raw image and the result blurred again. Noise makes an even grain, stronger where it "
+        "is bright; shapes of structures are errors.", "error", "Map of the difference between the raw image and the "
+        "result blurred again",
     )  # fmt: skip
 
 
@@ -214,8 +215,8 @@ def _residual_pictures(case: Case, found: Residuals) -> Iterator[Picture]:
         "autocorrelation", "Autocorrelation of the residual",
         "Correlation of the residual with the pixels around, up to 8 pixels away", around,
         Scale(-0.1, 0.1, "correlation", "signed"),
-        "Each square is a distance in Y and X, the grey one in the middle is the pixel itself. All others should be nearly "
-        "white. A blue ring: some noise stayed. Red: structure was taken away.", "residual",
+        "Each square is a distance in Y and X, the grey one in the middle is the pixel itself. All others should be "
+        "nearly white. A blue ring: some noise stayed. Red: structure was taken away.", "residual",
     )  # fmt: skip
 
 
@@ -238,7 +239,8 @@ def _line_plot(found: dict[str, Linearity]) -> Plot:
     curves = [Curve(name, line.x, line.y, "points", colour) for colour, (name, line) in enumerate(found.items())]
     ends = np.array([min(c.x.min() for c in curves), max(c.x.max() for c in curves)])
     return Plot(
-        "linearity", "Counts out against counts in", "Mean counts of blocks of the results against those of the raw image",
+        "linearity", "Counts out against counts in", "Mean counts of blocks of the results against those of the raw "
+        "image",
         "raw image, counts above the offset", "result, counts above the offset",
         (Curve("equal", ends, ends, "dashed", 2), *reversed(curves)),
         caption="Each point is a block of the image. Points along the dashed line: intensities are kept.",

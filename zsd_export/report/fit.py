@@ -32,9 +32,9 @@ def fit_section(case: Case) -> Section:
                 for check, kinds, known, why_not in asked]  # fmt: skip
     return Section(
         "fit", "Is the model made for this image?",
-        "A model knows one kind of sample, one microscope and one camera setting. What can be measured is compared here. "
-        "That the sample is another cannot be seen from its counts: look at the pictures, the residual and the error "
-        "map for that.",
+        "A model knows one kind of sample, one microscope and one camera setting. What can be measured is compared "
+        "here. That the sample is another cannot be seen from its counts: look at the pictures, the residual and the "
+        "error map for that.",
         tuple(findings), tuple(_numbers(case)),
     )  # fmt: skip
 
@@ -78,8 +78,8 @@ def _numbers(case: Case) -> Iterator[Number]:
         yield Number(
             "trained_on_this_image", "The model was trained on", "this image" if same else "other images",
             "this image" if same else "other images",
-            "By checksum. Trained on this image alone, a model cannot have learnt structures of other images; trained on "
-            "others, it restores what it has seen there." + (" Part of a series counts as another." if not same else ""),
+            "By checksum. Trained on this image alone, a model cannot have learnt structures of other images; trained "
+            "on others, it restores what it has seen there." + (" Part of a series counts as another." if not same else ""),
         )  # fmt: skip
     camera = case.description.camera
     if camera is None:
@@ -89,7 +89,8 @@ def _numbers(case: Case) -> Iterator[Number]:
         yield Number(
             "dark_level", "Dark parts, above the model's offset", found.dark - camera.offset,
             f"{found.dark - camera.offset:+.3g} counts",
-            f"The darkest parts of the image are at {found.dark:.5g} counts; the model's offset is {camera.offset:.5g}.",
+            f"The darkest parts of the image are at {found.dark:.5g} counts; the model's offset is "
+            f"{camera.offset:.5g}.",
         )  # fmt: skip
         bright = (found.bright - camera.offset) / camera.scale
         yield Number(

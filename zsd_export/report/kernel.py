@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from zsd_export.report.case import Opened
 
 Array = NDArray[Any]
-HOW = "Give it with --psf FILE, --na and --wavelength, or --psf-sigma; or report on the run (--run) in place of the package."
+HOW = "Give it with --psf FILE, --na and --wavelength, or --psf-sigma; or report on the run (--run) in place of the "
+"package."
 SAME = 0.02  # of the peak: two programs, or a file and theory, make the same PSF
 
 

@@ -57,11 +57,11 @@ class Threshold:
         if self.bad == "beside":
             near, far = (f"{self.centre - off:.4g} to {self.centre + off:.4g}{of}" for off in (self.yellow, self.red))
             return f"green from {near}; red outside {far}" if isfinite(self.red) else f"green from {near}, else yellow"
+        if self.yellow == ANY and self.bad == "above":
+            return f"green if none, otherwise {'red' if self.red == ANY else 'yellow'}"
         within, beyond = ("up to", "above") if self.bad == "above" else ("from", "below")
         if not isfinite(self.red):
             return f"green {within} {self.yellow:.4g}{of}, yellow {beyond}"
-        if self.yellow == self.red:
-            return f"green {within} {self.yellow:.4g}{of}, red {beyond}"
         return f"green {within} {self.yellow:.4g}{of}; red {beyond} {self.red:.4g}{of}"
 
 

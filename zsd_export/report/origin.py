@@ -23,8 +23,8 @@ def halo_section(case: Case) -> Section:
     error = description.facts.get("halo_error")
     return Section(
         "halo", "Tiles",
-        "Images that do not fit in memory are restored in tiles, which overlap by twice the halo. The halo is measured on "
-        "the trained network, not guessed.",
+        "Images that do not fit in memory are restored in tiles, which overlap by twice the halo. The halo is measured "
+        "on the trained network, not guessed.",
         (judged("halo_error", error if isinstance(error, int | float) else None,
                 why_not="The halo is that of the network's convolutions; what is left beyond it was not measured."),),
         (Number("halo_px", "Halo", size_text(description.halo), f"{size_text(description.halo)} pixels",
@@ -36,8 +36,8 @@ def training_section(case: Case) -> Section:
     """How the training went, and why it ended."""
     opened, measured, training = case.opened, case.opened.measured, case.opened.training
     intro = (
-        "zsd keeps some tiles of the image from the training. When the error on them turns upwards, the network has begun "
-        "to learn noise, and the training ends; the best weights are kept."
+        "zsd keeps some tiles of the image from the training. When the error on them turns upwards, the network has "
+        "begun to learn noise, and the training ends; the best weights are kept."
     )
     if not measured:
         why = "The package says nothing of its training: it is of another program, or an older version of zsd."
@@ -51,8 +51,8 @@ def training_section(case: Case) -> Section:
         without = "No tiles were kept from the training: nothing shows when it should have ended."
     numbers = [
         Number("stopped", "Why it ended", measured.get("stopped"), _sentence(measured.get("stopped")),
-               "“Budget spent”: the time or number of steps that was given. “The held-out error has turned”: it ended by "
-               "itself, in time."),
+               "“Budget spent”: the time or number of steps that was given. “The held-out error has turned”: it ended "
+               "by itself, in time."),
         Number("steps", "Steps", measured.get("steps"), f"{measured.get('steps', 'not said')}, step "
                f"{measured.get('kept_step', '?')} kept"),
     ]  # fmt: skip
@@ -66,11 +66,13 @@ def training_section(case: Case) -> Section:
     scheme = training.get("scheme")
     kind = scheme.get("kind") if isinstance(scheme, dict) else scheme
     numbers.append(Number("settings", "Settings", kind, f"preset {training.get('preset', '?')}, scheme {kind}, seed "
-                          f"{training.get('seed', '?')}, started from {measured.get('start') or 'random weights'}"))  # fmt: skip
+                          f"{training.get('seed', '?')}, started from {measured.get('start') or 'random "
+                          "weights'}"))  # fmt: skip
     if deficit := measured.get("flux_deficit"):
         numbers.append(Number(
             "flux_deficit", "Light that was corrected after the training", max(map(abs, deficit)),
-            f"{', '.join(f'{d:.3g}' for d in deficit)} counts a pixel", "Of each output; small against the image is good.",
+            f"{', '.join(f'{d:.3g}' for d in deficit)} counts a pixel", "Of each output; small against the image is "
+            "good.",
         ))  # fmt: skip
     findings = (judged("still_falling", fall, why_not=without), judged("kept_error", kept, why_not=without))
     return Section("training", "Training", intro, findings, tuple(numbers), plots=tuple(_plot(rows)))
@@ -107,7 +109,8 @@ def versions_section(case: Case, command: str, made: str) -> Section:
     rows = [
         ("made", "Made", made, ""),
         ("command", "Command", command, "Type it again to get the same report."),
-        ("image_sha256", "Image, SHA-256", subject.sha256, "The checksum of the file: it changes when a single byte does."),
+        ("image_sha256", "Image, SHA-256", subject.sha256, "The checksum of the file: it changes when a single byte "
+        "does."),
         ("package_sha256", "Package, SHA-256", opened.sha256, ""),
         ("data_sha256", "Training images, SHA-256", opened.measured.get("data_sha256"), "Of their pixels."),
         ("psf_sha256", "PSF of the training, SHA-256", opened.measured.get("psf_sha256"), ""),
@@ -124,24 +127,22 @@ def versions_section(case: Case, command: str, made: str) -> Section:
 
 
 def _plot(rows: dict[str, Array]) -> Iterator[Plot]:
-    if "step" not in rows or len(rows["step"]) < 2:
+    """The held-out error; without held-out tiles, the error in training, which falls for ever."""
+    if len(rows.get("step", ())) < 2:
         return
-    names = {"held_out_error": "held-out error", "denoising": "error in training (denoising)"}
-    curves = [
-        Curve(title, rows["step"], rows[name], "line" if name == "held_out_error" else "faint", colour)
-        for colour, (name, title) in enumerate(names.items())
-        if name in rows and np.isfinite(rows[name]).any()
-    ]
-    if not curves:
+    held_out = bool(np.isfinite(rows.get("held_out_error", np.full(1, np.nan))).any())
+    name, title = ("held_out_error", "held-out error") if held_out else ("denoising", "error in training")
+    if name not in rows or not np.isfinite(rows[name]).any():
         return
-    kept = rows["held_out_error"]
-    best = float(rows["step"][int(np.nanargmin(kept))]) if np.isfinite(kept).any() else None
-    values = np.concatenate([curve.y[np.isfinite(curve.y)] for curve in curves])
+    best = float(rows["step"][int(np.nanargmin(rows[name]))])
+    values = rows[name][np.isfinite(rows[name])]
     yield Plot(
-        "training", "Course of the training", "Held-out error and training error over the steps of the training", "step",
-        "mean squared error", tuple(curves), ((best, "smallest"),) if best else (),
-        "The held-out error should fall and level off. If it still falls at the right end, train longer; if it rises, the "
-        "network learnt noise from there on.", y_to=float(min(values.max(), 3 * np.median(values))),
+        "training", "Course of the training", f"The {title} over the steps of the training", "step",
+        f"{title}, mean squared", (Curve(title, rows["step"], rows[name]),), ((best, "smallest"),) if held_out else (),
+        "It should fall and level off. If it still falls at the right end, train longer; if it rises, the network "
+        "learnt noise from there on." if held_out else "Without held-out tiles, nothing shows when the network begins "
+        "to learn noise.",
+        y_to=float(min(values.max(), 3 * np.median(values))),
     )  # fmt: skip
 
 

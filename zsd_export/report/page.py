@@ -108,8 +108,8 @@ def _summary(report: Report) -> str:
         + (f'<ul class="attention">{attention}</ul>' if attention else "")
         + f'<ul class="chips">{chips}</ul>'
         f'<details class="key"><summary>What the lights mean</summary><ul>{key}</ul><p>A light is a threshold on a number; '
-        f"each section states it. No light, not even all of them, proves that a result is right: what a network does every "
-        f"time alike, and what the optics hide, stays unseen.</p></details></section>\n"
+        f"each section states it. No light, not even all of them, proves that a result is right: what a network does "
+        f"every time alike, and what the optics hide, stays unseen.</p></details></section>\n"
     )
 
 
@@ -137,22 +137,23 @@ def _section(section: Section) -> str:
 
 def _finding(f: Finding) -> str:
     remedy = f'<p class="remedy"><b>What to do:</b> {escape(f.remedy)}</p>' if f.remedy else ""
-    value = "" if f.value is None else f'<p class="value">{escape(f.shown)}</p>'
+    value = "" if f.value is None else f'<span class="value">{escape(f.shown)}</span>'
     return (
-        f'<article class="finding {f.light}" data-check="{f.name}"><h3>{badge(f.light)}<span>{escape(f.title)}</span></h3>'
-        f'{value}<p class="says"><span class="word {f.light}">{WORDS[f.light]}</span> {escape(f.sentence)}</p>{remedy}'
-        f'<p class="reading">{escape(f.reading)}</p><p class="limits">{escape(f.limits)}</p></article>'
+        f'<article class="finding {f.light}" data-check="{f.name}">'
+        f"<h3>{badge(f.light)}<span>{escape(f.title)}</span>{value}</h3>"
+        f'<p class="says"><span class="word {f.light}">{WORDS[f.light]}</span> {escape(f.sentence)}</p>{remedy}'
+        f'<p class="reading">{escape(f.reading)} <i>{escape(f.limits)}.</i></p></article>'
     )
 
 
 def _numbers(numbers: Iterable[Number]) -> str:
-    rows = "".join(
-        f"<div><dt>{escape(n.title)}</dt><dd>{escape(n.shown)}"
-        + (f'<span class="reading">{escape(n.reading)}</span>' if n.reading else "")
-        + "</dd></div>"
-        for n in numbers
-    )
-    return f'<dl class="numbers">{rows}</dl>' if rows else ""
+    """A row for each; how to read it is said once for neighbours that are read alike."""
+    rows, before = [], ""
+    for n in numbers:
+        reading = f'<span class="reading">{escape(n.reading)}</span>' if n.reading and n.reading != before else ""
+        rows.append(f"<div><dt>{escape(n.title)}</dt><dd>{escape(n.shown)}{reading}</dd></div>")
+        before = n.reading
+    return f'<dl class="numbers">{"".join(rows)}</dl>' if rows else ""
 
 
 def _items(section: Section) -> str:
@@ -172,7 +173,7 @@ def _pictures(pictures: Iterable[Picture]) -> str:
 
 def _group(name: str, pictures: list[Picture]) -> str:
     head = f"<h3>{escape(HEADS[name])}</h3>" if name in HEADS else ""
-    return f'{head}<div class="pictures n{len(pictures)}">{"".join(map(_picture, pictures))}</div>'
+    return f'{head}<div class="pictures {name}">{"".join(map(_picture, pictures))}</div>'
 
 
 def _picture(picture: Picture) -> str:

@@ -102,6 +102,8 @@ class Picture:
         Length of the scale bar in pixels of `values`; 0: none.
     bar : str
         What is written at it: "5 µm".
+    frame : tuple of int or None
+        A square that is marked: its upper left corner (Y, X) and its side, pixels of `values`.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Picture:
     group: str = ""
     bar_px: float = 0.0
     bar: str = ""
+    frame: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)

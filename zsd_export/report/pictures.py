@@ -1,6 +1,7 @@
 """The pictures that come first: raw, denoised, deconvolved; a detail of each; sections of volumes; the uncertainty."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,8 +26,8 @@ def pictures_section(case: Case) -> Section:
         images["truth"] = case.subject.truth - case.offset
     planes = {name: _seen(case.plane(image)) for name, image in images.items()}
     levels = _levels(planes)
-    shown = list(_wholes(case, planes, levels))
-    detail = _detail(case, planes)
+    detail = _detail(planes)
+    shown = list(_wholes(case, planes, levels, detail))
     if detail is not None:
         shown += _details(case, planes, levels, detail)
     if case.counts.ndim == 3:
@@ -53,16 +54,22 @@ def _levels(planes: dict[str, Array]) -> dict[str, tuple[float, float]]:
     return {name: grey_levels(plane) if name == DECONVOLVED else same for name, plane in planes.items()}
 
 
-def _detail(case: Case, planes: dict[str, Array]) -> Detail | None:
+def _detail(planes: dict[str, Array]) -> Detail | None:
     """The liveliest square; None for images that are hardly larger."""
     guide = planes.get(DENOISED, planes["raw"])
     side = min(DETAIL, *guide.shape)
     return liveliest(guide, side) if max(guide.shape) >= 1.5 * side else None
 
 
-def _wholes(case: Case, planes: dict[str, Array], levels: dict[str, tuple[float, float]]) -> Iterator[Picture]:
+def _wholes(
+    case: Case, planes: dict[str, Array], levels: dict[str, tuple[float, float]], detail: Detail | None
+) -> Iterator[Picture]:
     for name, plane in planes.items():
-        yield _picture(case, f"whole_{name}", NAMES[name], plane, Scale(*levels[name]), WHOLE, f"{NAMES[name]} image")
+        drawn = _picture(case, f"whole_{name}", NAMES[name], plane, Scale(*levels[name]), WHOLE, f"{NAMES[name]} image")
+        if detail is not None:
+            factor = plane.shape[-1] // case.counts.shape[-1]
+            drawn = replace(drawn, frame=(factor * detail.y, factor * detail.x, factor * detail.side))
+        yield drawn
 
 
 def _details(
@@ -85,7 +92,8 @@ def _sections(case: Case, images: dict[str, Array], levels: dict[str, tuple[floa
         section = _seen(image[:, row * factor])
         thick = factor * (voxel.z_um / voxel.x_um if voxel.z_um and voxel.x_um else 1.0)
         yield _picture(
-            case, f"xz_{name}", f"{NAMES[name]}, XZ", section.repeat(max(1, round(thick)), 0), Scale(*levels[name]), DEEP,
+            case, f"xz_{name}", f"{NAMES[name]}, "
+            "XZ", section.repeat(max(1, round(thick)), 0), Scale(*levels[name]), DEEP,
             f"XZ section of the {NAMES[name].lower()} volume",
         )  # fmt: skip
 
@@ -95,8 +103,9 @@ def _uncertain(case: Case, detail: Detail | None) -> Iterator[Picture]:
     raw = case.plane(case.counts)
     for name, half in case.uncertainty.items():
         plane = _seen(case.plane(half))
-        scale = Scale(0, float(np.percentile(plane, 99.7)) or 1.0, "± counts", "heat")
-        caption = "Bright: this pixel would come out different with other photons of the same scene."
+        scale = Scale(0, float(np.percentile(plane, 99.7)) or 1.0, "counts", "heat")
+        caption = "Half-width of the 68 % interval. Bright: this pixel would come out different with other photons of "
+        "the same scene."
         title = f"Uncertainty, {NAMES[name].lower()}"
         yield _picture(
             case, f"uncertainty_{name}", title, plane, scale, SURE, f"Uncertainty of the {name} image", caption

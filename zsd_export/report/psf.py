@@ -13,8 +13,8 @@ from zsd_optics.psf_measure import fwhm_px, lines_through_peak
 
 TITLE = "Point spread function"
 INTRO = (
-    "The deconvolved image is as good as the PSF. A PSF that is too wide makes rings and dark rims, one that is too narrow "
-    "leaves blur. The denoised image hardly depends on it."
+    "The deconvolved image is as good as the PSF. A PSF that is too wide makes rings and dark rims, one that is too "
+    "narrow leaves blur. The denoised image hardly depends on it."
 )
 DECADES = 3
 ANGLES = 16

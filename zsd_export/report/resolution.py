@@ -14,16 +14,17 @@ from zsd_runtime.errors import InputError
 
 INTRO = (
     "Resolution is the finest period of which an image says anything beyond noise. It depends on light as much as on "
-    "optics. Fourier ring correlation (FRC) compares two halves of the raw image's photo-electrons, frequency by frequency. "
-    "A restored image has no independent noise, so its own FRC would say nothing; decorrelation analysis looks at its "
-    "spectrum alone, and counts detail that is invented, too."
+    "optics. Fourier ring correlation (FRC) compares two halves of the raw image's photo-electrons, frequency by "
+    "frequency. A restored image has no independent noise, so its own FRC would say nothing; decorrelation analysis "
+    "looks at its spectrum alone, and counts detail that is invented, too."
 )
+COLOURS = {"raw": 0, DENOISED: 2, DECONVOLVED: 3}
 NAMES = {"raw": "raw", DENOISED: "denoised", DECONVOLVED: "deconvolved"}
 
 
 def resolution_section(case: Case, unseen: Judged) -> Section:
     """FRC of the raw image, decorrelation of all."""
-    found = {name: _decorrelation(image, case) for name, image in _planes(case).items()}
+    found = {name: _decorrelation(image) for name, image in _planes(case).items()}
     numbers = [_frc_number(case)]
     for name, result in found.items():
         if result is None:
@@ -32,8 +33,8 @@ def resolution_section(case: Case, unseen: Judged) -> Section:
         numbers.append(Number(
             f"decorrelation_{name}_px", f"Decorrelation, {NAMES[name]}", result.resolution_px / factor,
             _shown(result.resolution_px / factor, case.subject.voxel.x_um, result.reason),
-            "Up to where the spectrum has structure. Compare before and after; take it with care for images with little "
-            "light, and for results: it cannot tell true detail from invented detail.",
+            "Up to where the spectrum has structure. Compare before and after; take it with care for images with "
+            "little light, and for results: it cannot tell true detail from invented detail.",
         ))  # fmt: skip
     checks = unseen.checks
     if checks is not None:
@@ -59,23 +60,22 @@ def _unseen_numbers(checks: SplitChecks, case: Case) -> Iterator[Number]:
     for name, curve in checks.resolution.items():
         yield Number(
             f"unseen_{name}_px", f"By unseen photons, {NAMES.get(name, name)}", curve.resolution_px,
-            _shown(curve.resolution_px, um, curve.reason), "The finest period at which the image agrees with photons that "
-            "the network never saw. What a network invents does not agree with them.",
+            _shown(curve.resolution_px, um, curve.reason), "The finest period at which the image agrees with photons "
+            "that the network never saw. What a network invents does not agree with them.",
         )  # fmt: skip
     for name, curve in getattr(checks, "reproduced", {}).items():
         px = curve.resolution_px / case.factor(name)
         yield Number(
             f"reproduced_{name}_px", f"Found again, {NAMES.get(name, name)}", px, _shown(px, um, curve.reason),
-            "The finest period that the network finds again when its own result is recorded anew. It says that detail is "
-            "stable, not that it is in the sample.",
+            "The finest period that the network finds again when its own result is recorded anew. It says that detail "
+            "is stable, not that it is in the sample.",
         )  # fmt: skip
 
 
 def _unseen_plot(checks: SplitChecks, case: Case) -> Plot | None:
     unit, per = _frequency(case)
-    colours = {"raw": 0, DENOISED: 2, DECONVOLVED: 3}
     curves = [
-        Curve(NAMES.get(name, name), curve.frequencies * per, curve.smooth, colour=colours.get(name, 4))
+        Curve(NAMES.get(name, name), curve.frequencies * per, curve.smooth, colour=COLOURS.get(name, 4))
         for name, curve in checks.resolution.items()
     ]
     if not curves:
@@ -85,9 +85,9 @@ def _unseen_plot(checks: SplitChecks, case: Case) -> Plot | None:
     return Plot(
         "unseen", "Agreement with photons that the network never saw",
         "Correlation with the sample over spatial frequency, of raw, denoised and deconvolved image", unit,
-        "correlation with the sample", tuple(curves), caption="Higher is better, at every frequency. The curves of the results "
-        "should lie above that of the raw image and cross the threshold no earlier. Far right, where the raw image shows "
-        "nothing, the curves cannot tell.", y_from=-0.1, y_to=1.05,
+        "correlation with the sample", tuple(curves), caption="Higher is better, at every frequency. The curves of the "
+        "results should lie above that of the raw image and cross the threshold no earlier. Far right, where the raw "
+        "image shows nothing, the curves cannot tell.", y_from=-0.1, y_to=1.05,
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _planes(case: Case) -> dict[str, Array]:
     return {name: image[best] for name, image in images.items()}
 
 
-def _decorrelation(plane: Array, case: Case) -> Decorrelation | None:
+def _decorrelation(plane: Array) -> Decorrelation | None:
     try:
         return decorrelation_analysis(plane)
     except InputError:
@@ -121,8 +121,8 @@ def _shown(px: float, pixel_um: float | None, reason: str) -> str:
 def _frc_number(case: Case) -> Number:
     name, title = "frc_raw_px", "FRC, raw image"
     reading = (
-        "The finest period at which two halves of the image's photons still agree (correlation above 1/7), as two whole "
-        "exposures would. Smaller is finer."
+        "The finest period at which two halves of the image's photons still agree (correlation above 1/7), as two "
+        "whole exposures would. Smaller is finer."
     )
     if case.frc is None:
         return Number(name, title, None, f"none ({case.no_frc})", reading)
@@ -152,22 +152,21 @@ def _frc_plot(case: Case) -> Plot | None:
 
 def _decorrelation_plot(found: dict[str, Decorrelation | None], case: Case) -> Plot | None:
     unit, per = _frequency(case)
-    curves, marks = [], []
-    for colour, (name, result) in enumerate(found.items()):
+    curves = []
+    for name, result in found.items():
         if result is None:
             continue
         factor = _factor(name, case)
         inside = result.frequencies * factor <= 0.5 * factor
         curves.append(Curve(NAMES[name], result.frequencies[inside] * factor * per, result.curves[0][inside],
-                            colour=colour))  # fmt: skip
-        if np.isfinite(result.resolution_px):
-            marks.append((per * factor / result.resolution_px, NAMES[name]))
+                            colour=COLOURS[name]))  # fmt: skip
     if not curves:
         return None
     return Plot(
         "decorrelation", "Decorrelation", "Decorrelation of the raw and the restored images over spatial frequency",
-        unit, "correlation with itself", tuple(curves), (), "The further right a curve has its last hump, the finer the "
-        "detail. Curves of results rise to the right where their spectrum is smooth: that alone is no proof of detail.",
+        unit, "correlation with itself", tuple(curves), (), "The further right a curve has its last hump, the finer "
+        "the detail. Curves of results rise to the right where their spectrum is smooth: that alone is no proof of "
+        "detail.",
         y_from=0.0,
     )  # fmt: skip
 

@@ -175,7 +175,7 @@ def with_truths(subject: Subject, truth: Any, deconvolved: Any, **reading: Any) 
         )
     if fine is not None:
         factors = [n / m for n, m in zip(fine.shape, whole, strict=True)] if fine.ndim == len(whole) else [0.5]
-        lateral = {factor for factor in factors[-2:]}
+        lateral = set(factors[-2:])
         if len(lateral) > 1 or not min(lateral).is_integer() or set(factors[:-2]) - {1.0}:
             raise InputError(
                 f"the deconvolved truth is {size_text(fine.shape)} and the image {size_text(whole)}",

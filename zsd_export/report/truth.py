@@ -35,10 +35,12 @@ def truth_section(case: Case) -> Section:
             Number("psnr_raw", "PSNR, raw", raw.psnr, f"{raw.psnr:.2f} dB", PSNR),
             Number("psnr_gaussian", "PSNR, best Gaussian filter", filtered.psnr,
                    f"{filtered.psnr:.2f} dB (σ {'x'.join(f'{s:.1f}' for s in sigma)} pixels)",
-                   "Its width is chosen by the truth, which nobody has in practice: the best that such a filter can do."),
+                   "Its width is chosen by the truth, which nobody has in practice: the best that such a filter can "
+                   "do."),
             Number("psnr_denoised", "PSNR, denoised", denoised.psnr, f"{denoised.psnr:.2f} dB", PSNR),
             Number("psnr_denoised_unfitted", "PSNR, denoised, without a fit", unfitted, f"{unfitted:.2f} dB",
-                   "The same with the counts as they are; much less than the fitted one means a wrong scale or offset."),
+                   "The same with the counts as they are; much less than the fitted one means a wrong scale or "
+                   "offset."),
             Number("ssim_denoised", "SSIM, denoised", denoised.ssim, f"{denoised.ssim:.3f} (raw {raw.ssim:.3f})", SSIM),
             Number("nrmse_denoised", "NRMSE, denoised", denoised.nrmse, f"{denoised.nrmse:.4f} (raw {raw.nrmse:.4f})",
                    "Root of the mean squared error, as a share of the truth's range."),

@@ -16,10 +16,10 @@ from zsd_runtime.terminal import flag
 CHECKED = {2: (512, 512), 3: (16, 128, 128)}  # pixels that are restored 13 times, for planes and volumes
 BRIGHTEST = 90  # percentile of the denoised image from which a pixel is bright
 INTRO = (
-    "The map is the half-width of an interval that holds 68 % of the pixels' true values: the denoised image is recorded "
-    "again by the camera, restored again, flipped or turned, and compared. The error is measured by splitting the photons "
-    "of the image: one half is restored, the other, which the network never saw, judges it. Neither sees what a network "
-    "does every time alike, and what the optics hide."
+    "The map is the half-width of an interval that holds 68 % of the pixels' true values: the denoised image is "
+    "recorded again by the camera, restored again, flipped or turned, and compared. The error is measured by splitting "
+    "the photons of the image: one half is restored, the other, which the network never saw, judges it. Neither sees "
+    "what a network does every time alike, and what the optics hide."
 )
 
 
@@ -58,7 +58,7 @@ def uncertainty_section(case: Case, unseen: Judged) -> Section:
     ]
     return Section(
         "uncertainty", "Uncertainty and error", INTRO, tuple(findings), tuple(_numbers(case, checks)),
-        plots=tuple(_plots(checks, case)),
+        plots=tuple(_plots(case)),
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _numbers(case: Case, checks: SplitChecks | None) -> Iterator[Number]:
                      "Half of the pixels are more certain.")  # fmt: skip
 
 
-def _plots(checks: SplitChecks | None, case: Case) -> Iterator[Plot]:
+def _plots(case: Case) -> Iterator[Plot]:
     """Uncertainty over brightness."""
     half = case.uncertainty.get(DENOISED)
     if half is None:
@@ -116,7 +116,8 @@ def _plots(checks: SplitChecks | None, case: Case) -> Iterator[Plot]:
         curves.append(Curve("noise of the raw image", level, noise, "dashed", 1))
     yield Plot(
         "uncertainty_by_brightness", "Uncertainty by brightness",
-        "Uncertainty of the denoised image and noise of the raw image over brightness", "brightness, counts above the offset",
+        "Uncertainty of the denoised image and noise of the raw image over brightness", "brightness, counts above the "
+        "offset",
         "counts", tuple(curves), y_from=0.0, caption="How much smaller the uncertainty is than the noise is what the "
         "network gains from the surroundings of a pixel.",
     )  # fmt: skip
