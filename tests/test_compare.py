@@ -12,8 +12,9 @@ from tests.command import zsd
 from zsd_export.comparison.methods import methods_from, scheme_names
 from zsd_export.comparison.picture import GAP, MARGIN, Panel, detail_from, picture
 from zsd_export.comparison.restoring import removed_offset
-from zsd_export.comparison.scores import imaged, on_grid
+from zsd_export.comparison.scores import on_grid
 from zsd_optics import metrics
+from zsd_optics.imaging import imaged
 from zsd_optics.psf import gaussian_psf
 from zsd_runtime.errors import Interrupted
 from zsd_runtime.images import Image, Voxel, read_image, write_image

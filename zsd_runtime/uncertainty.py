@@ -4,8 +4,8 @@ The denoised image is taken for the sample: a camera with the training's noise r
 the recording, turned or flipped, and what it makes of it is compared with the first result. Where the two differ, the
 network is at the mercy of noise (variance), or changes what is there (bias). The root mean square over a few repeats is
 close to the true error wherever the denoised image is close to the truth (a parametric bootstrap: Efron 1979; over
-transformations of the image: Tachella and Pereyra 2023). A factor, measured on simulations, makes it the half-width of
-an interval that holds 68 % of the pixels' truths (docs/decisions/uncertainty.md).
+transformations of the image: Tachella and Pereyra 2023). Factors, measured on simulations, make it the half-width of an
+interval that holds the truth of 68 % of the pixels with light (docs/decisions/uncertainty.md).
 
 What a network changes every time, whatever the noise, and what optics hide, stay unseen.
 """
@@ -29,8 +29,11 @@ from zsd_runtime.tensors import OutputSpec
 
 REPEATS = 8
 SUFFIX = "_uncertainty"
-# Half-width of the interval that holds 68 %, over the root mean square (benchmarks/trust.py coverage).
-FACTORS = {1: 0.8, 2: 0.9}
+# What makes half-widths of root mean squares, measured by `benchmarks/trust.py coverage`. Deconvolution leaves errors
+# that are not seen by recording again, and grow with the light.
+FACTOR = {1: 0.93, 2: 0.77}  # by the fineness of the grid
+SHARE_OF_LIGHT = {1: 0.0, 2: 0.04}  # of the result
+LEVEL = 0.003  # of the scale: no level is known better
 REACH = 2  # pixels of the image to either side over which mean squares are averaged: few repeats say little of a pixel
 
 
@@ -102,10 +105,15 @@ class Uncertain:
             self._engine.run(self._again, self._restored)
             for spread, result, restored in zip(spreads, results, self._restored, strict=True):
                 spread += (symmetry.undone(restored).astype(np.float32) - result) ** 2
-        for spread, spec in zip(spreads, self._outputs, strict=True):
-            factor = FACTORS.get(spec.scale[-1], max(FACTORS.values()))
-            smooth = _smoothed(spread / np.float32(self._repeats), spec.scale)
-            np.multiply(np.sqrt(smooth), np.float32(factor), out=spread)
+        for spread, result, spec in zip(spreads, results, self._outputs, strict=True):
+            spread[:] = self._half_width(spread / np.float32(self._repeats), result, spec)
+
+    def _half_width(self, squares: NDArray[Any], result: Array, spec: OutputSpec) -> NDArray[np.float64]:
+        """From mean squares (N, C, [Z,] Y, X)."""
+        grid = max(k for k in FACTOR if k <= spec.scale[-1])
+        light = _smoothed(np.abs(result), spec.scale) * SHARE_OF_LIGHT[grid]
+        level = LEVEL * self._recorded.scale / spec.processing.slope
+        return FACTOR[grid] * np.sqrt(_smoothed(squares, spec.scale) + light**2 + level**2)
 
     def close(self) -> None:
         """See `Engine`."""
@@ -119,7 +127,7 @@ class _Recorded:
         self.before = before
         zero = -camera.constant / camera.gain  # counts at which the noise line, shot noise and read noise, begins
         self.gain, self.zero, self.above = camera.gain, zero, camera.offset - zero
-        self.counts = after.slope
+        self.counts, self.scale = after.slope, camera.scale
 
     def electrons(self, denoised: Array) -> NDArray[np.float32]:
         """Expected photo-electrons; read noise counts as some (Snyder et al. 1995)."""

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from zsd_export.comparison.restoring import Result
 from zsd_export.comparison.subject import Subject
 from zsd_optics import metrics
+from zsd_optics.imaging import reblurred
 from zsd_optics.pictures import binned
+from zsd_optics.residuals import next_pixel, normalised_residual
 
 Array = NDArray[Any]
 
@@ -97,38 +98,9 @@ def residual(result: Result, subject: Subject, kernel: Array | None) -> Residual
     Residual or None
         None for a deconvolved result without a PSF.
     """
-    expected = result.image.astype(np.float64)
-    if result.deconvolved:
-        if kernel is None:
-            return None
-        expected = imaged(expected, kernel, expected.shape[0] // subject.image.data.shape[0]) + subject.offset
-    taken = (subject.noisy - expected) / np.sqrt(subject.noise.variance(expected))
-    deviation = float(taken.std())
-    return Residual(_next(taken), _next(taken.T), deviation)
-
-
-def imaged(truth: Array, psf: Array, factor: int) -> NDArray[np.float64]:
-    """What the camera sees of a sample: blurred, then averaged over factor × factor pixels; reflected at the borders.
-
-    Parameters
-    ----------
-    truth : ndarray
-        (factor · Y, factor · X).
-    psf : ndarray
-        On the same grid, odd-sized, sums to 1.
-    factor : int
-
-    Returns
-    -------
-    ndarray
-        (Y, X).
-    """
-    padded = np.pad(truth, [(n // 2, n // 2) for n in psf.shape], mode="symmetric")
-    return binned(fftconvolve(padded, psf, mode="valid"), factor)
-
-
-def _next(residual: Array) -> float:
-    """Correlation with the next pixel along the first axis."""
-    centred = residual - residual.mean()
-    power = float(np.mean(centred**2))
-    return float(np.mean(centred[1:] * centred[:-1])) / power if power > 0 else 0.0
+    if result.deconvolved and kernel is None:
+        return None
+    psf, offset = (kernel, subject.offset) if result.deconvolved else (None, 0.0)
+    expected = reblurred(result.image, subject.image.data.shape, psf, offset=offset)
+    taken = normalised_residual(expected, subject.noisy, subject.noise)
+    return Residual(*next_pixel(taken), float(taken.std()))
