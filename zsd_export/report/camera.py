@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from zsd_export.report.case import Case
-from zsd_export.report.checks import judged
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Curve, Number, Plot, Section
 from zsd_optics.noise import NoiseModel
 from zsd_runtime.image_statistics import statistics

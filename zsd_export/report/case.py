@@ -1,18 +1,15 @@
 """Everything that the sections of a report look at: the model, the image, what the model makes of it, noise, PSF."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zsd_export.report.kernel import Psf
-from zsd_export.report.subject import Subject, sha256_of
+from zsd_export.report.opened import Opened
+from zsd_export.report.subject import Subject
 from zsd_optics.noise import MOST_FRAMES, NoiseModel, estimate_noise
 from zsd_optics.resolution import RingCorrelation, single_image_correlation
 from zsd_runtime.corrections.bad_pixels import BadPixels, find_bad_pixels, measure_spread
@@ -24,56 +21,8 @@ from zsd_runtime.package import ModelDescription
 from zsd_runtime.terminal import flag
 from zsd_runtime.uncertainty import SUFFIX
 
-if TYPE_CHECKING:
-    from zsd_train.run import Run
-
 Array = NDArray[Any]
 DENOISED, DECONVOLVED = "denoised", "deconvolved"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model that a report is on.
-
-    Attributes
-    ----------
-    path : Path
-        As it was given: a package, or a run.
-    package : Path
-        The same, or what the run was exported to.
-    model : Model
-    run : Run or None
-        The training that it comes from, if that was given.
-    sha256 : str
-        Of the package; empty for a run.
-    """
-
-    path: Path
-    package: Path
-    model: Model
-    run: "Run | None" = None
-    sha256: str = ""
-
-    @property
-    def description(self) -> ModelDescription:
-        """What the package says."""
-        return self.model.description
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """What the training found out, as its run or the package keeps it; empty for packages of other programs."""
-        if self.run is not None:
-            return self.run.measured.model_dump(mode="json", exclude_none=True)
-        found = (self.description.facts.get("provenance") or {}).get("measured")
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """The settings of the training; empty for packages of other programs."""
-        if self.run is not None:
-            return self.run.config.model_dump(mode="json", exclude_none=True)
-        found = (self.description.facts.get("provenance") or {}).get("training")
-        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -140,7 +89,7 @@ class Case:
         return np.stack(planes) if self.counts.ndim == 3 else planes[0]
 
     @property
-    def sizes(self) -> dict[str, float | None]:
+    def sizes(self) -> dict[str, Any]:
         """Pixel size and z step, µm, as the resolution takes them."""
         voxel = self.subject.voxel
         return {"pixel_size_um": voxel.x_um, "z_step_um": voxel.z_um if self.counts.ndim == 3 and voxel.x_um else None}
@@ -161,34 +110,6 @@ class Case:
     def plane(self, volume: Array) -> Array:
         """The middle slice of a volume; a plane as it is."""
         return volume if volume.ndim == 2 else volume[len(volume) // 2]
-
-
-@contextmanager
-def opened(package: str | Path, run: str | Path | None = None) -> Iterator[Opened]:
-    """Open a package, or a run: that is exported to a package in a temporary folder first.
-
-    Raises
-    ------
-    InputError
-        When it is neither, or `run` is no run.
-    """
-    path = Path(package)
-    if not (path / "config.toml").exists():
-        _check_no_parent(path)
-        with load_model(path) as model:
-            yield Opened(path, path, model, _run(run), sha256_of(path))
-        return
-    from zsd_export.export import export
-    from zsd_train.run import load_run
-
-    trained = load_run(path)
-    place = tempfile.mkdtemp(prefix="zsd-report-")
-    try:
-        made = export(path, Path(place) / "package")
-        with load_model(made) as model:
-            yield Opened(path, made, model, trained)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def restored(
@@ -262,7 +183,7 @@ def noise_of(counts: NDArray[np.float64], bad: list[BadPixels]) -> tuple[NoiseMo
 
 
 def correlation_of(
-    counts: NDArray[np.float64], noise: NoiseModel | None, sizes: dict[str, float | None]
+    counts: NDArray[np.float64], noise: NoiseModel | None, sizes: dict[str, Any]
 ) -> tuple[RingCorrelation | None, str]:
     """The FRC of the raw image, or why it has none."""
     if noise is None:
@@ -286,20 +207,3 @@ def _blanked(image: Array, line: Linear) -> Array:
     """As counts above the offset; what is no number, as in padding, is 0."""
     values = np.nan_to_num(np.asarray(image, np.float32))
     return values if line.slope == 1 else values / np.float32(line.slope)
-
-
-def _run(run: str | Path | None) -> "Run | None":
-    if run is None:
-        return None
-    from zsd_train.run import load_run
-
-    return load_run(run)
-
-
-def _check_no_parent(path: Path) -> None:
-    """Say which one, where a folder holds several runs or packages."""
-    if not path.is_dir() or (path / "rdf.yaml").exists():
-        return
-    inside = sorted(p for p in path.iterdir() if (p / "config.toml").exists() or p.suffix == ".zip")
-    if inside:
-        raise InputError(f"{path} is neither a run nor a package", f"give one of those in it, for instance {inside[0]}")

@@ -15,7 +15,8 @@ INTRO = (
 def checklist_section(case: Case, sections: dict[str, Section]) -> Section:
     """The list, filled in as far as the report can."""
     measured, training, facts = case.opened.measured, case.opened.training, case.description.facts
-    trained_on = facts.get("trained_on") if isinstance(facts.get("trained_on"), dict) else {}
+    said = facts.get("trained_on")
+    trained_on = said if isinstance(said, dict) else {}
     versions = measured.get("versions")
     held_out = measured.get("held_out_error")
     items = (

@@ -1,38 +1,6 @@
 """The table of checks: what each number is called, how to read it, what each light says, and what to do."""
 
-from dataclasses import dataclass
-from math import isfinite, isnan
-
-from zsd_export.report.lights import ANY, THRESHOLDS, Light
-from zsd_export.report.parts import Finding
-
-
-@dataclass(frozen=True)
-class Check:
-    """One judged number. Its thresholds stand under the same name in `zsd_export.report.lights.THRESHOLDS`.
-
-    Attributes
-    ----------
-    title, unit : str
-    reading : str
-        How to read the number.
-    green, yellow, red : str
-        What it means in each state; `yellow` holds for red, too, if that is empty.
-    remedy : str
-        What to do when it is not green.
-    form : str
-        How the number is written.
-    """
-
-    title: str
-    unit: str
-    reading: str
-    green: str
-    yellow: str
-    red: str = ""
-    remedy: str = ""
-    form: str = ".3g"
-
+from zsd_export.report.check import Check
 
 NEW_MODEL = "Train a model on this image, or on images of the same camera setting."
 TRAIN_AGAIN = "Train again, with more time or another seed, and compare the two results."
@@ -305,36 +273,3 @@ CHECKS = {
         remedy="Below 68 % the errors are larger than declared: take the map as a relative one only.", form=".1f",
     ),
 }  # fmt: skip
-
-
-def judged(name: str, value: float | None, *, says: str = "", why_not: str = "") -> Finding:
-    """A value by its thresholds.
-
-    Parameters
-    ----------
-    name : str
-        Of the check.
-    value : float or None
-        In the check's unit; None if it is not known.
-    says : str
-        What was found here, after the sentence of the state.
-    why_not : str
-        Why the value is not known.
-    """
-    check, threshold = CHECKS[name], THRESHOLDS[name]
-    value = None if value is None or isnan(value) else float(value)
-    light = threshold.light(value)
-    sentence = {
-        Light.GREEN: check.green, Light.YELLOW: check.yellow, Light.RED: check.red or check.yellow,
-        Light.GREY: why_not or "It is not known.",
-    }[light]  # fmt: skip
-    alarming = light in (Light.YELLOW, Light.RED)
-    shown = "–" if value is None else f"{value:{check.form}}" + (f" {check.unit}" if check.unit else "")
-    if threshold.yellow == ANY and threshold.bad == "above":  # it counts
-        shown = "none" if value == 0 else shown
-    return Finding(
-        name, check.title, value, shown, light, f"{sentence} {says}".strip(), check.reading,
-        check.remedy if alarming else "", threshold.text(check.unit),
-        threshold.yellow if isfinite(threshold.yellow) else None, threshold.red if isfinite(threshold.red) else None,
-        threshold.bad, threshold.centre,
-    )  # fmt: skip

@@ -67,7 +67,7 @@ def fitting(values: Array) -> Array:
 
 
 def scale_bar(width: int, pixel_um: float | None) -> tuple[float, str]:
-    """Length in pixels and text of a bar of 1, 2 or 5 · 10ⁿ µm that is at most a third of a picture; (0, "") without."""
+    """Length in pixels and text of a bar of 1, 2 or 5 · 10ⁿ µm, at most a third of a picture; (0, "") without."""
     if not pixel_um or pixel_um <= 0:
         return 0.0, ""
     most = width * pixel_um / 3

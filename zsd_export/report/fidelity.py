@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from zsd_export.report.case import DECONVOLVED, DENOISED, Case
-from zsd_export.report.checks import judged
 from zsd_export.report.drawing import scale_bar
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Array, Curve, Number, Picture, Plot, Scale, Section
 from zsd_optics.error_map import ErrorMap, error_map, error_significance
 from zsd_optics.imaging import reblurred

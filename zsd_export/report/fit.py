@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from zsd_export.report.case import Case
-from zsd_export.report.checks import judged
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Finding, Number, Section
 from zsd_runtime.image_statistics import statistics
 from zsd_runtime.mismatch import Mismatch, image_mismatches, noise_ratios
@@ -79,7 +79,7 @@ def _numbers(case: Case) -> Iterator[Number]:
             "trained_on_this_image", "The model was trained on", "this image" if same else "other images",
             "this image" if same else "other images",
             "By checksum. Trained on this image alone, a model cannot have learnt structures of other images; trained "
-            "on others, it restores what it has seen there." + (" Part of a series counts as another." if not same else ""),
+            "on others, it restores what it has seen there. Part of a series counts as another.",
         )  # fmt: skip
     camera = case.description.camera
     if camera is None:

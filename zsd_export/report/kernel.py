@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_export.report.opened import Opened
 from zsd_optics.optics import Optics
 from zsd_optics.psf_check import judge_psf
 from zsd_optics.psf_faults import Fault
@@ -15,12 +16,11 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel
 from zsd_runtime.terminal import flag
 
-if TYPE_CHECKING:
-    from zsd_export.report.case import Opened
-
 Array = NDArray[Any]
-HOW = "Give it with --psf FILE, --na and --wavelength, or --psf-sigma; or report on the run (--run) in place of the "
-"package."
+HOW = (
+    "Give it with --psf FILE, --na and --wavelength, or --psf-sigma; or report on the run (--run) in place of the "
+    "package."
+)
 SAME = 0.02  # of the peak: two programs, or a file and theory, make the same PSF
 
 
@@ -51,7 +51,7 @@ class Psf:
     optics: Optics | None = None
 
 
-def psf_of(opened: "Opened", given: PsfSource | Array | None, axes: str, voxel: Voxel, grid_factor: int) -> Psf:
+def psf_of(opened: Opened, given: PsfSource | Array | None, axes: str, voxel: Voxel, grid_factor: int) -> Psf:
     """The PSF that is given, else that of the training as far as it can be had.
 
     Parameters
@@ -90,7 +90,7 @@ def psf_of(opened: "Opened", given: PsfSource | Array | None, axes: str, voxel: 
 
 
 def _trained(
-    opened: "Opened", axes: str, voxel: Voxel, grid_factor: int
+    opened: Opened, axes: str, voxel: Voxel, grid_factor: int
 ) -> tuple[Array | None, str, str, PsfSource | None]:
     """The PSF of the training, its origin, why it is not known, and its source."""
     described = opened.measured.get("psf")
@@ -135,7 +135,7 @@ def _of_file(source: PsfFile, axes: str) -> tuple[Fault, ...]:
     return judge_psf(psf, own, centre=source.centre, name=str(source.path)).faults
 
 
-def _differs(kernel: Array, trained: Array | None, opened: "Opened") -> bool | None:
+def _differs(kernel: Array, trained: Array | None, opened: Opened) -> bool | None:
     if trained is not None and trained.ndim == kernel.ndim:
         shape = [max(pair) for pair in zip(kernel.shape, trained.shape, strict=True)]
         a, b = (_padded(each / each.sum(), shape) for each in (kernel, trained))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from zsd_export.report.case import Case
-from zsd_export.report.checks import judged
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Array, Curve, Number, Plot, Section
 from zsd_runtime.errors import size_text
 
@@ -65,9 +65,11 @@ def training_section(case: Case) -> Section:
         ))  # fmt: skip
     scheme = training.get("scheme")
     kind = scheme.get("kind") if isinstance(scheme, dict) else scheme
-    numbers.append(Number("settings", "Settings", kind, f"preset {training.get('preset', '?')}, scheme {kind}, seed "
-                          f"{training.get('seed', '?')}, started from {measured.get('start') or 'random "
-                          "weights'}"))  # fmt: skip
+    settings = (
+        f"preset {training.get('preset', '?')}, scheme {kind}, seed {training.get('seed', '?')}, started from "
+        + (measured.get("start") or "random weights")
+    )
+    numbers.append(Number("settings", "Settings", kind, settings))
     if deficit := measured.get("flux_deficit"):
         numbers.append(Number(
             "flux_deficit", "Light that was corrected after the training", max(map(abs, deficit)),
@@ -105,19 +107,18 @@ def course(rows: dict[str, Array]) -> tuple[float | None, float | None]:
 def versions_section(case: Case, command: str, made: str) -> Section:
     """What a reader needs to make the report again."""
     subject, opened, description = case.subject, case.opened, case.description
-    facts = description.facts
+    facts, engine = description.facts, opened.model.engine
     rows = [
         ("made", "Made", made, ""),
         ("command", "Command", command, "Type it again to get the same report."),
-        ("image_sha256", "Image, SHA-256", subject.sha256, "The checksum of the file: it changes when a single byte "
-        "does."),
+        ("image_sha256", "Image, SHA-256", subject.sha256, "It changes when a single byte of the file does."),
         ("package_sha256", "Package, SHA-256", opened.sha256, ""),
         ("data_sha256", "Training images, SHA-256", opened.measured.get("data_sha256"), "Of their pixels."),
         ("psf_sha256", "PSF of the training, SHA-256", opened.measured.get("psf_sha256"), ""),
         ("model", "Model", description.name, ""),
         ("method", "Method", facts.get("method"), ""),
         ("exported", "Exported", " by zsd ".join(str(facts[k]) for k in ("exported", "zsd_version") if k in facts), ""),
-        ("engine", "Engine", f"{opened.model.engine.name} on {opened.model.engine.device}, {description.precision}", ""),
+        ("engine", "Engine", f"{engine.name} on {engine.device}, {description.precision}", ""),
         ("trained_with", "Trained with", _listed(opened.measured.get("versions")), ""),
         ("versions", "This report", _listed({name: v for name in HERE if (v := _installed(name))}), ""),
         ("machine", "Machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}", ""),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from html import escape
 from itertools import groupby
+from math import floor, log10
 from pathlib import Path
 
 from zsd_export.report.curves import legend, svg
@@ -107,8 +108,9 @@ def _summary(report: Report) -> str:
         f"<span><b>{VERDICT[report.light]}</b> {told[0].upper()}{told[1:]}.</span></p>"
         + (f'<ul class="attention">{attention}</ul>' if attention else "")
         + f'<ul class="chips">{chips}</ul>'
-        f'<details class="key"><summary>What the lights mean</summary><ul>{key}</ul><p>A light is a threshold on a number; '
-        f"each section states it. No light, not even all of them, proves that a result is right: what a network does "
+        f'<details class="key"><summary>What the lights mean</summary><ul>{key}</ul>'
+        f"<p>A light is a threshold on a number; each section states it. No light, not even all of them, proves that a "
+        f"result is right: what a network does "
         f"every time alike, and what the optics hide, stays unseen.</p></details></section>\n"
     )
 
@@ -125,14 +127,12 @@ def _section(section: Section) -> str:
         f'<div class="findings">{judged}</div>' if judged else "",
         _numbers(section.numbers), f'<div class="notes">{notes}</div>' if notes else "", _items(section),
     ))  # fmt: skip
-    plots = "".join(map(_plot, section.plots))
-    inside = (
-        f'<div class="body"><div class="text">{text}</div><div class="plots">{plots}</div></div>' if plots else text
-    )
-    return (
-        f'<section id="{section.name}" class="{"wide" if section.name == "pictures" else "part"}">{head}{intro}'
-        f"{_pictures(section.pictures)}{inside}</section>\n"
-    )
+    shown = _pictures(section.pictures) + "".join(map(_plot, section.plots))
+    if text and shown:
+        inside = f'<div class="body"><div class="text">{text}</div><div class="beside">{shown}</div></div>'
+    else:
+        inside = f'<div class="alone">{text}{shown}</div>'
+    return f'<section id="{section.name}">{head}{intro}{inside}</section>\n'
 
 
 def _finding(f: Finding) -> str:
@@ -180,7 +180,7 @@ def _picture(picture: Picture) -> str:
     scale = picture.scale
     bar = f' <span class="scale">bar: {escape(picture.bar)}</span>' if picture.bar_px else ""
     caption = f'<span class="reading">{escape(picture.caption)}</span>' if picture.caption else ""
-    low, high = _short(scale.low), _short(scale.high)
+    low, high = (_short(value, scale.high - scale.low) for value in (scale.low, scale.high))
     return (
         f'<figure><img class="shown" src="{data_uri(picture)}" alt="{escape(picture.alt, quote=True)}">'
         f'<div class="bar"><span>{low}</span><img src="{bar_uri(scale)}" alt="colours from {low} to {high} '
@@ -191,7 +191,10 @@ def _picture(picture: Picture) -> str:
 
 def _plot(plot: Plot) -> str:
     caption = f'<span class="reading">{escape(plot.caption)}</span>' if plot.caption else ""
-    return f'<figure class="plot"><figcaption><b>{escape(plot.title)}</b></figcaption>{svg(plot)}{legend(plot)}{caption}</figure>'
+    return (
+        f'<figure class="plot"><figcaption><b>{escape(plot.title)}</b></figcaption>'
+        f"{svg(plot)}{legend(plot)}{caption}</figure>"
+    )
 
 
 def badge(light: Light | None) -> str:
@@ -199,6 +202,9 @@ def badge(light: Light | None) -> str:
     return f'<svg class="badge {light}" aria-hidden="true"><use href="#light-{light}"/></svg>' if light else ""
 
 
-def _short(value: float) -> str:
-    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    return text.replace("-", "−")
+def _short(value: float, span: float) -> str:
+    """As exact as a hundredth of the span."""
+    digits = max(0, 2 - floor(log10(span))) if span > 0 else 0
+    text = f"{round(value, digits):.{max(digits - 1, 0)}f}" if digits else f"{value:.0f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("-0", "") else text.replace("-", "−")

@@ -223,7 +223,7 @@ class Section:
             "light": self.light,
             "missing": self.missing,
             "checks": {f.name: _finding(f) for f in self.findings},
-            "numbers": {n.name: {"title": n.title, "value": plain(n.value), "reading": n.reading} for n in self.numbers},
+            "numbers": {n.name: _number(n) for n in self.numbers},
             "curves": {p.name: {c.name or str(i): _curve(c) for i, c in enumerate(p.curves)} for p in self.plots},
             "notes": list(self.notes),
             "items": [{"text": item.text, "known": item.known} for item in self.items],
@@ -242,6 +242,10 @@ def _finding(f: Finding) -> dict[str, Any]:
         "title": f.title, "value": plain(f.value), "light": f.light, "sentence": f.sentence, "reading": f.reading,
         "remedy": f.remedy, "yellow": plain(f.yellow), "red": plain(f.red), "bad": f.bad, "centre": f.centre,
     }  # fmt: skip
+
+
+def _number(n: Number) -> dict[str, Any]:
+    return {"title": n.title, "value": plain(n.value), "shown": n.shown, "reading": n.reading}
 
 
 def _curve(curve: Curve) -> dict[str, Any]:

@@ -104,8 +104,7 @@ def _uncertain(case: Case, detail: Detail | None) -> Iterator[Picture]:
     for name, half in case.uncertainty.items():
         plane = _seen(case.plane(half))
         scale = Scale(0, float(np.percentile(plane, 99.7)) or 1.0, "counts", "heat")
-        caption = "Half-width of the 68 % interval. Bright: this pixel would come out different with other photons of "
-        "the same scene."
+        caption = "Half-width of the 68 % interval. Bright: other photons of the same scene would give another value."
         title = f"Uncertainty, {NAMES[name].lower()}"
         yield _picture(
             case, f"uncertainty_{name}", title, plane, scale, SURE, f"Uncertainty of the {name} image", caption

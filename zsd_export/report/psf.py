@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from zsd_export.report.case import Case
-from zsd_export.report.checks import judged
 from zsd_export.report.drawing import scale_bar
+from zsd_export.report.judging import judged
 from zsd_export.report.kernel import fault_text
 from zsd_export.report.parts import Array, Curve, Number, Picture, Plot, Scale, Section
 from zsd_optics.psf_measure import fwhm_px, lines_through_peak

@@ -10,11 +10,9 @@ from zsd_export.report.camera import noise_section
 from zsd_export.report.case import (
     DECONVOLVED,
     Case,
-    Opened,
     bad_pixels,
     correlation_of,
     noise_of,
-    opened,
     restored,
     uncertainty_of,
 )
@@ -23,6 +21,7 @@ from zsd_export.report.fidelity import error_section, linearity_section, residua
 from zsd_export.report.fit import fit_section, pixels_section
 from zsd_export.report.kernel import psf_of
 from zsd_export.report.lights import GRAVEST, Light, gravest
+from zsd_export.report.opened import Opened, opened
 from zsd_export.report.origin import halo_section, training_section, versions_section
 from zsd_export.report.parts import Array, Finding, Section
 from zsd_export.report.pictures import pictures_section

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from zsd_export.report.case import DECONVOLVED, DENOISED, Case
-from zsd_export.report.checks import judged
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Array, Curve, Number, Plot, Section
 from zsd_export.report.uncertainty import Judged
 from zsd_optics.decorrelation import Decorrelation, decorrelation_analysis
@@ -42,7 +42,7 @@ def resolution_section(case: Case, unseen: Judged) -> Section:
     kept = None if checks is None else _kept(checks)
     why_not = unseen.why_not or "The raw image has no resolution: noise hides the structure."
     finding = judged("resolution_kept", kept, why_not=why_not)
-    drawn = (_frc_plot(case), _unseen_plot(checks, case) if checks else None, _decorrelation_plot(found, case))
+    drawn = (_frc_plot(case), _unseen_plot(checks, case) if checks else None)
     plots = tuple(plot for plot in drawn if plot)
     return Section("resolution", "Resolution", INTRO, (finding,), tuple(numbers), plots=plots)
 
@@ -63,7 +63,7 @@ def _unseen_numbers(checks: SplitChecks, case: Case) -> Iterator[Number]:
             _shown(curve.resolution_px, um, curve.reason), "The finest period at which the image agrees with photons "
             "that the network never saw. What a network invents does not agree with them.",
         )  # fmt: skip
-    for name, curve in getattr(checks, "reproduced", {}).items():
+    for name, curve in checks.reproduced.items():
         px = curve.resolution_px / case.factor(name)
         yield Number(
             f"reproduced_{name}_px", f"Found again, {NAMES.get(name, name)}", px, _shown(px, um, curve.reason),
@@ -147,27 +147,6 @@ def _frc_plot(case: Case) -> Plot | None:
         marks if np.isfinite(frc.resolution_px) else (), "At the left coarse structure, at the right fine detail. The "
         "curve should be near 1 at the left and fall to 0: beyond its crossing with the threshold there is only noise.",
         y_from=-0.1, y_to=1.05,
-    )  # fmt: skip
-
-
-def _decorrelation_plot(found: dict[str, Decorrelation | None], case: Case) -> Plot | None:
-    unit, per = _frequency(case)
-    curves = []
-    for name, result in found.items():
-        if result is None:
-            continue
-        factor = _factor(name, case)
-        inside = result.frequencies * factor <= 0.5 * factor
-        curves.append(Curve(NAMES[name], result.frequencies[inside] * factor * per, result.curves[0][inside],
-                            colour=COLOURS[name]))  # fmt: skip
-    if not curves:
-        return None
-    return Plot(
-        "decorrelation", "Decorrelation", "Decorrelation of the raw and the restored images over spatial frequency",
-        unit, "correlation with itself", tuple(curves), (), "The further right a curve has its last hump, the finer "
-        "the detail. Curves of results rise to the right where their spectrum is smooth: that alone is no proof of "
-        "detail.",
-        y_from=0.0,
     )  # fmt: skip
 
 

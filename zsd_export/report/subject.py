@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsd_runtime.channels import Chosen, channels_of, choose, named, only
+from zsd_export.report.frames import image_of, one_channel, one_frame
+from zsd_runtime.channels import Chosen, channels_of
 from zsd_runtime.corrections.corrected import Corrected, corrections_of
-from zsd_runtime.errors import InputError, see_info, size_text
-from zsd_runtime.images import Description, Image, Voxel, open_image, read_box
+from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.images import Image, Voxel, open_image, read_box
 from zsd_runtime.images.image import check_shape
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import sized
@@ -134,13 +135,13 @@ def subject_of(
         opened = open_image(path, axes, series)
         file_notices([(path, opened.description.notices)], notice)
     else:
-        opened = image if isinstance(image, Image) else _image_of(np.asarray(image), axes, spatial)
+        opened = image if isinstance(image, Image) else image_of(np.asarray(image), axes, spatial)
     name = str(path) if path else opened.description.name or "the image"
     check_shape(opened.data, name)
     opened = sized(opened, Path(name), typed or Voxel(), notice)
     file_shape, file_axes = tuple(opened.data.shape), opened.axes
-    opened, channel = _one_channel(opened, channels, name)
-    opened, number = _one_frame(opened, spatial, frame, name)
+    opened, channel = one_channel(opened, channels, name)
+    opened, number = one_frame(opened, spatial, frame, name)
     part = middle_part(opened.data.shape)
     counts = np.array(read_box(opened.data, part, name))
     if min(counts.shape[-2:]) < SMALLEST:
@@ -202,72 +203,6 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _image_of(array: Array, axes: str | None, spatial: str) -> Image:
-    letters = (axes or spatial).upper()
-    if array.ndim != len(letters):
-        raise InputError(
-            f"the image has shape {array.shape}, and the model takes {spatial}", "give `axes`, a letter an axis",
-            option="axes",
-        )  # fmt: skip
-    return Image(array, letters)
-
-
-def _one_channel(image: Image, channels: str | None, name: str) -> tuple[Image, Chosen]:
-    found = channels_of(image)
-    if channels is not None:
-        found = choose(channels, found, "channels", name)
-    if len(found) > 1:
-        raise InputError(
-            f"{name} has {len(found)} channels, {named(found)}, and a report is on one", "choose it with `channels`",
-            option="channels",
-        )  # fmt: skip
-    image = only(image, found)
-    if "C" in image.axes:
-        at = image.axes.index("C")
-        image = replace(image, data=_Fixed(image.data, {at: 0}), axes=image.axes.replace("C", ""))
-    kept = Description(image.description.name, channels=(found[0].channel,) if found[0].channel.name else ())
-    return replace(image, description=kept), found[0]
-
-
-def _one_frame(image: Image, spatial: str, frame: int | None, name: str) -> tuple[Image, int | None]:
-    """The frame over the `spatial` axes."""
-    if spatial == "ZYX" and ("Z" not in image.axes or image.data.shape[image.axes.index("Z")] == 1):
-        raise InputError(
-            f"{name} has axes {image.axes} and no slices, and the model restores volumes",
-            f"give a stack, or say with `axes` what its planes are; {see_info(Path(name))}", option="axes",
-        )  # fmt: skip
-    leading = image.axes[: len(image.axes) - len(spatial)]
-    if image.axes[len(leading) :] != spatial:
-        raise InputError(f"{name} has axes {image.axes}, and the model takes {spatial}", "give `axes`", option="axes")
-    lengths = image.data.shape[: len(leading)]
-    frames = prod(lengths)
-    kind = "planes" if spatial == "YX" else "volumes"
-    if frame is None and frames > 1:
-        raise InputError(
-            f"{name} has {frames} {kind} (axes {image.axes}), and a report is on one",
-            f"choose it with `frame`, 0 to {frames - 1}; {see_info(Path(name))}", option="frame",
-        )  # fmt: skip
-    if frame is not None and not 0 <= frame < frames:
-        raise InputError(f"`frame` {frame} must be 0 to {frames - 1}: {name} has {frames} {kind}", option="frame")
-    index = [int(i) for i in np.unravel_index(frame or 0, lengths)] if lengths else []
-    data = _Fixed(image.data, dict(enumerate(index))) if index else image.data
-    return replace(image, data=data, axes=spatial), frame if frames > 1 else None
-
-
-class _Fixed:
-    """An array or a file at fixed places along some of its axes; read where it is sliced."""
-
-    def __init__(self, data: Any, fixed: dict[int, int]) -> None:
-        self._data, self._fixed = data, fixed
-        self.shape = tuple(n for axis, n in enumerate(data.shape) if axis not in fixed)
-        self.dtype, self.ndim = np.dtype(data.dtype), len(self.shape)
-
-    def __getitem__(self, box: Any) -> Array:
-        given = iter((*(box if isinstance(box, tuple) else (box,)), *[slice(None)] * self.ndim))
-        count = len(self._data.shape)
-        return np.asarray(self._data[tuple(self._fixed[i] if i in self._fixed else next(given) for i in range(count))])
-
-
 def _pixel_hashes(data: Any, counts: Array, name: str) -> tuple[str, ...]:
     if data.shape == counts.shape:
         return (hashlib.sha256(np.ascontiguousarray(counts).data).hexdigest(),)
@@ -288,9 +223,9 @@ def _truth(given: Any, subject: Subject, option: str, reading: dict[str, Any]) -
         axes = reading.get("axes")
         opened = open_image(path, axes) if axes and len(axes) == opened.data.ndim else opened
         several = len(channels_of(opened)) > 1
-        opened, _ = _one_channel(opened, reading.get("channels") if several else None, str(path))
+        opened, _ = one_channel(opened, reading.get("channels") if several else None, str(path))
         frames = prod(n for axis, n in zip(opened.axes, opened.data.shape, strict=True) if axis not in spatial)
-        opened, _ = _one_frame(opened, spatial, subject.number if frames > 1 else None, str(path))
+        opened, _ = one_frame(opened, spatial, subject.number if frames > 1 else None, str(path))
         return np.array(read_box(opened.data, tuple(slice(0, n) for n in opened.data.shape), str(path)))
     except InputError as error:
         raise InputError(f"`{option}`: {error}", option=(option, *error.options)) from None

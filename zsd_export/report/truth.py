@@ -3,7 +3,7 @@
 import numpy as np
 
 from zsd_export.report.case import DECONVOLVED, DENOISED, Case
-from zsd_export.report.checks import judged
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Array, Number, Section
 from zsd_optics.metrics import best_gaussian, evaluate, psnr
 from zsd_optics.pictures import middle

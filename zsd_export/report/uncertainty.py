@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zsd_export.report.case import DENOISED, Case
-from zsd_export.report.checks import judged
+from zsd_export.report.judging import judged
 from zsd_export.report.parts import Curve, Number, Plot, Section
 from zsd_optics.pictures import middle
 from zsd_optics.split_checks import SplitChecks, split_checks
@@ -63,10 +63,12 @@ def uncertainty_section(case: Case, unseen: Judged) -> Section:
 
 
 def _ratio(checks: SplitChecks) -> float | None:
-    """Error of the network over that of the filter, as root mean squares; the better one within a standard error."""
+    """Error of the network over that of the filter, as root mean squares; above 1 only as far as it is certain."""
     if not checks.gaussian_error > 0:
         return None
-    return float(np.sqrt(max(checks.error - checks.error_se, 0) / checks.gaussian_error))
+    if checks.error <= checks.gaussian_error:
+        return float(np.sqrt(max(checks.error, 0) / checks.gaussian_error))
+    return float(np.sqrt(max(checks.error - checks.error_se, checks.gaussian_error) / checks.gaussian_error))
 
 
 def _uncertain(case: Case) -> float | None:
