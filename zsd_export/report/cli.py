@@ -86,7 +86,8 @@ def _report(
             report = judge(
                 package, image, truth=truth, truth_deconvolved=truth_deconvolved, psf=source if given else None,
                 run=run, frame=frame, axes=axes, series=series, channels=channels,
-                voxel=Voxel.square(pixel_size, z_step), uncertainty=uncertainty, command=shlex.join(["zsd", *sys.argv[1:]]), notice=notice,
+                voxel=Voxel.square(pixel_size, z_step), uncertainty=uncertainty,
+                command=shlex.join(["zsd", *sys.argv[1:]]), notice=notice,
                 progress=lambda share, text: bar(share, text, milestone=bool(text)),
             )  # fmt: skip
         page, facts = html(report), json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"

@@ -239,7 +239,8 @@ def plain(value: Any) -> Any:
 
 def _finding(f: Finding) -> dict[str, Any]:
     return {
-        "title": f.title, "value": plain(f.value), "light": f.light, "sentence": f.sentence, "reading": f.reading,
+        "title": f.title, "value": plain(f.value), "shown": f.shown, "light": f.light,
+        "sentence": f.sentence, "reading": f.reading,
         "remedy": f.remedy, "yellow": plain(f.yellow), "red": plain(f.red), "bad": f.bad, "centre": f.centre,
     }  # fmt: skip
 
