@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -181,7 +182,7 @@ def test_a_run_is_exported_and_forgotten(exported, tmp_path, monkeypatch):
             packed.extractall(package)
         return package
 
-    monkeypatch.setattr("zsd_export.export.export", again)
+    monkeypatch.setattr(sys.modules["zsd_export.export"], "export", again)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = judge(RUN, counts(), voxel=Voxel.square(0.08), uncertainty=0)
     assert found.lights["psf"] != GREY
