@@ -139,11 +139,11 @@ def test_a_psf_that_is_too_wide_leaves_structure(sharp):
     assert -0.2 < good.largest < 0  # it follows the noise
     assert bad.largest > 0.25  # structure is missing
     assert bad.deviation > 1.25
-    good, bad = (error_significance(x, image, NOISE) for x in (right, wide))
-    assert good.deviation < 1
-    assert good.beyond < 0.01
-    assert bad.deviation > 1.3
-    assert bad.beyond > 0.03
+    fine, off = (error_significance(x, image, NOISE) for x in (right, wide))
+    assert fine.deviation < 1
+    assert fine.beyond < 0.01
+    assert off.deviation > 1.3
+    assert off.beyond > 0.03
 
 
 def test_a_structure_that_is_missing_is_where_the_map_says(clean, noisy):
