@@ -218,6 +218,7 @@ def spoiled(kind: str) -> np.ndarray:
         ("8 bit", "fit"),
         ("padding", "pixels"),
         ("saturated", "pixels"),
+        ("gain of 4", "noise"),
         ("smoothed", "noise"),
     ],
 )

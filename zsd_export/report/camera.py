@@ -54,7 +54,7 @@ def _ratio(noise: NoiseModel, trained: dict[str, Any] | None) -> tuple[float | N
     # As far as the errors of both let one see: a ratio within two of them is 1.
     error = 2 * float(np.hypot(noise.gain_error, trained.get("gain_error", 0) if trained else 0))
     near = min(max(gain, noise.gain - error), noise.gain + error)
-    return (max(noise.gain / near, near / noise.gain) if noise.gain > error else None,)
+    return (max(near / gain, gain / near) if noise.gain > error else None,)
 
 
 def _numbers(noise: NoiseModel, trained: dict[str, Any] | None) -> Iterator[Number]:

@@ -76,10 +76,7 @@ def _alarm(report: Report) -> str:
     found = report.made_for_another
     if not found:
         return ""
-    items = "".join(
-        f"<li>{badge(f.light)}<div><p>{escape(f.sentence)}</p><p><b>What to do:</b> {escape(f.remedy)}</p></div></li>"
-        for f in found
-    )
+    items = "".join(f"<li>{badge(f.light)}<p>{escape(f.sentence)}</p></li>" for f in found)
     return (
         f'<section class="alarm" id="alarm"><h2>This model was not made for this image</h2>'
         f"<p>Results may look plausible and be wrong. All that follows is to be read with this in mind.</p>"
@@ -89,13 +86,8 @@ def _alarm(report: Report) -> str:
 
 def _summary(report: Report) -> str:
     counts = {light: len(report.findings(light)) for light in GRAVEST}
-    told = ", ".join(f"{n} {WORDS[light]}" for light, n in counts.items() if n)
-    attention = "".join(
-        f'<li>{badge(light)}<a href="#{section.name}"><b>{escape(section.title)}:</b> {escape(finding.title)} '
-        f"<span class=number>{escape(finding.shown)}</span></a></li>"
-        for light in (Light.RED, Light.YELLOW)
-        for section, finding in report.findings(light)
-    )
+    told = ", ".join(f"{n} × {WORDS[light]}" for light, n in counts.items() if n)
+    attention = "".join(map(_attention, report.sections))
     chips = "".join(
         f'<li><a href="#{section.name}">{badge(section.light)}<span>{escape(section.title)}</span>'
         f'<span class="word {section.light}">{WORDS[section.light]}</span></a></li>'
@@ -105,7 +97,7 @@ def _summary(report: Report) -> str:
     key = "".join(f"<li>{badge(light)}<span><b>{WORDS[light]}</b>: {MEANING[light]}</span></li>" for light in WORDS)
     return (
         f'<section class="summary" id="summary"><h2>Summary</h2><p class="verdict">{badge(report.light)}'
-        f"<span><b>{VERDICT[report.light]}</b> {told[0].upper()}{told[1:]}.</span></p>"
+        f"<span><b>{VERDICT[report.light]}</b> {told}.</span></p>"
         + (f'<ul class="attention">{attention}</ul>' if attention else "")
         + f'<ul class="chips">{chips}</ul>'
         f'<details class="key"><summary>What the lights mean</summary><ul>{key}</ul>'
@@ -113,6 +105,15 @@ def _summary(report: Report) -> str:
         f"result is right: what a network does "
         f"every time alike, and what the optics hide, stays unseen.</p></details></section>\n"
     )
+
+
+def _attention(section: Section) -> str:
+    """A line with everything of a section that is not green, the gravest first."""
+    found = [f for light in (Light.RED, Light.YELLOW) for f in section.findings if f.light == light]
+    if not found:
+        return ""
+    listed = "; ".join(f'{escape(f.title)} <span class="number">{escape(f.shown)}</span>' for f in found)
+    return f'<li>{badge(found[0].light)}<a href="#{section.name}"><b>{escape(section.title.rstrip("?"))}:</b> {listed}</a></li>'
 
 
 def _section(section: Section) -> str:

@@ -24,7 +24,7 @@ def pictures_section(case: Case) -> Section:
     images = {"raw": case.signal, **case.outputs}
     if case.subject.truth is not None:
         images["truth"] = case.subject.truth - case.offset
-    planes = {name: _seen(case.plane(image)) for name, image in images.items()}
+    planes = {name: _seen(case, image) for name, image in images.items()}
     levels = _levels(planes)
     detail = _detail(planes)
     shown = list(_wholes(case, planes, levels, detail))
@@ -33,9 +33,7 @@ def pictures_section(case: Case) -> Section:
     if case.counts.ndim == 3:
         shown += _sections(case, images, levels)
     shown += _uncertain(case, detail)
-    intro = (
-        "Counts above the camera offset. Raw, denoised and truth have the same grey levels, so they can be compared."
-    )
+    intro = "Counts above the camera offset. Raw and denoised image have the same grey levels if they are alike."
     if case.counts.ndim == 3:
         intro += " Of the volume, the middle slice."
     if case.subject.cut:
@@ -43,20 +41,28 @@ def pictures_section(case: Case) -> Section:
     return Section("pictures", "Pictures", intro, pictures=tuple(shown), judged=False)
 
 
-def _seen(plane: Array) -> Array:
-    return np.asarray(plane, np.float64)
+def _seen(case: Case, image: Array) -> Array:
+    """The plane that is shown; padding, where nothing was recorded, is no number."""
+    plane = np.array(case.plane(image), np.float64)
+    padding = case.bad[len(case.bad) // 2 if len(case.bad) > 1 else 0].padding
+    if padding is not None and not padding.all():
+        factor = plane.shape[-1] // padding.shape[-1]
+        plane[padding.repeat(factor, 0).repeat(factor, 1)] = np.nan
+    return plane
 
 
 def _levels(planes: dict[str, Array]) -> dict[str, tuple[float, float]]:
-    """Black and white: those of the denoised image for all but the deconvolved, which is brighter and darker."""
-    guide = planes.get("truth", planes.get(DENOISED, planes["raw"]))
-    same = grey_levels(guide)
-    return {name: grey_levels(plane) if name == DECONVOLVED else same for name, plane in planes.items()}
+    """Black and white: those of the denoised image for all that is as bright, so that they can be compared."""
+    own = {name: grey_levels(plane[np.isfinite(plane)]) for name, plane in planes.items()}
+    low, high = own.get("truth", own.get(DENOISED, own["raw"]))
+    same = {name: low <= np.nanmedian(plane) <= high or name == DENOISED for name, plane in planes.items()}
+    return {name: (low, high) if same[name] and name != DECONVOLVED else own[name] for name in planes}
 
 
 def _detail(planes: dict[str, Array]) -> Detail | None:
     """The liveliest square; None for images that are hardly larger."""
     guide = planes.get(DENOISED, planes["raw"])
+    guide = np.where(np.isfinite(guide), guide, np.nanmedian(guide))
     side = min(DETAIL, *guide.shape)
     return liveliest(guide, side) if max(guide.shape) >= 1.5 * side else None
 
@@ -89,7 +95,7 @@ def _sections(case: Case, images: dict[str, Array], levels: dict[str, tuple[floa
     voxel = case.subject.voxel
     for name, image in images.items():
         factor = image.shape[-1] // case.counts.shape[-1]
-        section = _seen(image[:, row * factor])
+        section = np.asarray(image[:, row * factor], np.float64)
         thick = factor * (voxel.z_um / voxel.x_um if voxel.z_um and voxel.x_um else 1.0)
         yield _picture(
             case, f"xz_{name}", f"{NAMES[name]}, "
@@ -102,8 +108,8 @@ def _uncertain(case: Case, detail: Detail | None) -> Iterator[Picture]:
     """The uncertainty of each output, and of the detail."""
     raw = case.plane(case.counts)
     for name, half in case.uncertainty.items():
-        plane = _seen(case.plane(half))
-        scale = Scale(0, float(np.percentile(plane, 99.7)) or 1.0, "counts", "heat")
+        plane = _seen(case, half)
+        scale = Scale(0, float(np.nanpercentile(plane, 99.7)) or 1.0, "counts", "heat")
         caption = "Half-width of the 68 % interval. Bright: other photons of the same scene would give another value."
         title = f"Uncertainty, {NAMES[name].lower()}"
         yield _picture(
