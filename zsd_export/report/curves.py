@@ -9,7 +9,8 @@ import numpy as np
 from zsd_export.report.parts import Array, Curve, Plot
 
 WIDTH, HEIGHT = 460, 280  # of the drawing; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 46
+RIGHT, TOP, BOTTOM = 14, 30, 46
+LETTER = 9.2  # width of a letter, also of the larger ones on a phone
 MOST_POINTS = 240  # of a curve
 
 Placing = Callable[[float, float], tuple[float, float]]
@@ -18,13 +19,14 @@ Placing = Callable[[float, float], tuple[float, float]]
 def svg(plot: Plot) -> str:
     """A plot with axes, legend and marks. Colours are classes of the page's style: c0, c1, …"""
     x_range, y_range = _ranges(plot)
+    left = 16 + LETTER * max((len(_short(value)) for value in ticks(*y_range)), default=2)
 
     def place(x: float, y: float) -> tuple[float, float]:
         (x0, x1), (y0, y1) = x_range, y_range
         across, up = (x - x0) / (x1 - x0), (min(max(y, y0), y1) - y0) / (y1 - y0)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return left + across * (WIDTH - left - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_axes(plot, x_range, y_range, place)]
+    parts = [_axes(plot, x_range, y_range, place, left)]
     for at, text in plot.marks:
         if x_range[0] <= at <= x_range[1]:
             x, _ = place(at, y_range[0])
@@ -83,26 +85,22 @@ def _curve(curve: Curve, place: Placing, x_range: tuple[float, float]) -> str:
     return f'<polyline class="c{curve.colour} {curve.kind}" points="{path}"/>'
 
 
-def _axes(plot: Plot, x_range: tuple[float, float], y_range: tuple[float, float], place: Placing) -> str:
+def _axes(plot: Plot, x_range: tuple[float, float], y_range: tuple[float, float], place: Placing, left: float) -> str:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for value in ticks(*y_range):
         _, y = place(x_range[0], value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+        parts.append(f'<line class="grid" x1="{left:.1f}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 7:.1f}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
     for value in ticks(*x_range):
         x, _ = place(value, y_range[0])
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{_short(value)}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT},{TOP} V{bottom} H{right}"/>')
-    middle = (LEFT + right) / 2, (TOP + bottom) / 2
+    parts.append(f'<path class="axis" d="M{left:.1f},{TOP} V{bottom} H{right}"/>')
     parts.append(
-        f'<text class="name" x="{middle[0]:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(plot.x_name)}</text>'
+        f'<text class="name" x="{(left + right) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(plot.x_name)}</text>'
     )
-    parts.append(
-        f'<text class="name" transform="translate(13,{middle[1]:.0f}) rotate(-90)" text-anchor="middle">'
-        f"{escape(plot.y_name)}</text>"
-    )
+    parts.append(f'<text class="name" x="2" y="16">{escape(plot.y_name)}</text>')
     return "".join(parts)
 
 

@@ -30,8 +30,8 @@ def judged(name: str, value: float | None, *, says: str = "", why_not: str = "")
     }[light]  # fmt: skip
     alarming = light in (Light.YELLOW, Light.RED)
     shown = "–" if value is None else f"{value:{check.form}}" + (f" {check.unit}" if check.unit else "")
-    if threshold.yellow == ANY and threshold.bad == "above":  # it counts
-        shown = "none" if value == 0 else shown
+    if value is not None and threshold.yellow == ANY and threshold.bad == "above":  # it counts
+        shown = "none" if value == 0 else f"{shown} found"
     return Finding(
         name, check.title, value, shown, light, f"{sentence} {says}".strip(), check.reading,
         check.remedy if alarming else "", threshold.text(check.unit),

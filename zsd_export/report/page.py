@@ -113,14 +113,16 @@ def _attention(section: Section) -> str:
     if not found:
         return ""
     listed = "; ".join(f'{escape(f.title)} <span class="number">{escape(f.shown)}</span>' for f in found)
-    return f'<li>{badge(found[0].light)}<a href="#{section.name}"><b>{escape(section.title.rstrip("?"))}:</b> {listed}</a></li>'
+    title = escape(section.title.rstrip("?"))
+    return f'<li>{badge(found[0].light)}<a href="#{section.name}"><b>{title}:</b> {listed}</a></li>'
 
 
 def _section(section: Section) -> str:
     light = section.light
     head = f"<h2>{escape(section.title)}</h2>"
     if light is not None:
-        head = f'<h2>{badge(light)}{escape(section.title)} <span class="word {light}">{WORDS[light]}</span></h2>'
+        word = f'<span class="word {light}">{WORDS[light]}</span>'
+        head = f"<h2>{badge(light)}<span>{escape(section.title)} {word}</span></h2>"
     intro = f'<p class="intro">{escape(section.intro)}</p>' if section.intro else ""
     judged = "".join(map(_finding, section.findings))
     notes = "".join(f'<p class="note">{escape(text)}</p>' for text in section.notes)
