@@ -98,7 +98,8 @@ def _axes(plot: Plot, x_range: tuple[float, float], y_range: tuple[float, float]
         parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{_short(value)}</text>')
     parts.append(f'<path class="axis" d="M{left:.1f},{TOP} V{bottom} H{right}"/>')
     parts.append(
-        f'<text class="name" x="{(left + right) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(plot.x_name)}</text>'
+        f'<text class="name" x="{(left + right) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">'
+        f"{escape(plot.x_name)}</text>"
     )
     parts.append(f'<text class="name" x="2" y="16">{escape(plot.y_name)}</text>')
     return "".join(parts)

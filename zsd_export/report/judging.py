@@ -7,6 +7,12 @@ from zsd_export.report.lights import ANY, THRESHOLDS, Light
 from zsd_export.report.parts import Finding
 
 
+def sided(name: str, value: float, above: str, below: str) -> Finding:
+    """A value that is bad on both sides of its ideal, with a sentence for the side that it is on."""
+    side = above if value > THRESHOLDS[name].centre else below
+    return judged(name, value, says="" if THRESHOLDS[name].light(value) == Light.GREEN else side)
+
+
 def judged(name: str, value: float | None, *, says: str = "", why_not: str = "") -> Finding:
     """A value by its thresholds.
 
