@@ -6,7 +6,7 @@ import numpy as np
 
 from zsd_export.report.case import DECONVOLVED, DENOISED, Case
 from zsd_export.report.drawing import scale_bar
-from zsd_export.report.judging import judged
+from zsd_export.report.judging import judged, sided
 from zsd_export.report.parts import Array, Curve, Number, Picture, Plot, Scale, Section
 from zsd_optics.error_map import ErrorMap, error_map, error_significance
 from zsd_optics.imaging import reblurred
@@ -29,6 +29,8 @@ LINEAR_INTRO = (
     "Mean counts of blocks of the image before and after. The points should lie on the diagonal: then twice the light "
     "in is twice the light out, and intensities can be compared. What happens within a block is not seen."
 )
+FLAT = "The slope cannot be judged: even the largest blocks are noisy, which flattens it."
+STRUCTURE, STAYED = "Structure went with the noise.", "Some of the noise stayed."
 CLASS_PIXELS = 200  # fewer say little of a bias
 
 
@@ -106,7 +108,7 @@ def residual_section(case: Case) -> Section:
     next_y, next_x = found.correlation_y - own.get("Y", 0.0), found.correlation_x - own.get("X", 0.0)
     biased = max((abs(c.mean) for c in found.by_brightness if c.pixels >= CLASS_PIXELS), default=None)
     findings = (
-        judged("residual_next", max((next_y, next_x), key=abs)), judged("residual_deviation", found.deviation),
+        sided("residual_next", max((next_y, next_x), key=abs), STRUCTURE, STAYED), sided("residual_deviation", found.deviation, STRUCTURE, STAYED),
         judged("residual_bias", biased),
     )  # fmt: skip
     at = f"{found.largest_at[0]:+d} in Y, {found.largest_at[1]:+d} in X"
@@ -143,7 +145,7 @@ def linearity_section(case: Case) -> Section:
     first = found[DENOISED] if DENOISED in found else next(iter(found.values()))
     sharp = found.get(DECONVOLVED, first)
     findings = (
-        judged("slope", _within(first.slope, first.slope_error, 1.0)),
+        judged("slope", None if first.noisy else _within(first.slope, first.slope_error, 1.0), why_not=FLAT),
         judged("bend", 100 * abs(_within(first.bend, abs(first.bend / (first.curvature_significance or 1)), 0.0))),
         judged("flux", _within(first.flux, first.flux_error, 1.0)),
         judged("flux_deconvolved", _within(sharp.flux, sharp.flux_error, 1.0) if DECONVOLVED in found else None,
@@ -160,7 +162,7 @@ def linearity_section(case: Case) -> Section:
             Number(f"flux_{name}", f"Light out over light in, {name}", line.flux,
                    f"{line.flux:.4f} ± {line.flux_error:.4f}"),
         ]  # fmt: skip
-    notes = ("Noise flattens the slope: even the largest blocks are noisy.",) if first.noisy else ()
+    notes = (FLAT,) if first.noisy else ()
     return Section("linearity", title, LINEAR_INTRO, findings, tuple(numbers), plots=(_line_plot(found),), notes=notes)
 
 
