@@ -108,7 +108,8 @@ def residual_section(case: Case) -> Section:
     next_y, next_x = found.correlation_y - own.get("Y", 0.0), found.correlation_x - own.get("X", 0.0)
     biased = max((abs(c.mean) for c in found.by_brightness if c.pixels >= CLASS_PIXELS), default=None)
     findings = (
-        sided("residual_next", max((next_y, next_x), key=abs), STRUCTURE, STAYED), sided("residual_deviation", found.deviation, STRUCTURE, STAYED),
+        sided("residual_next", max((next_y, next_x), key=abs), STRUCTURE, STAYED),
+        sided("residual_deviation", found.deviation, STRUCTURE, STAYED),
         judged("residual_bias", biased),
     )  # fmt: skip
     at = f"{found.largest_at[0]:+d} in Y, {found.largest_at[1]:+d} in X"
