@@ -8,7 +8,7 @@ from zsd_optics.noise import known_noise
 from zsd_optics.noise_model import NoiseModel
 from zsd_optics.resolution import split_image
 from zsd_optics.simulate import Camera, Simulation, simulate
-from zsd_optics.split_checks import recorded_again, split_checks
+from zsd_optics.split_checks import optical_limit_px, recorded_again, split_checks
 from zsd_runtime.errors import InputError
 
 CAMERA = Camera(offset=100, gain=2, read_noise=3)
@@ -57,9 +57,16 @@ def test_resolutions_are_on_their_own_grids(simulation):
     assert list(found.resolution) == ["raw", "denoised", "deconvolved"]
     assert {curve.pixel_size_um for curve in found.resolution.values()} == {0.06}
     assert found.reproduced["deconvolved"].pixel_size_um == 0.03
-    assert found.reproduced["deconvolved"].resolution_um == pytest.approx(
-        found.reproduced["denoised"].resolution_um, rel=0.1
-    )
+    # Both are the same image, and the threshold is higher on the fine grid.
+    assert found.reproduced["deconvolved"].resolution_um > found.reproduced["denoised"].resolution_um
+
+
+def test_a_denoised_image_is_not_finer_than_the_optics(simulation):
+    psf = simulation.psf
+    limit = optical_limit_px(psf)  # NA 1.4 at 525 nm passes periods above 187.5 nm, 5.99 fine pixels of 31.3 nm
+    assert limit == pytest.approx(5.99, rel=0.03)
+    free, limited = (split_checks(gaussian(0.5), simulation.noisy, NOISE, 100, psf=p) for p in (None, psf))
+    assert limited.reproduced["denoised"].resolution_px == max(free.reproduced["denoised"].resolution_px, limit / 2)
 
 
 def test_an_uncertain_gain_makes_an_uncertain_error(simulation):

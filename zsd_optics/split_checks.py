@@ -38,6 +38,10 @@ BLOCK = 16  # pixels along Y and X of the blocks whose means give the standard e
 SIGMAS_PX = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # of the Gaussian filters that the network is compared with
 # Of the correlation with the sample. Two exposures with S / (S + N) = 1/7 correlate each with the sample by its root.
 THRESHOLD = float(np.sqrt(1 / 7))
+# Of the correlation with what is restored again: on simulations it stands there, on average, where the correlation with
+# the truth crosses `THRESHOLD` (benchmarks/trust.py coverage). By the fineness of the grid.
+REPRODUCED = {1: 0.25, 2: 0.5}
+DARK = 0.005  # of the transfer function: what is weaker is beyond the optics
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class SplitChecks:
     resolution : dict of RingCorrelation
         Of "raw" and of each output: their correlation with the sample, ring by ring, on the image's grid.
     reproduced : dict of RingCorrelation
-        Of each output with what is restored from it again, on its own grid.
+        Of each output with what is restored from it again, on its own grid. The resolution of the output on the image's
+        grid is never finer than that of the optics, if the PSF is known.
     """
 
     error: float
@@ -91,6 +96,7 @@ def split_checks(
     *,
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
+    psf: Array | None = None,
     window: Window = "tukey",
     splits: int = SPLITS,
     seed: int = 0,
@@ -110,6 +116,8 @@ def split_checks(
         Counts that the results do not have.
     pixel_size_um, z_step_um : float
         Of `counts`.
+    psf : ndarray
+        ([Z,] Y, X), on the grid of the finest output.
     window : {"tukey", "hann"}
         As of `zsd_optics.resolution.fourier_ring_correlation`.
     splits : int
@@ -140,10 +148,25 @@ def split_checks(
     curves = {name: _where_resolved(rings, spectra.correlation(name), pixel_size_um) for name in spectra.names}
     # Halves share the noise that the line leaves out: its error is one of theirs.
     systematic = noise.gain_error / noise.gain * variance
+    reproduced = _reproduced(restore, counts, noise, offset, window, splits, rng, pixel_size_um, z_step_um)
+    if psf is not None and "denoised" in reproduced:
+        finest = max(round(pixel_count / counts.shape[-1]) for pixel_count in spectra.widths)
+        limited = max(reproduced["denoised"].resolution_px, optical_limit_px(psf) / finest)  # NaN stays
+        reproduced["denoised"] = replace(reproduced["denoised"], resolution_px=limited)
     return SplitChecks(
         errors.mean, float(np.hypot(errors.standard_error, systematic)), gaussians[sigma].mean, sigma, 2 * variance,
-        curves, _reproduced(restore, counts, noise, offset, window, splits, rng, pixel_size_um, z_step_um),
+        curves, reproduced,
     )  # fmt: skip
+
+
+def optical_limit_px(psf: Array) -> float:
+    """Period of the finest structure that a PSF ([Z,] Y, X) lets through in Y and X, in its pixels."""
+    plane = psf.sum(axis=0) if psf.ndim == 3 else psf
+    side = 4 * max(plane.shape)
+    transfer = np.abs(np.fft.rfft2(plane, (side, side)))
+    y, x = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)
+    passed = np.hypot(y, x)[transfer > DARK * transfer[0, 0]]
+    return float(1 / min(passed.max(), 0.5)) if passed.max() > 0 else float("inf")
 
 
 def recorded_again(
@@ -180,12 +203,15 @@ def _reproduced(
         pixel_um = None if pixel_size_um is None else pixel_size_um / fine
         rings = Rings.of(result.shape, window, z_ratio(result.ndim, pixel_um, z_step_um))
         curve = np.mean([rings.correlation(result, other[name]) for other in again], axis=0)
-        found[name] = _where_resolved(rings, curve, pixel_um)
+        found[name] = _where_resolved(rings, curve, pixel_um, REPRODUCED[min(fine, 2)])
     return found
 
 
-def _where_resolved(rings: Rings, curve: Array, pixel_size_um: float | None) -> RingCorrelation:
-    return resolved(rings, curve, np.full(rings.count.size, THRESHOLD), "√(1/7)", pixel_size_um)
+def _where_resolved(
+    rings: Rings, curve: Array, pixel_size_um: float | None, threshold: float = THRESHOLD
+) -> RingCorrelation:
+    name = "√(1/7)" if threshold == THRESHOLD else f"{threshold:g}"
+    return resolved(rings, curve, np.full(rings.count.size, threshold), name, pixel_size_um)
 
 
 def _sigmas(axes: int) -> list[tuple[float, ...]]:
@@ -226,7 +252,7 @@ class _Spectra:
     """Ring sums of the spectra of two halves and of what is made of them."""
 
     def __init__(self, rings: Rings) -> None:
-        self.rings, self.sums = rings, dict[tuple[str, str], Array]()
+        self.rings, self.sums, self.widths = rings, dict[tuple[str, str], Array](), set[int]()
 
     @property
     def names(self) -> list[str]:
@@ -234,6 +260,7 @@ class _Spectra:
 
     def add(self, first: Mapping[str, NDArray[np.generic]], second: Mapping[str, NDArray[np.generic]]) -> None:
         width = first["raw"].shape[-1]
+        self.widths |= {image.shape[-1] for image in first.values()}
         one, two = (
             {name: self.rings.spectrum(binned(image, image.shape[-1] // width)) for name, image in images.items()}
             for images in (first, second)

@@ -31,8 +31,8 @@ REPEATS = 8
 SUFFIX = "_uncertainty"
 # What makes half-widths of root mean squares, measured by `benchmarks/trust.py coverage`. Deconvolution leaves errors
 # that are not seen by recording again, and grow with the light.
-FACTOR = {1: 0.93, 2: 0.77}  # by the fineness of the grid
-SHARE_OF_LIGHT = {1: 0.0, 2: 0.04}  # of the result
+FACTOR = {1: 0.94, 2: 0.73}  # by the fineness of the grid
+SHARE_OF_LIGHT = {1: 0.0, 2: 0.05}  # of the result
 LEVEL = 0.003  # of the scale: no level is known better
 REACH = 2  # pixels of the image to either side over which mean squares are averaged: few repeats say little of a pixel
 
