@@ -121,6 +121,14 @@ CHECKS = {
         "At some brightness the result is too bright or too dim.",
         remedy="Do not compare intensities across brightness; train longer.", form=".3f",
     ),
+    "residual_deconvolved": Check(
+        "The same, of the deconvolved image blurred again", "",
+        "The deconvolved image is blurred by the PSF before it is compared. Above 0, structure is left that no image "
+        "can make with this PSF: it may be too wide.",
+        "With this PSF, the deconvolved image explains the raw one.",
+        "With this PSF, the deconvolved image does not explain the raw one.",
+        remedy="Check the PSF and the pixel sizes; then train again, longer.", form="+.3f",
+    ),
     # 7 linearity
     "slope": Check(
         "Slope, counts out over counts in", "",

@@ -7,7 +7,7 @@ import numpy as np
 from zsd_export.report.case import DECONVOLVED, DENOISED, Case
 from zsd_export.report.drawing import scale_bar
 from zsd_export.report.judging import judged, sided
-from zsd_export.report.parts import Array, Curve, Number, Picture, Plot, Scale, Section
+from zsd_export.report.parts import Array, Curve, Finding, Number, Picture, Plot, Scale, Section
 from zsd_optics.error_map import ErrorMap, error_map, error_significance
 from zsd_optics.imaging import reblurred
 from zsd_optics.linearity import Linearity, linearity
@@ -110,7 +110,7 @@ def residual_section(case: Case) -> Section:
     findings = (
         sided("residual_next", max((next_y, next_x), key=abs), STRUCTURE, STAYED),
         sided("residual_deviation", found.deviation, STRUCTURE, STAYED),
-        judged("residual_bias", biased),
+        judged("residual_bias", biased), _deconvolved_residual(case),
     )  # fmt: skip
     at = f"{found.largest_at[0]:+d} in Y, {found.largest_at[1]:+d} in X"
     numbers = (
@@ -129,6 +129,21 @@ def residual_section(case: Case) -> Section:
         tuple(_residual_pictures(case, found)),
         (_bias_plot(found),),
     )
+
+
+def _deconvolved_residual(case: Case) -> Finding:
+    """The same of the deconvolved image, blurred again: a PSF that is too wide leaves structure in it."""
+    name, kernel, why_not = compared(case)
+    if kernel is None or case.noise is None:
+        return judged("residual_deconvolved", None, why_not=why_not or "The model gives no deconvolved image.")
+    try:
+        expected = reblurred(case.outputs[name], case.counts.shape, kernel, offset=case.offset)
+        found = residuals(expected, case.counts, case.noise, mask=case.usable)
+    except InputError as error:
+        return judged("residual_deconvolved", None, why_not=f"{error.message(flag)}.")
+    own = case.noise.next_pixel
+    next_y, next_x = found.correlation_y - own.get("Y", 0.0), found.correlation_x - own.get("X", 0.0)
+    return sided("residual_deconvolved", max((next_y, next_x), key=abs), STRUCTURE, STAYED)
 
 
 def linearity_section(case: Case) -> Section:

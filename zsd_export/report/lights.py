@@ -88,6 +88,8 @@ THRESHOLDS = {
     "uncertain": Threshold(10.0, 40.0),  # % of the bright pixels. To be measured.
     # Networks on their own image have up to 0.03 (docs/compare.md: -0.026), Gaussian filters 0.15.
     "residual_next": Threshold(0.05, 0.12, "beside"),
+    # Richardson-Lucy: -0.08 with the right PSF, 0.16 with one 1.5 times too wide (benchmarks/error_map.py).
+    "residual_deconvolved": Threshold(0.06, 0.14, "beside"),
     "residual_deviation": Threshold(0.05, 0.12, "beside", 1.0),  # networks 0.98; filters 0.84 to 0.95
     "residual_bias": Threshold(0.15, 0.4),  # of the noise. To be measured.
     "slope": Threshold(0.03, 0.10, "beside", 1.0),  # to be measured

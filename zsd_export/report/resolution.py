@@ -57,18 +57,20 @@ def _kept(checks: SplitChecks) -> float | None:
 
 def _unseen_numbers(checks: SplitChecks, case: Case) -> Iterator[Number]:
     um = case.subject.voxel.x_um
-    for name, curve in checks.resolution.items():
-        yield Number(
-            f"unseen_{name}_px", f"By unseen photons, {NAMES.get(name, name)}", curve.resolution_px,
-            _shown(curve.resolution_px, um, curve.reason), "The finest period at which the image agrees with photons "
-            "that the network never saw. What a network invents does not agree with them.",
-        )  # fmt: skip
     for name, curve in checks.reproduced.items():
         px = curve.resolution_px / case.factor(name)
         yield Number(
-            f"reproduced_{name}_px", f"Found again, {NAMES.get(name, name)}", px, _shown(px, um, curve.reason),
-            "The finest period that the network finds again when its own result is recorded anew. It says that detail "
-            "is stable, not that it is in the sample.",
+            f"estimated_{name}_px", f"Estimated resolution, {NAMES.get(name, name)}", px, _shown(px, um, curve.reason),
+            "The finest period that the network finds again when its own result is recorded anew; of the denoised "
+            "image never finer than the optics pass. On simulations the agreement with the truth ends there. It says "
+            "that detail is stable; whether it is in the sample, only the next lines say.",
+        )  # fmt: skip
+    for name, curve in checks.resolution.items():
+        yield Number(
+            f"confirmed_{name}_px", f"Confirmed by unseen photons, {NAMES.get(name, name)}", curve.resolution_px,
+            _shown(curve.resolution_px, um, curve.reason), "The finest period at which the image agrees with photons "
+            "that the network never saw. What a network invents does not agree with them; finer detail may be right, "
+            "but the photons are too few to confirm it.",
         )  # fmt: skip
 
 

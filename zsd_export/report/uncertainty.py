@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zsd_export.report.case import DENOISED, Case
+from zsd_export.report.case import DECONVOLVED, DENOISED, Case
 from zsd_export.report.judging import judged
 from zsd_export.report.parts import Curve, Number, Plot, Section
 from zsd_optics.pictures import middle
@@ -40,10 +40,9 @@ def by_unseen_photons(case: Case) -> Judged:
     part = middle(case.counts, CHECKED[case.counts.ndim], case.description.size_multiple)
     if min(part.shape) == 0:
         return Judged(why_not="The image is too small to split its photons.")
+    psf = case.psf.kernel if DECONVOLVED in case.outputs else None
     try:
-        return Judged(split_checks(
-            lambda image: case.restored_again(image), part, case.noise, case.offset, **case.sizes
-        ))  # fmt: skip
+        return Judged(split_checks(case.restored_again, part, case.noise, case.offset, psf=psf, **case.sizes))
     except InputError as error:
         return Judged(why_not=f"{error.message(flag)[0].upper()}{error.message(flag)[1:]}.")
 
