@@ -82,7 +82,8 @@ CHECKS = {
     # 5 uncertainty
     "error_over_gaussian": Check(
         "Estimated error, over that of the best Gaussian filter", "times",
-        "Both errors are estimated without a truth, by photons that neither has seen. Below 1 the network is better.",
+        "Both errors are estimated without a truth, by photons that neither has seen. Below 1 the network is better. "
+        "Above 1, the least that is certain.",
         "The network is closer to the sample than the best Gaussian filter.",
         "The network is not better than the best Gaussian filter on this image.",
         "A simple filter is better than the network on this image.",

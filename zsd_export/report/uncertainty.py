@@ -62,12 +62,15 @@ def uncertainty_section(case: Case, unseen: Judged) -> Section:
 
 
 def _ratio(checks: SplitChecks) -> float | None:
-    """Error of the network over that of the filter, as root mean squares; above 1 only as far as it is certain."""
-    if not checks.gaussian_error > 0:
-        return None
-    if checks.error <= checks.gaussian_error:
-        return float(np.sqrt(max(checks.error, 0) / checks.gaussian_error))
-    return float(np.sqrt(max(checks.error - checks.error_se, checks.gaussian_error) / checks.gaussian_error))
+    """Error of the network over that of the filter, as root mean squares; None if both are too small to be measured.
+
+    Most of the standard error is that of the gain, which both errors share: it cannot make the network better or worse
+    than the filter. It is added to both where the network is worse, so that the ratio is the least that is certain.
+    """
+    error, filtered, doubt = checks.error, checks.gaussian_error, checks.error_se
+    if error <= filtered and filtered > 0:
+        return float(np.sqrt(max(error, 0) / filtered))
+    return float(np.sqrt((error + doubt) / (filtered + doubt))) if filtered + doubt > 0 else None
 
 
 def _uncertain(case: Case) -> float | None:
