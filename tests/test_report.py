@@ -263,7 +263,7 @@ def test_the_course_of_a_training():
 
 def test_large_images_are_looked_at_in_their_middle():
     assert middle_part((2048, 600)) == (slice(512, 1536), slice(0, 600))
-    assert middle_part((100, 600, 64)) == (slice(34, 66), slice(44, 556), slice(0, 64))
+    assert middle_part((100, 600, 64)) == (slice(34, 66), slice(172, 428), slice(0, 64))
     large = np.random.default_rng(0).poisson(100, (1200, 40)).astype(np.uint16)
     subject = subject_of(large, "YX")
     assert subject.cut

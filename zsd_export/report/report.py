@@ -127,7 +127,7 @@ def judge(
     package : path
         A package, or the folder of a training run, which also gives its PSF and its course.
     image : path, Image or ndarray
-        A file, or counts ([Z,] Y, X). Of large images the middle is looked at: 1024x1024, 32x512x512.
+        A file, or counts ([Z,] Y, X). Of large images the middle is looked at: 1024x1024, 32x256x256.
     truth : path, Image or ndarray
         The image without noise, on its own grid, camera counts with the offset.
     truth_deconvolved : path, Image or ndarray

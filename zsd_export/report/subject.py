@@ -20,7 +20,7 @@ from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import sized
 
 Array = NDArray[Any]
-LARGEST = {2: (1024, 1024), 3: (32, 512, 512)}  # pixels that are looked at, for planes and volumes
+LARGEST = {2: (1024, 1024), 3: (32, 256, 256)}  # pixels that are looked at, for planes and volumes
 SMALLEST = 32  # along Y and X
 HASHED = 1 << 30  # bytes of a file that are hashed as an array, too
 
