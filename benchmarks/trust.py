@@ -27,7 +27,8 @@ from zsd_optics.resolution import resolved
 from zsd_optics.simulate import Camera, Simulation, simulate
 from zsd_optics.split_checks import THRESHOLD, split_checks
 from zsd_runtime import load_model
-from zsd_train import TrainConfig, train
+from zsd_train import train
+from zsd_train.config import make_config
 
 RESULTS = Path(__file__).parent / "results" / "trust.json"
 LIGHT = 0.05  # of the model's scale: a pixel with light has more in the denoised image
@@ -50,6 +51,7 @@ class Case:
     seed: int = 1
     wrong: str = ""
     config: dict[str, Any] = field(default_factory=dict)
+    size: int = 256
 
     @property
     def name(self) -> str:
@@ -57,7 +59,7 @@ class Case:
         return "-".join(filter(None, (self.sample, f"{self.photons:g}", self.wrong, seed)))
 
     def simulated(self) -> Simulation:
-        return simulate((256, 256), sample=self.sample, photons=self.photons, camera=CAMERA, seed=self.seed)
+        return simulate((self.size, self.size), sample=self.sample, photons=self.photons, camera=CAMERA, seed=self.seed)
 
     def psf(self, simulation: Simulation) -> Any:
         if self.wrong in ("wide-psf", "narrow-psf"):
@@ -74,6 +76,22 @@ WRONG = (
     Case("cell", 200, wrong="narrow-psf"),
     Case("cell", 30, wrong="gain", config={"gain": 6.0, "read_noise": 9.0, "offset": 100.0}),
     Case("cell", 30, wrong="low-gain", config={"gain": 0.5, "read_noise": 1.0, "offset": 100.0}),
+    # A hundred pixels a side, no tile held out to stop by, and a gain that leaves half of the noise in both copies.
+    Case(
+        "cell",
+        10,
+        wrong="over-trained",
+        size=96,
+        config={
+            "holdout": 0,
+            "start": "scratch",
+            "steps": 2000,
+            "gain": 1.0,
+            "read_noise": 2.0,
+            "offset": 100.0,
+            "scheme": {"kind": "recorrupt", "noise": "gaussian"},
+        },
+    ),
 )
 
 
@@ -88,7 +106,7 @@ def train_all(out: Path, steps: int, only: list[str]) -> Iterator[str]:
             folder / "data.npz", noisy=simulation.noisy, clean=simulation.clean, truth=simulation.truth,
             psf=case.psf(simulation),
         )  # fmt: skip
-        config = TrainConfig(steps=steps, **case.config)
+        config = make_config(**{"steps": steps} | case.config)
         run = train([simulation.noisy], case.psf(simulation), config, folder / "run", pixel_size_um=0.0626)
         export(run.folder, folder / "model.zip", credits=Credits(case.name))
         yield case.name

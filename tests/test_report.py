@@ -5,9 +5,11 @@ import re
 import shutil
 import sys
 import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,15 +22,17 @@ from zsd_export.report import Report, judge
 from zsd_export.report.checks import CHECKS
 from zsd_export.report.curves import svg, ticks
 from zsd_export.report.drawing import bar_uri, painted_in, scale_bar
-from zsd_export.report.judging import judged
+from zsd_export.report.judging import judged, sided
 from zsd_export.report.lights import THRESHOLDS, WORDS, Light, Threshold, gravest
 from zsd_export.report.origin import course
 from zsd_export.report.page import html
 from zsd_export.report.parts import Curve, Plot, Scale, Section
+from zsd_export.report.report import check_no_raw_sim
 from zsd_export.report.subject import middle_part, subject_of, with_truths
-from zsd_export.report.uncertainty import Judged
+from zsd_export.report.uncertainty import Judged, over_gaussian
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.psf_source import PsfGaussian
+from zsd_optics.split_checks import SplitChecks
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.images.image import Channel, Description
@@ -243,6 +247,40 @@ def test_another_psf_than_the_training_s_and_one_that_is_too_wide(report):
     assert checks["psf_other"].light == YELLOW
     assert checks["psf_transfer"].light == RED
     assert {f.name: f for f in report["psf"].findings}["psf_other"].light == GREEN
+
+
+def checks_of(error: float, filtered: float, doubt: float = 0.0) -> SplitChecks:
+    return SplitChecks(error, doubt, filtered, (1.0, 1.0), 10.0, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("checks", "ratio"),
+    [
+        (checks_of(0.25, 1.0), 0.5),
+        (checks_of(-0.1, 1.0), 0.0),
+        (checks_of(4.0, 1.0), 2.0),
+        (checks_of(4.0, 1.0, 2.0), 2**0.5),  # both may be larger by the doubt
+        (checks_of(0.25, 1.0, 2.0), 0.5),
+        (checks_of(-0.2, -0.3, 0.1), None),
+    ],
+)
+def test_a_network_against_a_filter(checks, ratio):
+    assert over_gaussian(checks) == (None if ratio is None else pytest.approx(ratio))
+
+
+def test_a_residual_says_on_which_side_it_is():
+    assert sided("residual_deviation", 1.3, "above", "below").sentence.endswith("above")
+    assert sided("residual_deviation", 0.7, "above", "below").sentence.endswith("below")
+    assert "above" not in sided("residual_deviation", 1.01, "above", "below").sentence
+
+
+@pytest.mark.parametrize(("pixel_size", "refused"), [(0.08, True), (None, True), (0.04, False)])
+def test_raw_frames_of_structured_illumination_are_refused(pixel_size, refused):
+    sim = SimpleNamespace(parameters=SimpleNamespace(pixel_size_um=0.08), fine_voxel_um=(0.04,))
+    model = SimpleNamespace(description=SimpleNamespace(sim=sim))
+    subject = SimpleNamespace(name="raw.tif", voxel=Voxel.square(pixel_size))
+    with pytest.raises(InputError, match="raw SIM frames") if refused else nullcontext():
+        check_no_raw_sim(model, subject)
 
 
 def test_the_course_of_a_training():

@@ -2,10 +2,11 @@
 
 The denoised image is taken for the sample: a camera with the training's noise records it again, the network restores
 the recording, turned or flipped, and what it makes of it is compared with the first result. Where the two differ, the
-network is at the mercy of noise (variance), or changes what is there (bias). The root mean square over a few repeats is
-close to the true error wherever the denoised image is close to the truth (a parametric bootstrap: Efron 1979; over
-transformations of the image: Tachella and Pereyra 2023). Factors, measured on simulations, make it the half-width of an
-interval that holds the truth of 68 % of the pixels with light (docs/decisions/uncertainty.md).
+network is at the mercy of noise (variance), or changes what is there (bias). The size of the differences over a few
+repeats is close to that of the true error wherever the denoised image is close to the truth (a parametric bootstrap:
+Efron 1979; over transformations of the image: Tachella and Pereyra 2023). It is made the half-width of an interval that
+holds the truth of 68 % of the pixels with light; how well that holds was measured on simulations
+(docs/decisions/uncertainty.md).
 
 What a network changes every time, whatever the noise, and what optics hide, stay unseen.
 """
@@ -29,12 +30,15 @@ from zsd_runtime.tensors import OutputSpec
 
 REPEATS = 8
 SUFFIX = "_uncertainty"
-# What makes half-widths of root mean squares, measured by `benchmarks/trust.py coverage`. Deconvolution leaves errors
-# that are not seen by recording again, and grow with the light.
-FACTOR = {1: 0.94, 2: 0.73}  # by the fineness of the grid
-SHARE_OF_LIGHT = {1: 0.0, 2: 0.05}  # of the result
-LEVEL = 0.003  # of the scale: no level is known better
-REACH = 2  # pixels of the image to either side over which mean squares are averaged: few repeats say little of a pixel
+# The square of the mean root of a normal number of standard deviation 1 is 0.676 = 1 / 1.48. Errors with long tails, as
+# of thin bright structures, move it less than a mean square. Simulations say 1.43 (benchmarks/trust.py coverage).
+FACTOR = 1.43
+# Deconvolution leaves errors that recording again does not show, and that grow with the light. By the fineness of the
+# grid.
+SHARE_OF_LIGHT = {1: 0.0, 2: 0.025}  # of the result
+LEVEL = 0.002  # of the scale: no level is known better
+REACH = 1  # pixels to either side over which roots are averaged: few repeats say little of a pixel
+LIGHT_REACH = 4  # the same of the light
 
 
 def with_uncertainty(description: ModelDescription) -> ModelDescription:
@@ -104,16 +108,16 @@ class Uncertain:
             np.copyto(self._again, symmetry(self._recorded.image(rng.poisson(expected), self.input_dtype)))
             self._engine.run(self._again, self._restored)
             for spread, result, restored in zip(spreads, results, self._restored, strict=True):
-                spread += (symmetry.undone(restored).astype(np.float32) - result) ** 2
+                spread += np.sqrt(np.abs(symmetry.undone(restored).astype(np.float32) - result))
         for spread, result, spec in zip(spreads, results, self._outputs, strict=True):
             spread[:] = self._half_width(spread / np.float32(self._repeats), result, spec)
 
-    def _half_width(self, squares: NDArray[Any], result: Array, spec: OutputSpec) -> NDArray[np.float64]:
-        """From mean squares (N, C, [Z,] Y, X)."""
-        grid = max(k for k in FACTOR if k <= spec.scale[-1])
-        light = _smoothed(np.abs(result), spec.scale) * SHARE_OF_LIGHT[grid]
+    def _half_width(self, roots: NDArray[Any], result: Array, spec: OutputSpec) -> NDArray[np.float64]:
+        """From the mean roots of absolute differences, (N, C, [Z,] Y, X)."""
+        share = SHARE_OF_LIGHT[max(k for k in SHARE_OF_LIGHT if k <= spec.scale[-1])]
+        light = share * _smoothed(np.abs(result), LIGHT_REACH) if share else 0
         level = LEVEL * self._recorded.scale / spec.processing.slope
-        return FACTOR[grid] * np.sqrt(_smoothed(squares, spec.scale) + light**2 + level**2)
+        return FACTOR * np.sqrt(_smoothed(roots, REACH) ** 4 + light**2 + level**2)
 
     def close(self) -> None:
         """See `Engine`."""
@@ -172,16 +176,12 @@ def _uncertainty_of(output: OutputSpec) -> OutputSpec:
     return replace(output, name=output.name + SUFFIX, dtype="float32", processing=line)
 
 
-def _smoothed(squares: NDArray[Any], scale: tuple[int, ...]) -> NDArray[np.float64]:
-    """Mean over the neighbours of each pixel in Y and X."""
-    mean = squares.astype(np.float64)
-    for axis, factor in ((-2, scale[-2]), (-1, scale[-1])):
-        reach = REACH * factor
+def _smoothed(image: NDArray[Any], reach: int) -> NDArray[np.float64]:
+    """Mean over (2 · reach + 1)² neighbours of each pixel in Y and X."""
+    mean = image.astype(np.float64)
+    width = 2 * reach + 1
+    for axis in (-2, -1):
         ends = [(0, 0)] * mean.ndim
-        ends[axis] = (reach + 1, reach)
-        sums = np.cumsum(np.pad(mean, ends, mode="edge"), axis=axis)
-        n = sums.shape[axis]
-        width = 2 * reach + 1
-        last, first = (np.take(sums, range(a, b), axis=axis) for a, b in ((width, n), (0, n - width)))
-        mean = np.maximum(last - first, 0) / width  # sums round
+        ends[axis] = (reach, reach)
+        mean = np.lib.stride_tricks.sliding_window_view(np.pad(mean, ends, mode="edge"), width, axis).mean(-1)
     return mean

@@ -174,7 +174,7 @@ def judge(
             )
         spatial = description.axes.upper()
         subject = subject_of(image, spatial, frame=frame, series=series, typed=voxel, notice=heard, **reading)
-        _check_no_raw_sim(model, subject)
+        check_no_raw_sim(model, subject)
         if truth is not None or truth_deconvolved is not None:
             subject = with_truths(subject, truth, truth_deconvolved, **reading)
         case = _case(model, subject, psf, uncertainty, progress)
@@ -220,7 +220,7 @@ def _sections(case: Case, command: str, made: str, progress: Progress) -> tuple[
     return (*judged, checklist_section(case, named), versions_section(case, command, made))
 
 
-def _check_no_raw_sim(model: Opened, subject: Subject) -> None:
+def check_no_raw_sim(model: Opened, subject: Subject) -> None:
     """Refuse raw frames of structured illumination: their noise is another than that of what the network sees."""
     sim, um = model.description.sim, subject.voxel.x_um
     if sim is None:

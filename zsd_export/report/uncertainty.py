@@ -50,7 +50,7 @@ def by_unseen_photons(case: Case) -> Judged:
 def uncertainty_section(case: Case, unseen: Judged) -> Section:
     """The spread of restorations, and the error by unseen photons beside that of a filter."""
     checks = unseen.checks
-    ratio = None if checks is None else _ratio(checks)
+    ratio = None if checks is None else over_gaussian(checks)
     findings = [
         judged("error_over_gaussian", ratio, why_not=unseen.why_not),
         judged("uncertain", _uncertain(case), why_not=case.no_uncertainty),
@@ -61,7 +61,7 @@ def uncertainty_section(case: Case, unseen: Judged) -> Section:
     )  # fmt: skip
 
 
-def _ratio(checks: SplitChecks) -> float | None:
+def over_gaussian(checks: SplitChecks) -> float | None:
     """Error of the network over that of the filter, as root mean squares; None if both are too small to be measured.
 
     Most of the standard error is that of the gain, which both errors share: it cannot make the network better or worse
