@@ -111,6 +111,7 @@ def test_a_correlation_that_the_noise_has_is_no_fault():
     assert abs(residuals(expected, image, known).largest) < 0.03
     assert error_significance(expected, image, white).deviation == pytest.approx(1.96**0.5, abs=0.12)
     assert error_significance(expected, image, known).deviation == pytest.approx(1, abs=0.08)
+    assert error_significance(expected, image, known, window_px=0.8).deviation == pytest.approx(1, abs=0.04)
 
 
 # Right and wrong results.
@@ -208,6 +209,13 @@ def test_an_estimated_blur_of_a_volume_has_a_width_in_z():
     assert found.sigma_z_px == pytest.approx(1.5, rel=0.1)
 
 
+def test_the_blur_is_estimated_where_there_is_structure():
+    sample = np.zeros((700, 900))
+    sample[400:528, 650:778] = scene((128, 128), photons=500, sigma=0.7)
+    image = ndi.gaussian_filter(sample, 1.7) + np.random.default_rng(0).normal(OFFSET, 1, sample.shape)
+    assert error_map(sample, image).sigma_px == pytest.approx(1.7, rel=0.03)
+
+
 def test_pixels_that_do_not_count_change_nothing(clean, noisy):
     mask = np.ones(SHAPE, bool)
     mask[:, -20:] = False
@@ -283,6 +291,21 @@ def test_grids(factor, clean, noisy):
     np.testing.assert_allclose(reblurred(fine, noisy.shape), clean)
     assert linearity(fine - OFFSET, noisy, NOISE).flux == pytest.approx(1, abs=0.02)
     assert error_map(fine, noisy, sigma_px=0).rse == pytest.approx(error_map(clean, noisy, sigma_px=0).rse)
+
+
+def test_a_volume_is_blurred_along_z_and_binned_in_y_and_x():
+    sample = np.zeros((9, 40, 48))
+    sample[4, 20, 24] = 8
+    psf = gaussian_psf(1.0, 2.0)
+    seen = reblurred(sample, (9, 20, 24), psf, offset=OFFSET) - OFFSET
+    assert seen.shape == (9, 20, 24)
+    assert seen.sum() == pytest.approx(2)  # the light of a pixel, averaged over 4
+    np.testing.assert_allclose(seen.sum((1, 2)) / 2, psf.sum((1, 2)), atol=1e-12)
+    image = camera(np.clip(seen, 0, None) * 400, 5)
+    expected = reblurred(sample * 400 * GAIN, image.shape, psf, offset=OFFSET)
+    assert residuals(expected, image, NOISE).deviation == pytest.approx(1, abs=0.06)
+    assert error_significance(expected, image, NOISE).deviation == pytest.approx(1, abs=0.15)
+    assert error_map(sample, image, psf).map.shape == image.shape
 
 
 # Bad input.

@@ -5,13 +5,11 @@ it linearly, and looks at what is left. Two programs of its authors (NanoJ-SQUIR
 Gaussian, the resolution scaling function.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from zsd_optics.imaging import (
     Array,
@@ -25,12 +23,9 @@ from zsd_optics.imaging import (
     reblurred,
 )
 from zsd_optics.noise_model import NoiseModel
-from zsd_optics.pictures import binned
+from zsd_optics.scaling_function import best_line, estimated_width, gaussian_blurred
 from zsd_runtime.errors import InputError
 
-WIDEST = 5.0  # σ, pixels of the image: the blur of a microscope with 4 times the pixels that it needs
-TRIED = 12  # widths, before the best one is refined
-LOOKED_AT = (64, 512, 512)  # pixels of the image that the width is estimated from: enough, and quick
 WINDOW_PX = 2.0  # σ of the local mean: about 50 pixels, in which noise is 7 times weaker
 BEYOND = 3.0  # standard errors
 
@@ -142,9 +137,9 @@ def error_map(
     if psf is not None:
         expected = reblurred(result, image.shape, psf)
     else:
-        sigmas = (sigma_px, 0.0) if sigma_px is not None else _estimated(result, image, used, factor)
-        expected = _gaussian(result, sigmas, factor)
-    slope, intercept = _line(expected[used], image[used])
+        sigmas = (sigma_px, 0.0) if sigma_px is not None else estimated_width(result, image, used, factor)
+        expected = gaussian_blurred(result, sigmas, factor)
+    slope, intercept = best_line(expected[used], image[used])
     difference = np.where(used, slope * expected + intercept - image.astype(np.float64), np.nan)
     return ErrorMap(
         np.abs(difference), float(np.sqrt(np.mean(difference[used] ** 2))), _pearson(expected[used], image[used]),
@@ -204,53 +199,6 @@ def error_significance(
         significance, window_px, float(np.sqrt(np.mean(values**2))), float(np.mean(np.abs(values) > BEYOND)),
         float(values[np.argmax(np.abs(values))]),
     )  # fmt: skip
-
-
-def _estimated(result: NDArray[np.generic], image: NDArray[np.generic], used: Mask, factor: int) -> tuple[float, float]:
-    """The σ in Y and X and in Z, pixels of the result, whose blur leaves the smallest error; from the middle."""
-    # The middle, so that it is quick; the result's is the same field on its own grid.
-    sides = np.minimum(image.shape, LOOKED_AT[-image.ndim :])
-    shown = [slice((n - side) // 2, (n + side) // 2) for n, side in zip(image.shape, sides.tolist(), strict=True)]
-    fine = [*shown[:-2], *(slice(s.start * factor, s.stop * factor) for s in shown[-2:])]
-    part, counts, inside = result[tuple(fine)], image[tuple(shown)].astype(np.float64), used[tuple(shown)]
-    if inside.sum() < 2 or np.ptp(counts[inside]) == 0 or np.ptp(part) == 0:
-        part, counts, inside = result, image.astype(np.float64), used
-
-    def error(lateral: float, axial: float) -> float:
-        blurred = _gaussian(part, (lateral, axial), factor)[inside]
-        slope, intercept = _line(blurred, counts[inside])
-        return float(np.mean((counts[inside] - (slope * blurred + intercept)) ** 2))
-
-    lateral = _smallest(lambda s: error(s, 0.0), WIDEST * factor)
-    if image.ndim == 2:
-        return lateral, 0.0
-    axial = _smallest(lambda s: error(lateral, s), WIDEST)
-    return _smallest(lambda s: error(s, axial), WIDEST * factor), axial
-
-
-def _smallest(error: Callable[[float], float], widest: float) -> float:
-    """The σ of the smallest error; 0 if no blur is as good as any."""
-    tried = np.concatenate([[0.0], np.geomspace(0.25, widest, TRIED)])
-    errors = [error(float(sigma)) for sigma in tried]
-    best = int(np.argmin(errors))
-    bounds = float(tried[max(best - 1, 0)]), float(tried[min(best + 1, TRIED)])
-    refined = minimize_scalar(error, bounds=bounds, method="bounded", options={"xatol": 1e-3})
-    return float(refined.x) if refined.fun < errors[best] else float(tried[best])
-
-
-def _gaussian(result: NDArray[np.generic], sigmas: Sequence[float], factor: int) -> Array:
-    """The result after a Gaussian (σ in Y and X, and in Z), on the grid of the image."""
-    lateral, axial = sigmas
-    per_axis = (axial, lateral, lateral)[-result.ndim :]
-    return binned(ndi.gaussian_filter(result.astype(np.float64), per_axis), factor)
-
-
-def _line(x: NDArray[np.generic], y: NDArray[np.generic]) -> tuple[float, float]:
-    """Slope and intercept of the best line y(x); slope 0 for a constant x."""
-    centred = x - x.mean(dtype=np.float64)
-    power = float(np.sum(centred**2))
-    slope = float(np.sum(centred * y)) / power if power > 0 else 0.0
-    return slope, float(y.mean(dtype=np.float64) - slope * x.mean(dtype=np.float64))
 
 
 def _pearson(x: NDArray[np.generic], y: NDArray[np.generic]) -> float:

@@ -18,6 +18,9 @@ UNIT_SUM = 0.01  # a PSF whose sum differs more from 1 was not normalised
 def imaged(sample: NDArray[np.generic], psf: NDArray[np.generic], factor: int) -> Array:
     """What the camera sees of a sample: blurred, then averaged over factor × factor pixels; reflected at the borders.
 
+    Light that comes from outside the field is not known, so within the reach of the PSF from a border the result is a
+    guess.
+
     Parameters
     ----------
     sample : ndarray
