@@ -234,7 +234,10 @@ def test_a_spoiled_image_turns_the_right_light(exported, kind, section, monkeypa
 
 def test_the_image_of_the_training_is_no_mismatch(exported, monkeypatch):
     monkeypatch.setattr("zsd_export.report.report.by_unseen_photons", lambda case: NOTHING)
-    found = judge(exported, FIXTURES / "plane.tif", uncertainty=0)
+    found = judge(exported, FIXTURES / "plane.tif", uncertainty=2, truth=FIXTURES / "plane.tif")
+    assert 0 < numbers(found["truth"])["coverage_denoised"] < 100
+    assert {"uncertainty_denoised", "uncertainty_deconvolved"} <= {p.name for p in found["pictures"].pictures}
+    assert numbers(found["uncertainty"])["uncertainty_denoised_counts"] > 0
     assert (found.lights["fit"], found.lights["pixels"]) == (GREEN, GREEN)
     assert {f.name: f.light for f in found["noise"].findings}["gain_ratio"] == GREEN
     (other,) = judge(exported, FIXTURES / "plane.tif", voxel=Voxel.square(0.16), uncertainty=0).made_for_another

@@ -23,6 +23,7 @@ from zsd_runtime.uncertainty import SUFFIX
 
 Array = NDArray[Any]
 DENOISED, DECONVOLVED = "denoised", "deconvolved"
+LIGHT = 0.05  # of the scale of the training: pixels with less in the denoised image are dark
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,14 @@ class Case:
             np.ones(self.counts.shape[-2:], bool) if bad.unmeasured is None else ~bad.unmeasured for bad in self.bad
         ]
         return np.stack(planes) if self.counts.ndim == 3 else planes[0]
+
+    @property
+    def lit(self) -> NDArray[np.bool_]:
+        """([Z,] Y, X): usable pixels with light, for which an uncertainty is declared."""
+        light = self.outputs.get(DENOISED, self.signal)
+        camera = self.description.camera
+        scale = camera.scale if camera else float(np.percentile(light, 99.5))
+        return np.asarray(self.usable & (light > LIGHT * scale))
 
     @property
     def sizes(self) -> dict[str, Any]:

@@ -276,7 +276,7 @@ CHECKS = {
     ),
     "coverage": Check(
         "Pixels of the truth within the uncertainty", "%",
-        "The uncertainty is declared to hold 68 % of the truth's pixels.",
+        "The uncertainty is declared to hold the truth of 68 % of the pixels with light.",
         "The uncertainty is as large as the error.",
         "The uncertainty does not have the size of the error.",
         remedy="Below 68 % the errors are larger than declared: take the map as a relative one only.", form=".1f",

@@ -60,15 +60,17 @@ def truth_section(case: Case) -> Section:
 
 
 def coverage(case: Case) -> dict[str, float]:
-    """Share (%) of the truth's pixels that lie within the uncertainty, by output."""
+    """Share (%) of the truth's pixels with light that lie within the uncertainty, by output."""
     truths = {DENOISED: case.subject.truth, DECONVOLVED: case.subject.truth_deconvolved}
     found = {}
     for name, truth in truths.items():
         half = case.uncertainty.get(name)
-        if truth is None or half is None or truth.shape != half.shape:
+        if truth is None or half is None or truth.shape != half.shape or not case.lit.any():
             continue
         above = truth - case.offset if name == DENOISED else truth
-        found[name] = 100 * float(np.mean(np.abs(case.outputs[name] - above) <= half))
+        factor = half.shape[-1] // case.lit.shape[-1]
+        lit = case.lit.repeat(factor, -2).repeat(factor, -1)
+        found[name] = 100 * float(np.mean(np.abs(case.outputs[name] - above)[lit] <= half[lit]))
     return found
 
 

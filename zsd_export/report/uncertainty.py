@@ -16,10 +16,10 @@ from zsd_runtime.terminal import flag
 CHECKED = {2: (512, 512), 3: (16, 128, 128)}  # pixels that are restored 13 times, for planes and volumes
 BRIGHTEST = 90  # percentile of the denoised image from which a pixel is bright
 INTRO = (
-    "The map is the half-width of an interval that holds 68 % of the pixels' true values: the denoised image is "
-    "recorded again by the camera, restored again, flipped or turned, and compared. The error is measured by splitting "
-    "the photons of the image: one half is restored, the other, which the network never saw, judges it. Neither sees "
-    "what a network does every time alike, and what the optics hide."
+    "The map is the half-width of an interval that holds the truth of 68 % of the pixels with light: the denoised "
+    "image is recorded again by the camera, restored again, flipped or turned, and compared. The error is measured by "
+    "splitting the photons of the image: one half is restored, the other, which the network never saw, judges it. "
+    "Neither sees what a network does every time alike, and what the optics hide."
 )
 
 
@@ -96,9 +96,11 @@ def _numbers(case: Case, checks: SplitChecks | None) -> Iterator[Number]:
         yield Number("gain_db", "Gain over the best Gaussian filter", checks.gain_db,
                      f"{checks.gain_db:+.1f} dB ({low:+.1f} to {high:+.1f})", "6 dB is half the error.")  # fmt: skip
     for name, half_width in case.uncertainty.items():
-        typical = float(np.median(half_width))
+        factor = half_width.shape[-1] // case.lit.shape[-1]
+        lit = case.lit.repeat(factor, -2).repeat(factor, -1)
+        typical = float(np.median(half_width[lit] if lit.any() else half_width))
         yield Number(f"uncertainty_{name}_counts", f"Uncertainty, {name}, median", typical, f"± {typical:.3g} counts",
-                     "Half of the pixels are more certain.")  # fmt: skip
+                     "Of pixels with light; half of them are more certain.")  # fmt: skip
 
 
 def _plots(case: Case) -> Iterator[Plot]:
