@@ -40,6 +40,7 @@ GROUPS = {
             "what filters, trainings and packages make of one image, side by side",
         ),
         "evaluate": ("zsd_optics.cli", "PSNR, SSIM and NRMSE against a truth"),
+        "report": ("zsd_export.report.cli", "whether to trust a result, with or without a truth: one page"),
         "resolution": (
             "zsd_optics.resolution_cli",
             "how fine a detail an image shows, by Fourier ring correlation and decorrelation",
