@@ -2,6 +2,7 @@
 
     python benchmarks/trust.py train OUT --steps 350     (one core: about 80 s for each of 25 trainings)
     python benchmarks/trust.py coverage OUT              (uncertainty, error map and resolution against the truth)
+    python benchmarks/trust.py lights OUT                (which lights right and wrong cases turn on in `zsd report`)
 
 OUT then holds a folder for each case: image, truth, PSF, run and package. Factors of uncertainties were fitted on the
 cases of seed 1; those of seed 2 check them. Results: benchmarks/results/trust.json.
@@ -18,6 +19,8 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from zsd_export import Credits, export
+from zsd_export.report.lights import Light
+from zsd_export.report.report import judge
 from zsd_optics.error_map import error_map
 from zsd_optics.fourier_rings import Rings
 from zsd_optics.noise import estimate_noise
@@ -27,10 +30,12 @@ from zsd_optics.resolution import resolved
 from zsd_optics.simulate import Camera, Simulation, simulate
 from zsd_optics.split_checks import THRESHOLD, split_checks
 from zsd_runtime import load_model
+from zsd_runtime.images import Image, Voxel
 from zsd_train import train
 from zsd_train.config import make_config
 
 RESULTS = Path(__file__).parent / "results" / "trust.json"
+PIXEL_UM = 0.0626
 LIGHT = 0.05  # of the model's scale: a pixel with light has more in the denoised image
 EDGE = 8  # raw pixels
 SHOWN = (
@@ -85,7 +90,7 @@ WRONG = (
         config={
             "holdout": 0,
             "start": "scratch",
-            "steps": 2000,
+            "steps": 500,
             "gain": 1.0,
             "read_noise": 2.0,
             "offset": 100.0,
@@ -93,6 +98,11 @@ WRONG = (
         },
     ),
 )
+
+
+OTHER_STRUCTURES = (
+    ("filaments-30", "nuclei-30"), ("nuclei-30", "filaments-30"), ("hollow-vesicles-200", "cell-200"),
+)  # fmt: skip
 
 
 def train_all(out: Path, steps: int, only: list[str]) -> Iterator[str]:
@@ -107,7 +117,7 @@ def train_all(out: Path, steps: int, only: list[str]) -> Iterator[str]:
             psf=case.psf(simulation),
         )  # fmt: skip
         config = make_config(**{"steps": steps} | case.config)
-        run = train([simulation.noisy], case.psf(simulation), config, folder / "run", pixel_size_um=0.0626)
+        run = train([simulation.noisy], case.psf(simulation), config, folder / "run", pixel_size_um=PIXEL_UM)
         export(run.folder, folder / "model.zip", credits=Credits(case.name))
         yield case.name
 
@@ -170,6 +180,42 @@ def coverage(out: Path) -> dict[str, Any]:
     return found
 
 
+def subjects(out: Path) -> Iterator[tuple[str, bool, Path, Any]]:
+    """Name, whether it is right, run and image of everything that is reported on."""
+
+    def image(name: str) -> Any:
+        return np.load(out / name / "data.npz")["noisy"]
+
+    for case in (*RIGHT, *CHECKS):
+        yield case.name, True, out / case.name / "run", image(case.name)
+    for case in WRONG:
+        yield case.name, False, out / case.name / "run", image(case.name)
+    for model, sample in OTHER_STRUCTURES:
+        yield f"{model} model on {sample}", False, out / model / "run", image(sample)
+    padded = image("cell-30").copy()
+    padded[:, :60] = 0
+    yield "cell-30 with padding", False, out / "cell-30" / "run", padded
+    rescaled = ((image("cell-30").astype(float) - 100) * 2 + 100).clip(0).astype(np.uint16)
+    yield "cell-30 times 2", False, out / "cell-30" / "run", rescaled
+
+
+def lights(out: Path) -> dict[str, Any]:
+    """What `zsd report` says of each."""
+    found = {}
+    for name, right, run, counts in subjects(out):
+        if not (run / "weights.safetensors").exists():
+            continue
+        report = judge(run, Image(counts, "YX", Voxel.square(PIXEL_UM)))
+        raised = {
+            f"{section.name}: {f.name}": str(f.light)
+            for c in (Light.RED, Light.YELLOW)
+            for section, f in report.findings(c)
+        }
+        found[name] = {"right": right, "light": str(report.light), "raised": raised}
+        print(f"{'right' if right else 'wrong'} {name:34} {report.light:7}", ", ".join(raised), flush=True)
+    return found
+
+
 def correlation(a: Any, b: Any, sigma: float) -> float:
     """After smoothing."""
     return float(np.corrcoef(ndi.gaussian_filter(a, sigma).ravel(), ndi.gaussian_filter(b, sigma).ravel())[0, 1])
@@ -177,7 +223,7 @@ def correlation(a: Any, b: Any, sigma: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "coverage"])
+    parser.add_argument("what", choices=["train", "coverage", "lights"])
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=350)
     parser.add_argument("--only", nargs="*", default=[])
@@ -187,7 +233,7 @@ def main() -> None:
             print(name, flush=True)
         return
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    results["coverage"] = coverage(arguments.out)
+    results[arguments.what] = {"coverage": coverage, "lights": lights}[arguments.what](arguments.out)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
