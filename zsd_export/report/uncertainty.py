@@ -14,7 +14,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.terminal import flag
 
 CHECKED = {2: (512, 512), 3: (16, 128, 128)}  # pixels that are restored 13 times, for planes and volumes
-BRIGHTEST = 90  # percentile of the denoised image from which a pixel is bright
+BRIGHT = 0.25  # of the brightest parts (99.5 %): a pixel with more light is bright, however few there are
 INTRO = (
     "The map is the half-width of an interval that holds the truth of 68 % of the pixels with light: the denoised "
     "image is recorded again by the camera, restored again, flipped or turned, and compared. The error is measured by "
@@ -78,7 +78,7 @@ def _uncertain(case: Case) -> float | None:
     if half is None:
         return None
     light = case.outputs[DENOISED]
-    bright = (light >= np.percentile(light[case.usable], BRIGHTEST)) & (light > 0) & case.usable
+    bright = (light > max(BRIGHT * np.percentile(light[case.usable], 99.5), 0)) & case.usable
     return 100 * float(np.mean(half[bright] > 0.5 * light[bright])) if bright.any() else None
 
 
