@@ -91,7 +91,7 @@ CHECKS = {
     ),
     "uncertain": Check(
         "Bright pixels with an uncertainty above half their light", "%",
-        "Of the pixels with a quarter of the brightest light or more: the 68 % interval is wider than ± half of theirs.",
+        "Of the pixels with a quarter of the brightest light or more: the 68 % interval is wider than ± half of it.",
         "Bright structure is certain.",
         "Part of the bright structure is uncertain: it would look different with other photons of the same scene.",
         "Much of the bright structure is uncertain.",
