@@ -277,7 +277,7 @@ def test_a_device_without_memory_gets_smaller_squares():
         np.testing.assert_allclose(results[0], by_hand(model, image, 8, tile=(30, 30))["denoised"], rtol=1e-5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.tuples(st.integers(1, 6), st.integers(1, 300), st.integers(1, 300)),
     st.integers(0, 20), st.sampled_from([1, 2, 8]), st.integers(100, 10**6), st.integers(1, 20),

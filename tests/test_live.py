@@ -253,7 +253,7 @@ def test_an_engine_that_hangs_is_not_waited_for(monkeypatch):
     assert agrees(live.status())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     arrivals=st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 2)), max_size=40),
     room=st.integers(1, 5),

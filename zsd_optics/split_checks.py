@@ -63,8 +63,8 @@ class SplitChecks:
     resolution : dict of RingCorrelation
         Of "raw" and of each output: their correlation with the sample, ring by ring, on the image's grid.
     reproduced : dict of RingCorrelation
-        Of each output with what is restored from it again, on its own grid. The resolution of the output on the image's
-        grid is never finer than that of the optics, if the PSF is known.
+        Of each output with what is restored from it again, on its own grid. The resolution of the denoised image is
+        never finer than that of the optics, if the PSF is known, and those of others never coarser than its.
     """
 
     error: float
@@ -149,14 +149,27 @@ def split_checks(
     # Halves share the noise that the line leaves out: its error is one of theirs.
     systematic = noise.gain_error / noise.gain * variance
     reproduced = _reproduced(restore, counts, noise, offset, window, splits, rng, pixel_size_um, z_step_um)
-    if psf is not None and "denoised" in reproduced:
-        finest = max(round(pixel_count / counts.shape[-1]) for pixel_count in spectra.widths)
-        limited = max(reproduced["denoised"].resolution_px, optical_limit_px(psf) / finest)  # NaN stays
-        reproduced["denoised"] = replace(reproduced["denoised"], resolution_px=limited)
+    reproduced = _limited(reproduced, None if psf is None else optical_limit_px(psf))
     return SplitChecks(
         errors.mean, float(np.hypot(errors.standard_error, systematic)), gaussians[sigma].mean, sigma, 2 * variance,
         curves, reproduced,
     )  # fmt: skip
+
+
+def _limited(curves: dict[str, RingCorrelation], optical_px: float | None) -> dict[str, RingCorrelation]:
+    """The denoised image is not finer than the optics, and finer outputs are not coarser than it.
+
+    `optical_px` is the limit of the optics in pixels of the finest grid. Thresholds are stricter on finer grids.
+    """
+    denoised = curves["denoised"]
+    fine = max(round(curve.frequencies.size / denoised.frequencies.size) for curve in curves.values())
+    limit = denoised.resolution_px if optical_px is None else max(denoised.resolution_px, optical_px / fine)  # or NaN
+    limited = {"denoised": replace(denoised, resolution_px=limit)}
+    for name, curve in curves.items():
+        grid = round(curve.frequencies.size / denoised.frequencies.size)
+        coarsest = min(curve.resolution_px, limit * grid) if not np.isnan(limit) else curve.resolution_px
+        limited.setdefault(name, replace(curve, resolution_px=coarsest))
+    return limited
 
 
 def optical_limit_px(psf: Array) -> float:
@@ -252,7 +265,7 @@ class _Spectra:
     """Ring sums of the spectra of two halves and of what is made of them."""
 
     def __init__(self, rings: Rings) -> None:
-        self.rings, self.sums, self.widths = rings, dict[tuple[str, str], Array](), set[int]()
+        self.rings, self.sums = rings, dict[tuple[str, str], Array]()
 
     @property
     def names(self) -> list[str]:
@@ -260,7 +273,6 @@ class _Spectra:
 
     def add(self, first: Mapping[str, NDArray[np.generic]], second: Mapping[str, NDArray[np.generic]]) -> None:
         width = first["raw"].shape[-1]
-        self.widths |= {image.shape[-1] for image in first.values()}
         one, two = (
             {name: self.rings.spectrum(binned(image, image.shape[-1] // width)) for name, image in images.items()}
             for images in (first, second)
