@@ -9,7 +9,7 @@ import scipy.ndimage as ndi
 from tests.scenes import GAIN, OFFSET, READ_NOISE, camera, scene
 from zsd_optics.error_map import error_map, error_significance
 from zsd_optics.filters import richardson_lucy
-from zsd_optics.imaging import grid_factor, imaged, reblurred
+from zsd_optics.imaging import grid_factor, imaged, reblurred, within_reach
 from zsd_optics.linearity import linearity
 from zsd_optics.noise_model import NoiseModel, known_noise
 from zsd_optics.pictures import enlarged
@@ -362,3 +362,24 @@ def test_constant_noise_is_enough():
 def test_a_result_without_residual_is_not_divided_by_zero():
     found = residuals(PLANE, PLANE, NOISE)
     assert (found.deviation, found.largest, found.chance) == (0, 0, 1)
+
+
+def test_pixels_within_reach_of_a_border_do_not_count(sharp):
+    """Light from beyond the field is unknown: even the true sample contradicts its image at the borders."""
+    sample, psf, _ = sharp
+    inner = (slice(40, -40),) * 2
+    image = camera(imaged(sample, psf, 2) / GAIN)[20:-20, 20:-20]
+    mask = within_reach(image.shape, psf, 2)
+    expected = reblurred(sample[inner], image.shape, psf, offset=OFFSET)
+    found = error_significance(expected, image, NOISE, mask=mask)
+    assert found.deviation == pytest.approx(1, abs=0.1)
+    assert error_significance(expected, image, NOISE).deviation > found.deviation
+    margin = np.flatnonzero(mask[mask.shape[0] // 2])[0]
+    assert margin == 3  # 1 % of a Gaussian lies beyond 2.33 sigma on one side: 6 fine pixels
+
+
+@pytest.mark.parametrize("slices", [1, 3, 8, 40])
+def test_at_least_half_of_the_slices_is_compared(slices):
+    psf = np.ones((21, 1, 1)) / 21
+    kept = within_reach((slices, 16, 16), psf, 1).all(axis=(1, 2)).sum()
+    assert slices / 2 <= kept == slices - 2 * min(10, slices // 4)

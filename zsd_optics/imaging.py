@@ -13,6 +13,7 @@ from zsd_runtime.errors import InputError, size_text
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 UNIT_SUM = 0.01  # a PSF whose sum differs more from 1 was not normalised
+UNSEEN = 0.01  # share of a pixel's light that may come from beyond a border
 
 
 def imaged(sample: NDArray[np.generic], psf: NDArray[np.generic], factor: int) -> Array:
@@ -74,6 +75,36 @@ def reblurred(
         return binned(result.astype(np.float64), factor) + offset
     _check_psf(psf, result)
     return imaged(result, psf, factor) + offset
+
+
+def within_reach(shape: tuple[int, ...], psf: NDArray[np.generic], factor: int) -> Mask:
+    """Pixels whose light comes from within the image: those further from its borders than the PSF reaches.
+
+    What lies beyond the borders is unknown, so that even the true sample, blurred, differs from its image there. At
+    least half of the image is left along each axis.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ([Z,] Y, X) of the image.
+    psf : ndarray
+        ([Z,] Y, X), odd-sized, sums to 1; Y and X finer than the image by `factor`.
+    factor : int
+
+    Returns
+    -------
+    ndarray of bool
+        `shape`.
+    """
+    mask = np.ones(shape, bool)
+    for axis, n in enumerate(shape):
+        profile = psf.sum(axis=tuple(i for i in range(psf.ndim) if i != axis))
+        beyond = np.maximum(np.cumsum(profile), np.cumsum(profile[::-1]))[: len(profile) // 2 + 1]  # of each distance
+        reach = len(profile) // 2 - int(np.searchsorted(beyond, UNSEEN))
+        margin = min(-(-reach // (factor if axis >= len(shape) - 2 else 1)), n // 4)
+        mask[(slice(None),) * axis + (slice(0, margin),)] = False
+        mask[(slice(None),) * axis + (slice(n - margin, n),)] = False
+    return mask
 
 
 def grid_factor(result: tuple[int, ...], image: tuple[int, ...]) -> int:

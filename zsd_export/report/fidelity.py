@@ -9,7 +9,7 @@ from zsd_export.report.drawing import scale_bar
 from zsd_export.report.judging import judged, sided
 from zsd_export.report.parts import Array, Curve, Finding, Number, Picture, Plot, Scale, Section
 from zsd_optics.error_map import ErrorMap, error_map, error_significance
-from zsd_optics.imaging import reblurred
+from zsd_optics.imaging import Mask, reblurred, within_reach
 from zsd_optics.linearity import Linearity, linearity
 from zsd_optics.residuals import Residuals, residuals
 from zsd_runtime.errors import InputError
@@ -42,6 +42,13 @@ def compared(case: Case) -> tuple[str, Array | None, str]:
     return (DENOISED if DENOISED in case.outputs else ""), None, why
 
 
+def _known(case: Case, name: str, kernel: Array | None) -> Mask:
+    """Pixels that can be compared: those that measure the sample, and whose light comes from within the image."""
+    if kernel is None:
+        return case.usable
+    return case.usable & within_reach(case.counts.shape, kernel, case.factor(name))
+
+
 def error_section(case: Case) -> Section:
     """RSE, RSP, and where the result contradicts the image beyond noise."""
     title = "Error map"
@@ -49,13 +56,15 @@ def error_section(case: Case) -> Section:
     if not name:
         return Section("error_map", title, ERROR_INTRO, (judged("rsp", None, why_not=why_not),), missing=why_not)
     try:
-        found = error_map(case.outputs[name], case.counts, kernel, sigma_px=None if kernel is not None else 0.0,
-                          mask=case.usable)  # fmt: skip
+        known = _known(case, name, kernel)
+        found = error_map(
+            case.outputs[name], case.counts, kernel, sigma_px=None if kernel is not None else 0.0, mask=known
+        )
     except InputError as error:
         why = f"{error.message(flag)}."
         return Section("error_map", title, ERROR_INTRO, (judged("rsp", None, why_not=why),), missing=why)
     variance, unknown = (
-        _noise_variance(case),
+        _noise_variance(case, known),
         "The noise of the image is not known, so nothing says how large they may be.",
     )
     numbers = [
@@ -68,13 +77,13 @@ def error_section(case: Case) -> Section:
                "counts", "1, and the camera offset, if intensities are kept."),
     ]  # fmt: skip
     findings = [
-        judged("rsp", None if variance is None else found.rsp / _best_rsp(case, variance), why_not=unknown),
+        judged("rsp", None if variance is None else found.rsp / _best_rsp(case, variance, known), why_not=unknown),
         judged("rse", None if variance is None else found.rse / variance**0.5, why_not=unknown),
     ]
     pictures = [_map_picture(case, found)]
     if case.noise is not None:
         expected = reblurred(case.outputs[name], case.counts.shape, kernel, offset=case.offset)
-        seen = error_significance(expected, case.counts, case.noise, mask=case.usable)
+        seen = error_significance(expected, case.counts, case.noise, mask=known)
         findings.append(judged("contradiction", seen.deviation))
         findings.append(judged("contradicted", 100 * seen.beyond))
         numbers.append(Number("largest_contradiction", "Largest contradiction", seen.largest, f"{seen.largest:+.1f} "
@@ -138,7 +147,7 @@ def _deconvolved_residual(case: Case) -> Finding:
         return judged("residual_deconvolved", None, why_not=why_not or "The model gives no deconvolved image.")
     try:
         expected = reblurred(case.outputs[name], case.counts.shape, kernel, offset=case.offset)
-        found = residuals(expected, case.counts, case.noise, mask=case.usable)
+        found = residuals(expected, case.counts, case.noise, mask=_known(case, name, kernel))
     except InputError as error:
         return judged("residual_deconvolved", None, why_not=f"{error.message(flag)}.")
     own = case.noise.next_pixel
@@ -188,17 +197,17 @@ def _within(value: float, error: float, ideal: float) -> float:
     return float(np.clip(ideal, value - reach, value + reach))
 
 
-def _noise_variance(case: Case) -> float | None:
+def _noise_variance(case: Case, known: Mask) -> float | None:
     """Mean variance of the noise, counts²."""
     if case.noise is None:
         return None
     level = case.outputs[DENOISED] + case.offset if DENOISED in case.outputs else case.counts
-    return float(np.mean(case.noise.variance(np.asarray(level, np.float64))[case.usable]))
+    return float(np.mean(case.noise.variance(np.asarray(level, np.float64))[known]))
 
 
-def _best_rsp(case: Case, variance: float) -> float:
+def _best_rsp(case: Case, variance: float, known: Mask) -> float:
     """The correlation of a perfect result with the raw image: √(structure / (structure + noise))."""
-    whole = float(case.counts[case.usable].var())
+    whole = float(case.counts[known].var())
     return float(np.sqrt(max(whole - variance, 1e-3 * whole) / whole))
 
 
