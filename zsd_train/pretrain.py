@@ -1,7 +1,9 @@
 """Starting weights: a network that has seen simulated samples of many kinds, optics and cameras, with their truth.
 
     python -m zsd_train.pretrain OUT --axes yx --minutes 65
-    python -m zsd_train.pretrain OUT --axes zyx --minutes 60
+    python -m zsd_train.pretrain OUT --axes zyx --steps 3000
+
+A budget in steps can be repeated; one in minutes makes as many steps as the machine allows.
 
 The networks of the zoo are made this way (model_zoo/start-2d, start-3d). Every step draws a new crop of a sample,
 blurs it with one of many PSFs, exposes it to a camera of random gain and noise, and compares both outputs with what was
@@ -183,14 +185,28 @@ def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, 
     return (noise + FLOOR).sqrt().mean() + (blurred + FLOOR).sqrt().mean(), noise.mean(), blurred.mean()
 
 
-def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> None:
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: as many steps as `minutes` allow (without the time to draw samples), or exactly `steps`."""
+
+    minutes: float = 60
+    steps: int | None = None
+
+    def spent(self, seconds: float, step: int) -> float:
+        """The share of it that `step` steps in so many seconds have used."""
+        return step / self.steps if self.steps else seconds / (60 * self.minutes)
+
+    def __str__(self) -> str:
+        return f"--steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
+
+
+def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> None:
     """Train the compact network on simulations and write it as a start (`zsd_train.start`).
 
     Parameters
     ----------
     axes : {"yx", "zyx"}
-    minutes : float
-        Budget, without the time to draw samples.
+    budget : Budget
     out : path
         A .safetensors file.
     seed : int
@@ -204,7 +220,7 @@ def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Calla
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     started, step, seen = time.monotonic(), 0, []
-    while (spent := (time.monotonic() - started) / (60 * minutes)) < 1:
+    while (spent := budget.spent(time.monotonic() - started, step)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1, (step + 1) / 100) * (1 - spent)
         lesson = lessons.draw(config.batch)
@@ -225,12 +241,12 @@ def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Calla
             report(
                 f"step {step}, {time.monotonic() - started:.0f} s: noise left {means[0]:.4f}, blur left {means[1]:.4f}"
             )
-            write_start(out, average, config.network, _recipe(axes, seed, minutes, step))
-    write_start(out, average, config.network, _recipe(axes, seed, minutes, step))
+            write_start(out, average, config.network, _recipe(axes, seed, budget, step))
+    write_start(out, average, config.network, _recipe(axes, seed, budget, step))
 
 
-def _recipe(axes: Axes, seed: int, minutes: float, steps: int) -> str:
-    command = f"python -m zsd_train.pretrain OUT --axes {axes} --minutes {minutes:g} --seed {seed}"
+def _recipe(axes: Axes, seed: int, budget: Budget, steps: int) -> str:
+    command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed}"
     return json.dumps({"command": command, "steps": steps, "torch": torch.__version__})
 
 
@@ -266,7 +282,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--axes", choices=["yx", "zyx"], default="yx")
-    parser.add_argument("--minutes", type=float, default=60)
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, default=60)
+    budget.add_argument("--steps", type=int, help="in place of minutes: repeatable")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    pretrain(arguments.axes, arguments.minutes, arguments.out, arguments.seed, lambda line: print(line, flush=True))
+    pretrain(
+        arguments.axes, Budget(arguments.minutes, arguments.steps), arguments.out, arguments.seed,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
