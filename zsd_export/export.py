@@ -1,6 +1,6 @@
 """From a run folder to a package, written only when the network in it computes what was trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ def export(
     output: str = "float32",
     credits: Credits = ANONYMOUS,  # noqa: A002
     format: str = "zoo",  # noqa: A002
+    test: Sequence[int] | None = None,
     overwrite: bool = False,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -59,6 +60,8 @@ def export(
         Name, authors, licence and tags. The name is "zsd" and the run folder's name if not given.
     format : {"zoo", "deepimagej"}
         BioImage.IO 0.5, or the 0.4.10 that deepImageJ runs.
+    test : sequence of int
+        Pixels of the test tensors, the largest files of a small package; by default 256x256, of volumes 16x96x96.
     overwrite : bool
         Replace the package that is there.
     notice : callable
@@ -128,7 +131,7 @@ def export(
             "measured": trained.measured.model_dump(mode="json", exclude_none=True),
         },
     )
-    write(to, contents, onnx, _part(trained.sample, trained))
+    write(to, contents, onnx, _part(trained.sample, trained, test))
     return to.path
 
 
@@ -167,6 +170,6 @@ def _check_run(run: Run, precision: str, input_dtype: str) -> None:
         )
 
 
-def _part(image: NDArray[Any], run: Run) -> NDArray[Any]:
+def _part(image: NDArray[Any], run: Run, size: Sequence[int] | None = None) -> NDArray[Any]:
     """The middle of the sample, on the pooling grid: what is tested."""
-    return middle(image, TEST[image.ndim], run.network.size_multiple)
+    return middle(image, tuple(size or TEST[image.ndim]), run.network.size_multiple)

@@ -200,7 +200,24 @@ class Budget:
         return f"--steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
 
 
-def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> None:
+class Left(NamedTuple):
+    """What the last lessons of a training left of the noise and of the blur, as shares of their mean squares."""
+
+    noise: float
+    blur: float
+
+    @property
+    def noise_db(self) -> float:
+        """How far the error of the denoised image is below the noise, dB."""
+        return -10 * math.log10(self.noise)
+
+    @property
+    def blur_db(self) -> float:
+        """How far the error of the deconvolved image is below that of the blurred one, dB."""
+        return -10 * math.log10(self.blur)
+
+
+def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> Left:
     """Train the compact network on simulations and write it as a start (`zsd_train.start`).
 
     Parameters
@@ -212,6 +229,11 @@ def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Calla
     seed : int
     report : callable
         Gets lines.
+
+    Returns
+    -------
+    Left
+        Of the last 250 steps.
     """
     config, layout = TrainConfig(axes=axes), DEFAULTS[axes].layout
     lessons = Lessons(axes, seed, report)
@@ -243,6 +265,7 @@ def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Calla
             )
             write_start(out, average, config.network, _recipe(axes, seed, budget, step))
     write_start(out, average, config.network, _recipe(axes, seed, budget, step))
+    return Left(*np.mean(seen[-250:], axis=0).tolist())
 
 
 def _recipe(axes: Axes, seed: int, budget: Budget, steps: int) -> str:
