@@ -28,7 +28,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     with reporting():
         rows = [
             {
-                "name": entry.name, "kind": entry.kind, "axes": entry.axes, "title": entry.title,
+                "name": entry.name, "kind": entry.kind, "axes": entry.axes.upper(), "title": entry.title,
                 "megabytes": round(entry.path(entry.content).stat().st_size / 1e6, 1),
             }
             for entry in entries().values()
@@ -44,7 +44,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             print(f"{text}:")
             for row in rows:
                 if row["kind"] == kind:
-                    print(f"  {row['name']:<{width}}  {row['axes'].upper():<3}  {row['megabytes']} MB  {row['title']}")
+                    print(f"  {row['name']:<{width}}  {row['axes']:<3}  {row['megabytes']} MB  {row['title']}")
         print("zsd zoo show NAME says what a model is for, and what not")
 
 

@@ -96,9 +96,9 @@ def validation(scores: tuple[Score, ...]) -> dict[str, str]:
     """Lines for the package's page, by name."""
     return {
         f"Simulated image of {s.photons:g} photo-electrons": f"denoised {s.denoised:.1f} dB (best classical filter, "
-        f"{s.filter}: {s.best_filter:.1f} dB); deconvolved {s.deconvolved:.1f} dB (best Richardson-Lucy, {s.iterations} "
-        f"iterations: {s.best_richardson_lucy:.1f} dB); PSNR against what was simulated, on images that took no part "
-        "in the training"
+        f"{s.filter}: {s.best_filter:.1f} dB); deconvolved {s.deconvolved:.1f} dB (best Richardson-Lucy, "
+        f"{s.iterations} iterations: {s.best_richardson_lucy:.1f} dB); PSNR against what was simulated, on an "
+        "image that took no part in the training"
         for s in scores
     }
 
