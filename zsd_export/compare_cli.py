@@ -23,7 +23,7 @@ def _compare(
         list[str] | None,
         typer.Option(
             help="Filters with settings (gaussian:sigma=1.5), trainings (zsd, or a scheme of zsd train), and packages "
-            "(model.zip), with commas between; may be repeated. Default: box,gaussian,median,nlm, and with a PSF also "
+            "(model.zip, zoo:NAME), with commas between; may be repeated. Default: box,gaussian,median,nlm, and with a PSF also "
             "richardson-lucy,wiener,zsd."
         ),
     ] = None,

@@ -290,11 +290,12 @@ class Model:
 
 
 def load_model(package: str | Path, device: str = "auto", *, engine: str = "auto", precision: str = "auto") -> Model:
-    """Open a package made by `zsd export` (folder or zip).
+    """Open a package made by `zsd export` (folder or zip), or a model that came with zsd.
 
     Parameters
     ----------
     package : path
+        Or ``zoo:NAME``; `zsd zoo list` shows the names.
     device : {"auto", "cpu", "cuda", "intel", "apple"}
         "intel" is an Intel GPU; "apple" is whatever Core ML chooses on a Mac.
     engine : {"auto", "onnxruntime", "openvino", "tensorrt", "coreml"}
