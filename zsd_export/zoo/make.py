@@ -14,6 +14,7 @@ from zsd_export.zoo.recipe import Recipe, Score, StartRecipe, StartScore
 from zsd_export.zoo.scores import picture, scored
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
+from zsd_runtime.package import read_package
 from zsd_runtime.zoo import PACKAGE, WEIGHTS
 
 SCORES = "scores.toml"
@@ -79,28 +80,43 @@ def _model(recipe: Recipe, folder: Path, report: Report) -> tuple[Score, ...]:
         z_step_um=s.z_step_um, psf_source=source, sim=images[0].sim,
         report=lambda p: report(0.05 + 0.8 * p.fraction, str(p)),
     )  # fmt: skip
+    return package(recipe, run.folder, folder, report)
+
+
+def package(recipe: Recipe, run: Path, folder: Path, report: Report) -> tuple[Score, ...]:
+    """Write the package of a run that was trained by a recipe, with its scores, and a picture of each held-out image.
+
+    Raises
+    ------
+    VerificationError
+        When the model loses too much in int8: those who use it on slow machines may want that.
+    """
     report(0.85, "exporting: measuring the model")
-    exported = export(run.folder, folder / "exported.zip", credits=recipe.export.credits, test=recipe.export.test_size)
+    how: dict[str, Any] = {"credits": recipe.export.credits, "test": recipe.export.test_size}
+    exported, eight_bits = export(run, folder / "exported.zip", **how), folder / "int8.zip"
+    lost = read_package(export(run, eight_bits, precision="int8", **how)).facts["precision_loss_db"]
     restored = []
     for number, exposure in enumerate(recipe.held_out, 1):
         report(0.9, f"restoring held-out image {number} of {len(recipe.held_out)}")
         restored.append(scored(exported, recipe, exposure))
         iio.imwrite(folder / f"held_out_{number}.png", picture(restored[-1]))
     scores = tuple(r.score for r in restored)
-    convert(exported, folder / PACKAGE, credits=recipe.export.credits, validation=validation(scores))
+    convert(exported, folder / PACKAGE, credits=recipe.export.credits, validation=validation(scores, lost))
     exported.unlink()
+    eight_bits.unlink()
     return scores
 
 
-def validation(scores: tuple[Score, ...]) -> dict[str, str]:
+def validation(scores: tuple[Score, ...], lost_in_int8: dict[str, float]) -> dict[str, str]:
     """Lines for the package's page, by name."""
+    lost = ", ".join(f"{name} {loss:.2f} dB" for name, loss in lost_in_int8.items())
     return {
         f"Simulated image of {s.photons:g} photo-electrons": f"denoised {s.denoised:.1f} dB (best classical filter, "
         f"{s.filter}: {s.best_filter:.1f} dB); deconvolved {s.deconvolved:.1f} dB (best Richardson-Lucy, "
         f"{s.iterations} iterations: {s.best_richardson_lucy:.1f} dB); PSNR against what was simulated, on an "
         "image that took no part in the training"
         for s in scores
-    }
+    } | {"PSNR lost in int8": f"{lost} (this package is fp32)"}
 
 
 def beyond_tolerance(recipe: Recipe | StartRecipe, measured: Scores) -> list[str]:
