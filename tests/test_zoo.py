@@ -74,6 +74,12 @@ def test_every_model_has_its_files_and_no_other():
     assert {"microtubules-2d", "lattice-3d", "sim-2d", "deconoising-2d", "start-2d"} <= set(entries())
 
 
+def test_wheels_carry_the_zoo():
+    patterns = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    carried = {path for pattern in patterns["model_zoo"] for path in FOLDER.glob(pattern)}
+    assert carried >= {FOLDER / "index.toml", *(FOLDER / name / entry.content for name, entry in entries().items())}
+
+
 @pytest.mark.parametrize("name", entries())
 def test_a_card_says_what_the_recipe_recorded(name, recipes):
     card, recipe = entry_of(name).path(CARD).read_text(), recipes[name]
