@@ -53,7 +53,7 @@ def recipes():
 
 
 @pytest.fixture(scope="module")
-def tiny(recipes):
+def tiny():
     """A model of few pixels and steps."""
     values = tomllib.loads(entry_of("microtubules-2d").path(RECIPE).read_text())
     values["simulate"]["size"] = [96, 96]
@@ -177,7 +177,7 @@ def test_a_model_loses_little_in_eight_bits(name, recipes):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("zoo:microtubule", r"the model zoo has no 'microtubule': did you mean microtubules-2d\? zsd zoo list shows all"),
+        ("zoo:microtubule", r"no 'microtubule': did you mean microtubules-2d\? zsd zoo list shows all"),
         ("zoo:", "the model zoo has no '': zsd zoo list shows all"),
         ("zoo:../start-2d", "the model zoo has no"),
         ("zoo:start-2d", "zoo:start-2d is no model: these are weights that a training starts from"),
@@ -208,7 +208,7 @@ def test_list_show_and_get(tmp_path):
 
 
 def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
-    def full(source, target):
+    def full(_, target):
         Path(target).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
@@ -224,7 +224,8 @@ def test_the_zoo_needs_no_torch(tmp_path, recipes):
     model = "zoo:microtubules-2d"
     lines = [
         ["zoo", "list"], ["zoo", "show", "start-2d"], ["zoo", "get", "microtubules-2d", "copy.zip"], ["inspect", model],
-        ["predict", model, "cells.tif", "--out", "out", "--device", "cpu"], ["watch", model, ".", "--out", "w", "--once"],
+        ["predict", model, "cells.tif", "--out", "out", "--device", "cpu"],
+        ["watch", model, ".", "--out", "w", "--once"],
     ]  # fmt: skip
     result = python(f"import os; os.chdir({str(tmp_path)!r})\n{PROGRAM}", json.dumps(lines))
     assert result.returncode == 0, result.stderr
@@ -260,8 +261,8 @@ WRONG = [
     ("schema", lambda r: r.update(schema=2), "has schema 2; this zsd reads schema 1"),
 ]
 SCORE = {
-    "photons": 60, "denoised": 30, "best_filter": 29, "filter": "Gaussian", "deconvolved": 25, "best_richardson_lucy": 24,
-    "iterations": 9,
+    "photons": 60, "denoised": 30, "best_filter": 29, "filter": "Gaussian", "deconvolved": 25,
+    "best_richardson_lucy": 24, "iterations": 9,
 }  # fmt: skip
 
 
@@ -319,7 +320,8 @@ def test_starting_weights_are_made_from_a_recipe_too(tmp_path, monkeypatch):
     from zsd_train import pretrain
 
     monkeypatch.setattr(pretrain, "WORLDS", SMALL)
-    recipe = recipe_from({"schema": 1, "pretrain": {"axes": "yx", "steps": 2}, "scores": [{"noise_db": 0, "blur_db": 90}]})
+    scores = [{"noise_db": 0, "blur_db": 90}]
+    recipe = recipe_from({"schema": 1, "pretrain": {"axes": "yx", "steps": 2}, "scores": scores})
     measured = make(recipe, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {WEIGHTS, SCORES}
     assert any("blur differs by -" in text for text in beyond_tolerance(recipe, measured))

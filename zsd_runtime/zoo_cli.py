@@ -10,8 +10,6 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.terminal import Quiet, command_line, reporting
 from zsd_runtime.zoo import CARD, copy, entries, entry_of
 
-MAKE = "Make a model again from its recipe, and compare its scores with the recorded ones."
-
 app = command_line()
 verbs = typer.Typer(
     no_args_is_help=True,
@@ -67,8 +65,8 @@ def get(
         print(f"OK {out} written")
 
 
-@verbs.command(help=MAKE)
+@verbs.command("make")
 def make() -> None:
-    """`zsd.py` gives this verb to `zsd_export.zoo.cli`; here it is only listed."""
-    with reporting():
+    """Make a model again from its recipe, and compare its scores with the recorded ones."""
+    with reporting():  # only listed here: `zsd.py` gives this verb to `zsd_export.zoo.cli`
         raise InputError("zsd zoo make needs torch", "pip install 'zsd[export]'")

@@ -8,14 +8,14 @@ import typer
 from zsd_export.zoo.recipe import Recipe, StartRecipe, read_recipe
 from zsd_runtime.terminal import Quiet, progress_bar, reporting
 from zsd_runtime.zoo import RECIPE, entry_of
-from zsd_runtime.zoo_cli import MAKE, app, verbs
+from zsd_runtime.zoo_cli import app, verbs
 
 __all__ = ["app"]
 
 verbs.registered_commands = [command for command in verbs.registered_commands if command.name != "make"]
 
 
-@verbs.command(help=MAKE)
+@verbs.command("make")
 def make(
     name: Annotated[str, typer.Argument(help="Name of a model of the zoo, or a recipe, TOML.")],
     out: Annotated[Path, typer.Option(help="New folder for the package, its scores, and pictures to look at.")],
