@@ -180,7 +180,7 @@ def test_a_model_loses_little_in_eight_bits(name, recipes):
         ("zoo:microtubule", r"no 'microtubule': did you mean microtubules-2d\? zsd zoo list shows all"),
         ("zoo:", "the model zoo has no '': zsd zoo list shows all"),
         ("zoo:../start-2d", "the model zoo has no"),
-        ("zoo:start-2d", "zoo:start-2d is no model: these are weights that a training starts from"),
+        ("zoo:start-2d", "zoo:start-2d is no model, but weights that a training starts from: train on your image"),
     ],
 )
 def test_other_names_are_refused(name, said):

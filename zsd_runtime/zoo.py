@@ -89,10 +89,10 @@ def package_path(package: str | Path) -> Path:
         return Path(package)
     entry = entry_of(str(package))
     if entry.kind != "model":
-        models = [other.name for other in entries().values() if other.kind == "model" and other.axes == entry.axes]
+        alike = [e.name for e in entries().values() if e.kind == "model" and e.axes == entry.axes]
         raise InputError(
-            f"zoo:{entry.name} is no model: these are weights that a training starts from",
-            f"train on your image, which starts from them, or take a model, for instance zoo:{models[0]}",
+            f"zoo:{entry.name} is no model, but weights that a training starts from",
+            "train on your image, which starts from them" + (f", or take zoo:{alike[0]}" if alike else ""),
         )
     return entry.path(PACKAGE)
 
