@@ -61,7 +61,7 @@ def export(
     format : {"zoo", "deepimagej"}
         BioImage.IO 0.5, or the 0.4.10 that deepImageJ runs.
     test : sequence of int
-        Pixels of the test tensors, the largest files of a small package; by default 256x256, of volumes 16x96x96.
+        Pixels of the test tensors; by default `TEST`.
     overwrite : bool
         Replace the package that is there.
     notice : callable
@@ -86,7 +86,7 @@ def export(
     trained = load_run(run)
     credited = credits.over(Credits(name_after(trained.folder.resolve().name)), notice)
     _check_run(trained, precision, input)
-    network = trained.network
+    network, method = trained.network, trained.measured.method
     normalised = ((trained.sample - trained.offset) / trained.scale).astype(np.float32)
     exact = to_onnx(network)
     parity(network, exact, _part(normalised, trained))
@@ -100,7 +100,6 @@ def export(
     if input == "uint16" and isinstance(intensities.before, Linear):
         onnx = counts_graph(onnx, intensities.before, intensities.after, output)
         intensities = replace(intensities, before=Linear(), after=Linear())
-    method = trained.measured.method
     contents = Contents(
         credits=credited,
         summary=f"Zero-shot {task_text(network.outputs)} ({method} {len(network.axes)}D), trained by zsd on noisy "
@@ -126,10 +125,7 @@ def export(
         channel_number=trained.measured.channel_number,
         method=method,
         sim=trained.sim,
-        provenance={
-            "training": trained.config.model_dump(mode="json", exclude_none=True),
-            "measured": trained.measured.model_dump(mode="json", exclude_none=True),
-        },
+        provenance=_provenance(trained),
     )
     write(to, contents, onnx, _part(trained.sample, trained, test))
     return to.path
@@ -168,6 +164,12 @@ def _check_run(run: Run, precision: str, input_dtype: str) -> None:
             "export with `precision` fp16",
             option="precision",
         )
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    """The choices of the training, and what was measured."""
+    parts = {"training": run.config, "measured": run.measured}
+    return {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items()}
 
 
 def _part(image: NDArray[Any], run: Run, size: Sequence[int] | None = None) -> NDArray[Any]:

@@ -143,10 +143,7 @@ def simulate(
             f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak", option="photons"
         )
     if sheet_um is not None and len(shape) == 2:
-        raise InputError(
-            f"sheet thickness {sheet_um} µm is for volumes", "leave it out, or simulate a volume",
-            option="sheet_thickness",
-        )  # fmt: skip
+        raise InputError(f"sheet thickness {sheet_um} µm is for volumes", "leave it out", option="sheet_thickness")
     camera = camera or Camera()
     rng = np.random.default_rng(seed)
     fine_um = pixel_size_um / GRID_FACTOR

@@ -22,22 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.ndimage as ndi
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from zsd_optics.optics import Optics, generate_psf
-from zsd_optics.psf import gaussian_psf
 from zsd_optics.structures import Grid, mixed
 from zsd_train.config import Axes, TrainConfig
 from zsd_train.defaults import DEFAULTS, Shape
 from zsd_train.forward import blur, crop, dihedral, downsample, otf_of
+from zsd_train.lesson_psfs import FACTOR, random_psf
 from zsd_train.networks.build import build
 from zsd_train.start import write_start
 
-FACTOR = 2  # the truth's grid is finer by it, in Y and X
-# Highest frequency that the optics pass, cycles a raw pixel: from twice as fine as Nyquist's 0.5 to just below it.
-CUTOFF = (0.18, 0.48)
-SIGMA_PX = (0.6, 1.7)  # of PSFs that are Gaussian, raw pixels
 PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
 READ_NOISE_E = (0.2, 5)
 BACKGROUND = (0.001, 1)  # below what is taken for the offset, in units of a bright pixel
@@ -104,7 +98,7 @@ class Lessons:
         )
         self.window = tuple(n * FACTOR if axis >= len(size) - 2 else n for axis, n in enumerate(size))
         self.otfs = torch.stack(
-            [otf_of(_psf(axes, i, rng, self.window), self.window)[None] for i in range(self.world.psfs)]
+            [otf_of(random_psf(axes, i, rng, self.window), self.window)[None] for i in range(self.world.psfs)]
         )
         self.samples, self.dark, self.bright = [], [], []
         for i in range(self.world.samples):
@@ -276,29 +270,6 @@ def _recipe(axes: Axes, seed: int, budget: Budget, steps: int) -> str:
 def _mean(difference: Tensor) -> Tensor:
     """Mean square of each sample, (N,)."""
     return difference.square().flatten(1).mean(1)
-
-
-def _psf(axes: Axes, number: int, rng: np.random.Generator, window: Shape) -> Tensor:
-    """A PSF of random width on the fine grid, that fits the window: one in three Gaussian, the others from theory."""
-    cutoff = math.exp(rng.uniform(*np.log(CUTOFF)))  # = 2 NA / λ · raw pixel size
-    if axes == "yx" and number % 3 == 0:
-        psf = gaussian_psf(FACTOR * math.exp(rng.uniform(*np.log(SIGMA_PX))))
-    else:
-        na, index = (1.2, 1.515) if axes == "yx" else (rng.uniform(0.8, 1.25), 1.33)
-        fine_um = cutoff * 0.525 / (2 * na) / FACTOR
-        side = 65 if axes == "yx" else 41
-        z_um = rng.uniform(0.15, 0.95 * Optics(na, 525.0, index).nyquist_um[0])
-        shape, steps = ((side, side), (fine_um,)) if axes == "yx" else ((9, side, side), (z_um, fine_um))
-        sheet: dict[str, Any] = {"kind": "light-sheet", "sheet_um": rng.uniform(0.5, 2)}
-        psf = generate_psf(Optics(na, 525.0, index), shape, steps, **sheet if axes == "zyx" and number % 2 else {})
-    return _fitted(psf, window)
-
-
-def _fitted(psf: NDArray[np.float64], window: Shape) -> Tensor:
-    """The middle of a PSF, at most as large as the window; sums to 1."""
-    excess = [max(0, n - (w - 1 + w % 2)) for n, w in zip(psf.shape, window, strict=True)]
-    inside = psf[tuple(slice(-(-e // 2), n - -(-e // 2)) for e, n in zip(excess, psf.shape, strict=True))]
-    return torch.tensor(inside / inside.sum(), dtype=torch.float32)
 
 
 if __name__ == "__main__":
