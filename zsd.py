@@ -24,6 +24,7 @@ GROUPS = {
             "from DecoNoising's and Noise2Void's PyTorch weights to a model package",
         ),
         "inspect": ("zsd_runtime.inspection", "what a package is, and what runs it here"),
+        "zoo": ("zsd_runtime.zoo_cli", "models that come with zsd: list, cards, copies, and how they are made"),
     },
     "optics and filters": {
         "simulate": ("zsd_optics.cli", "a noisy image with its truth, to try everything on"),
@@ -53,8 +54,8 @@ GROUPS = {
     },
 }
 MODULES = {verb: module for verbs in GROUPS.values() for verb, (module, _) in verbs.items()}
-# What a verb needs more for an option: with it, another module serves the verb.
-WITH_OPTIONS = {("watch", "--train-first"): "zsd_export.watch"}
+# What a verb needs more for an option, or a verb of its own: with it, another module serves the verb.
+WITH_OPTIONS = {("watch", "--train-first"): "zsd_export.watch", ("zoo", "make"): "zsd_export.zoo.cli"}
 # The extra to install when an import fails.
 EXTRAS = {"zsd_optics": "optics", "zsd_train": "train", "zsd_export": "export", "zsd_runtime": "cpu"}
 

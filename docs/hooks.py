@@ -21,6 +21,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that stand in the root of the repository, and the reference of the command line."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=_as_page((ROOT / source).read_text("utf-8"))))
+    for card in sorted((ROOT / "model_zoo").glob("*/card.md")):  # the cards of the model zoo
+        text = card.read_text("utf-8").replace("](../../docs/", "](../")
+        files.append(File.generated(config, f"zoo/{card.parent.name}.md", content=text))
     for name in FOR_DOWNLOAD:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "reference/command-line.md", content=command_line()))

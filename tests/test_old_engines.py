@@ -22,6 +22,7 @@ from zsd_export import convert, export
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.package import read_package
+from zsd_runtime.zoo import entries
 
 RUNTIMES = ("1.12.1", "1.13.1")
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2, "int8": 2e-2}  # of the range; some round elsewhere, by a step of int8
@@ -83,16 +84,26 @@ def graph(request, packages, run_folder, tmp_path_factory) -> tuple[bytes, float
 
 
 def test_an_old_runtime_gives_the_same(old_python, graph, tmp_path):
-    (python, version), (weights, tolerance) = old_python, graph
+    _check_old_runtime(*old_python, *graph, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in entries().items() if entry.kind == "model"])
+def test_models_of_the_zoo_run_there(old_python, name, tmp_path):
+    weights = read_package(f"zoo:{name}").weights
+    _check_old_runtime(*old_python, weights, TOLERANCES["fp32"], tmp_path)
+    _check_nothing_newer(weights)
+
+
+def _check_old_runtime(python: str, version: str, weights: bytes, tolerance: float, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(weights)
     axes = len(onnx.load_from_string(weights).graph.input[0].type.tensor_type.shape.dim) - 2
     image = np.random.default_rng(0).random((1, 1, *(8, 40, 48)[-axes:]), np.float32)
     np.save(tmp_path / "input.npy", image)
     result = subprocess.run([python, "-c", PROGRAM, tmp_path], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, version), result.stderr
-    scales = [(1,) * axes, (1, 2, 2)[-axes:]]
     engine = OnnxRuntime(weights)
     with np.load(tmp_path / "outputs.npz") as found:
+        scales = [tuple(n // m for n, m in zip(found[o].shape[2:], image.shape[2:], strict=True)) for o in found]
         for name, expected in zip(engine.output_names, run_once(engine, image, scales), strict=True):
             assert np.abs(found[name] - expected).max() <= tolerance * np.ptp(expected), name
     engine.close()
@@ -127,7 +138,11 @@ def test_published_weights_are_the_same_everywhere(name, imported, old_python, t
 
 
 def test_the_graph_asks_for_nothing_newer(graph):
-    model = onnx.load_from_string(graph[0])
+    _check_nothing_newer(graph[0])
+
+
+def _check_nothing_newer(weights: bytes) -> None:
+    model = onnx.load_from_string(weights)
     assert model.ir_version <= 8
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
     for name in {node.op_type for node in model.graph.node}:

@@ -63,9 +63,9 @@ def test_a_start_is_written_with_its_network_and_recipe(tmp_path, monkeypatch):
     from safetensors import safe_open
 
     monkeypatch.setattr(pretrain, "WORLDS", SMALL)
-    pretrain.pretrain("yx", 0.01, tmp_path / "weights.safetensors", report=lambda line: None)
+    pretrain.pretrain("yx", pretrain.Budget(steps=2), tmp_path / "weights.safetensors", report=lambda line: None)
     network = build(TrainConfig().network, "yx")
     with safe_open(tmp_path / "weights.safetensors", "pt") as file:
         assert set(file.keys()) == set(network.state_dict())
-        assert "zsd_train.pretrain" in file.metadata()["recipe"]
+        assert "zsd_train.pretrain OUT --axes yx --steps 2 --seed 0" in file.metadata()["recipe"]
         assert '"upsampling":"shuffle"' in file.metadata()["network"]

@@ -35,6 +35,16 @@ def volume():
     return simulate_sim((12, 96, 96), sample="vesicles", photons=500, camera=CAMERA, illumination=lit, seed=1)
 
 
+def test_a_microscope_repeats_its_stripes():
+    lit = Illumination(first_phases_rad=(0.4, 1.9, 3.3))
+    one, other = (simulate_sim((64, 64), camera=CAMERA, illumination=lit, seed=seed) for seed in (1, 2))
+    assert one.sim.parameters.patterns == other.sim.parameters.patterns
+    assert [pattern.phases_rad[0] for pattern in one.sim.parameters.patterns] == [0.4, 1.9, 3.3]
+    assert not np.array_equal(one.truth, other.truth)
+    with pytest.raises(InputError, match="2 first phases must be one for each direction"):
+        Illumination(first_phases_rad=(0.4, 1.9))
+
+
 @pytest.mark.parametrize("wiener", [0.05, 0.3])
 @pytest.mark.parametrize("notch", [0.0, 0.9])
 def test_without_noise_it_is_the_truth_through_h_sim(wiener, notch, plane):

@@ -75,3 +75,24 @@ def test_the_camera_makes_the_noise_that_it_says():
 def test_bad_values_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_a_light_sheet_removes_light_from_beyond_its_slice():
+    def volume(**sheet):
+        optics = {"na": 1.1, "refractive_index": 1.33, "pixel_size_um": 0.1, "z_step_um": 0.3}
+        return simulate((24, 48, 48), sample="points", seed=2, **optics, **sheet)
+
+    lit, sheet = volume(), volume(sheet_um=0.6)
+    assert sheet.psf.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(sheet.truth > 0, lit.truth > 0)  # the same sample
+    middle = len(lit.psf) // 2
+    profile = [psf.sum((1, 2))[middle + 1] / psf.sum((1, 2))[middle] for psf in (lit.psf, sheet.psf)]
+    # A slice of widefield holds all light; 0.3 µm off, a sheet of 0.6 µm FWHM is half as bright.
+    assert profile == pytest.approx([1, 0.5], rel=0.02)
+
+
+def test_a_light_sheet_is_for_volumes():
+    with pytest.raises(InputError, match=r"sheet thickness 0\.6 µm is for volumes"):
+        simulate((48, 48), sheet_um=0.6)
+    with pytest.raises(InputError, match="sheet thickness 0 µm must be above 0"):
+        simulate((8, 48, 48), sheet_um=0)

@@ -12,7 +12,7 @@ from zsd_runtime import InputError
 from zsd_train import TrainConfig, train
 from zsd_train.networks.build import build
 from zsd_train.run import load_run
-from zsd_train.start import start_of
+from zsd_train.start import ZOO, start_of
 
 SIGMA = 1.3  # raw pixels
 
@@ -28,14 +28,16 @@ def denoised(run, scene):
         return run.network(batch).denoised[0, 0].numpy()
 
 
-def test_the_zoo_has_a_start_for_the_default_network_of_planes():
-    config = TrainConfig()
+@pytest.mark.parametrize(("axes", "name"), [("yx", "zoo:start-2d"), ("zyx", "zoo:start-3d")])
+def test_the_zoo_has_a_start_for_the_default_network(axes, name):
+    config = TrainConfig(axes=axes)
     start = start_of(config)
-    build(config.network, "yx").load_state_dict(start.weights)
-    assert start.name == "zoo:start-2d"
+    build(config.network, axes).load_state_dict(start.weights)
+    assert start.name == name
 
 
-def test_volumes_start_from_random_weights_for_the_zoo_has_none():
+def test_without_weights_in_the_zoo_a_training_starts_from_random_ones(monkeypatch):
+    monkeypatch.setitem(ZOO, "zyx", "no-such-folder")
     assert start_of(TrainConfig(axes="zyx")) is None
     with pytest.raises(InputError, match="the zoo has no starting weights: leave"):
         start_of(TrainConfig(axes="zyx", start="zoo"))

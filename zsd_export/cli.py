@@ -11,6 +11,7 @@ from zsd_export.options import Authors, Format, Licence, Name, Overwrite, Tags, 
 from zsd_optics.options import Axes
 from zsd_runtime.errors import InputError
 from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
+from zsd_runtime.zoo import package_path
 from zsd_train.options import Device, Minutes, Resume, Seed, Steps
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ app = command_line()
 def export(
     source: Annotated[
         Path,
-        typer.Argument(help="Folder that `zsd train` wrote, also of several channels; or a package."),
+        typer.Argument(help="Folder that `zsd train` wrote, also of several channels; or a package, also zoo:NAME."),
     ],
     package: Annotated[
         Path, typer.Argument(help="New folder, or new file ending in .zip; of several channels, a folder for them.")
@@ -60,6 +61,7 @@ def export(
         graph: dict[str, Any] = {"precision": precision, "input": input_type, "output": output_type}
         graph = {option: value for option, value in graph.items() if value is not None}
         how = writing(format, name, author, licence, tag, overwrite, quiet)
+        source = package_path(source)
         if (source / "config.toml").exists() or not (source.is_file() or (source / "rdf.yaml").exists()):
             from zsd_export.channels import packages_of
             from zsd_export.export import export as write

@@ -23,8 +23,8 @@ def _compare(
         list[str] | None,
         typer.Option(
             help="Filters with settings (gaussian:sigma=1.5), trainings (zsd, or a scheme of zsd train), and packages "
-            "(model.zip), with commas between; may be repeated. Default: box,gaussian,median,nlm, and with a PSF also "
-            "richardson-lucy,wiener,zsd."
+            "(model.zip, zoo:NAME), with commas between; may be repeated. Default: box,gaussian,median,nlm, and with a "
+            "PSF also richardson-lucy,wiener,zsd."
         ),
     ] = None,
     truth: Annotated[

@@ -1,6 +1,7 @@
 """From one package to another: the same graph, described in another format or credited to other people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def convert(
     *,
     credits: Credits = ANONYMOUS,  # noqa: A002
     format: str = "zoo",  # noqa: A002
+    validation: Mapping[str, str] | None = None,
     overwrite: bool = False,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -38,6 +40,8 @@ def convert(
         What is not given is the source's; tags are added to the source's.
     format, overwrite, notice
         As for `export`.
+    validation : mapping
+        Further lines on what was measured of the model, by name, for its page.
 
     Returns
     -------
@@ -53,6 +57,7 @@ def convert(
     model = read_package(source)
     to.check(model.input.dtype)
     contents = _contents(model, source, credits, notice)
+    contents = replace(contents, validation={**contents.validation, **(validation or {})})
     try:
         test = np.load(BytesIO(read_member(source, model.test_tensor)), allow_pickle=False)[0, 0]
     except (ValueError, EOFError, IndexError) as error:
@@ -100,6 +105,7 @@ def _contents(
             channel=model.channel,
             channel_number=facts.get("channel_number"),
             zero_margin=model.zero_margin,
+            sim=model.sim,
             method=facts.get("method", "ZS-DeconvNet"),  # older packages know one method
             provenance=facts["provenance"],
         )

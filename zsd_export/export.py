@@ -1,6 +1,6 @@
 """From a run folder to a package, written only when the network in it computes what was trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ def export(
     output: str = "float32",
     credits: Credits = ANONYMOUS,  # noqa: A002
     format: str = "zoo",  # noqa: A002
+    test: Sequence[int] | None = None,
     overwrite: bool = False,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -59,6 +60,8 @@ def export(
         Name, authors, licence and tags. The name is "zsd" and the run folder's name if not given.
     format : {"zoo", "deepimagej"}
         BioImage.IO 0.5, or the 0.4.10 that deepImageJ runs.
+    test : sequence of int
+        Pixels of the test tensors; by default `TEST`.
     overwrite : bool
         Replace the package that is there.
     notice : callable
@@ -83,7 +86,7 @@ def export(
     trained = load_run(run)
     credited = credits.over(Credits(name_after(trained.folder.resolve().name)), notice)
     _check_run(trained, precision, input)
-    network = trained.network
+    network, method = trained.network, trained.measured.method
     normalised = ((trained.sample - trained.offset) / trained.scale).astype(np.float32)
     exact = to_onnx(network)
     parity(network, exact, _part(normalised, trained))
@@ -97,7 +100,6 @@ def export(
     if input == "uint16" and isinstance(intensities.before, Linear):
         onnx = counts_graph(onnx, intensities.before, intensities.after, output)
         intensities = replace(intensities, before=Linear(), after=Linear())
-    method = trained.measured.method
     contents = Contents(
         credits=credited,
         summary=f"Zero-shot {task_text(network.outputs)} ({method} {len(network.axes)}D), trained by zsd on noisy "
@@ -123,12 +125,9 @@ def export(
         channel_number=trained.measured.channel_number,
         method=method,
         sim=trained.sim,
-        provenance={
-            "training": trained.config.model_dump(mode="json", exclude_none=True),
-            "measured": trained.measured.model_dump(mode="json", exclude_none=True),
-        },
+        provenance=_provenance(trained),
     )
-    write(to, contents, onnx, _part(trained.sample, trained))
+    write(to, contents, onnx, _part(trained.sample, trained, test))
     return to.path
 
 
@@ -167,6 +166,12 @@ def _check_run(run: Run, precision: str, input_dtype: str) -> None:
         )
 
 
-def _part(image: NDArray[Any], run: Run) -> NDArray[Any]:
+def _provenance(run: Run) -> dict[str, Any]:
+    """The choices of the training, and what was measured."""
+    parts = {"training": run.config, "measured": run.measured}
+    return {name: part.model_dump(mode="json", exclude_none=True) for name, part in parts.items()}
+
+
+def _part(image: NDArray[Any], run: Run, size: Sequence[int] | None = None) -> NDArray[Any]:
     """The middle of the sample, on the pooling grid: what is tested."""
-    return middle(image, TEST[image.ndim], run.network.size_multiple)
+    return middle(image, tuple(size or TEST[image.ndim]), run.network.size_multiple)

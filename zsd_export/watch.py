@@ -19,6 +19,7 @@ from zsd_runtime.watch.marks import Marks
 from zsd_runtime.watch.options import Watching, watching
 from zsd_runtime.watch.run import Tally
 from zsd_runtime.watch.watch import Restore
+from zsd_runtime.zoo import package_path
 from zsd_train import options
 
 RUN = "run"
@@ -91,6 +92,7 @@ def watch(
             "hot_pixels": "keep" if keep_hot_pixels else None, "remove_lines": remove_lines, "dark": dark,
             "gain_map": gain_map,
         }  # fmt: skip
+        package = package_path(package)
         if not package.exists():
             _check_training(package, described, scheme, config)
         with watching(folder, how, memory=memory, settle=settle, poll=poll, once=once, quiet=quiet) as work:

@@ -59,6 +59,9 @@ def simulate(
     z_step: Annotated[
         float | None, typer.Option(help="Distance between the slices of a volume, µm; default 0.3, of sim3d 0.125.")
     ] = None,
+    sheet_thickness: Annotated[
+        float | None, typer.Option(help="3d: FWHM of a light sheet, µm; default: the whole volume is lit.")
+    ] = None,
     spacing: Annotated[float | None, typer.Option(help="sim: period of the finest stripes, nm; default 200.")] = None,
     modulation: Annotated[
         float | None, typer.Option(help="sim: contrast of the finest stripes, 0 to 1; default 0.8.")
@@ -89,6 +92,11 @@ def simulate(
             "z_step_um": z_step or Z_STEP_UM.get(kind, 0.3), "seed": seed,
         }  # fmt: skip
         stripes = {"spacing": spacing, "modulation": modulation, "excitation": excitation}
+        if sheet_thickness is not None and kind != "3d":
+            raise InputError(
+                f"`sheet_thickness` {sheet_thickness:g} is for `kind` 3d", "leave it out",
+                option=("sheet_thickness", "kind"),
+            )  # fmt: skip
         if kind.startswith("sim"):
             from zsd_optics.sim.simulate import illumination_of, simulate_sim
             from zsd_optics.sim.simulation_files import write_simulation
@@ -100,7 +108,7 @@ def simulate(
         for option, value in stripes.items():
             if value is not None:
                 raise InputError(f"`{option}` {value:g} is for `kind` sim", "leave it out", option=(option, "kind"))
-        result = make(shape, **common)
+        result = make(shape, sheet_um=sheet_thickness, **common)
         fine = pixel_size / GRID_FACTOR
         for name, data, pixel in (
             ("noisy", result.noisy, pixel_size),

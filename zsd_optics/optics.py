@@ -159,7 +159,7 @@ def generate_psf(
     else:
         psf = optics.psf(shape, voxel_um)
         if sheet_um is not None and len(shape) == 3:
-            psf = psf * _sheet(sheet_um, shape[0], voxel_um[0])
+            psf = psf * light_sheet(sheet_um, shape[0], voxel_um[0])
     return psf / psf.sum()
 
 
@@ -178,8 +178,8 @@ def _confocal(
     return excitation.psf(shape, voxel_um) * np.clip(detected, 0, None)
 
 
-def _sheet(fwhm_um: float, slices: int, z_step_um: float) -> Array:
-    """The light sheet's intensity at each slice (Z, 1, 1)."""
+def light_sheet(fwhm_um: float, slices: int, z_step_um: float) -> Array:
+    """A light sheet's intensity at each slice (Z, 1, 1): a Gaussian along Z, in focus in the middle slice."""
     if not fwhm_um > 0:
         raise InputError(f"sheet thickness {fwhm_um} µm must be above 0", "give its FWHM", option="sheet_thickness")
     z = (np.arange(slices) - slices // 2) * z_step_um

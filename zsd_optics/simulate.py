@@ -8,7 +8,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from zsd_optics.optics import Optics
+from zsd_optics.optics import Optics, light_sheet
 from zsd_optics.pictures import binned
 from zsd_optics.structures import STRUCTURES, Grid, mixed, splat
 from zsd_runtime.errors import InputError, size_text
@@ -95,6 +95,7 @@ def simulate(
     refractive_index: float = 1.515,
     pixel_size_um: float = 0.0626,
     z_step_um: float = 0.3,
+    sheet_um: float | None = None,
     seed: int = 0,
 ) -> Simulation:
     """Simulate a fluorescence image (Y, X) or volume (Z, Y, X) with its truth.
@@ -118,6 +119,9 @@ def simulate(
         Of the objective and the emission; see `Optics`.
     pixel_size_um, z_step_um : float
         Of the raw grid; the z step counts for volumes only.
+    sheet_um : float
+        FWHM of a light sheet that lights the slice in focus (a dithered lattice, too, as a Gaussian); by default the
+        whole volume is lit. For volumes only.
     seed : int
         Of structures and noise.
 
@@ -138,6 +142,8 @@ def simulate(
         raise InputError(
             f"photons {photons} must be above 0 and at most 1e6 photo-electrons at the peak", option="photons"
         )
+    if sheet_um is not None and len(shape) == 2:
+        raise InputError(f"sheet thickness {sheet_um} µm is for volumes", "leave it out", option="sheet_thickness")
     camera = camera or Camera()
     rng = np.random.default_rng(seed)
     fine_um = pixel_size_um / GRID_FACTOR
@@ -148,7 +154,11 @@ def simulate(
     def point(step_um: float) -> Array:
         slices = [2 * round(DEFOCUS_UM / step_um) + 1 for _ in z]
         side = 2 * PSF_RADIUS + 1
-        return theory.psf((*slices, side, side), (*(step_um for _ in z), fine_um))
+        psf = theory.psf((*slices, side, side), (*(step_um for _ in z), fine_um))
+        if sheet_um is None:
+            return psf
+        psf = psf * light_sheet(sheet_um, slices[0], step_um)
+        return psf / psf.sum()
 
     optics, psf = point(z_step_um / per_slice), point(z_step_um)
     pad = [n // 2 + n % 2 for n in optics.shape]  # light from outside the field reaches into it

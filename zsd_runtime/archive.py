@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from zsd_runtime.errors import InputError
+from zsd_runtime.zoo import package_path
 
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml")
 LARGEST_RDF = 4 << 20  # bytes; YAML takes a hundred times that in memory
@@ -19,11 +20,14 @@ Read = Callable[[str | None], bytes]
 def reader(path: Path) -> Read:
     """A function from a file's name inside the package (None: the model description) to its bytes.
 
+    ``zoo:NAME`` stands for a model that came with zsd.
+
     Raises
     ------
     InputError
         When there is no package. The function raises it for a missing or damaged file.
     """
+    path = package_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist", "give a package made by `zsd export`, a folder or a zip")
     if path.is_file() and path.suffix != ".zip":

@@ -18,7 +18,9 @@ app = command_line()
 
 @app.command()
 def build_engine(
-    package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
+    package: Annotated[
+        Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip; or zoo:NAME.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the engine; by default PACKAGE/engines, or NAME.engines beside NAME.zip."),

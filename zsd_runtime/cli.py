@@ -34,7 +34,8 @@ def predict(
     package: Annotated[
         Path,
         typer.Argument(
-            help="Model package made by `zsd export`: a folder or a zip; or a folder of packages, one a channel."
+            help="Model package made by `zsd export`: a folder or a zip; a folder of packages, one a channel; or "
+            "zoo:NAME, a model that came with zsd (zsd zoo list)."
         ),
     ],
     images: Annotated[
@@ -142,7 +143,9 @@ def predict(
 
 @app.command()
 def bench(
-    package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
+    package: Annotated[
+        Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip; or zoo:NAME.")
+    ],
     size: Annotated[
         list[str] | None,
         typer.Option(help="Image size, [Zx]YxX, pixels; may be repeated; by default 512x512 and 2048x2048."),

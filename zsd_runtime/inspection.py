@@ -27,7 +27,7 @@ class Tried:
 
 @app.command()
 def inspect(
-    package: Annotated[Path, typer.Argument(help="Model package: a folder, a zip, or its rdf.yaml.")],
+    package: Annotated[Path, typer.Argument(help="Model package: a folder, a zip, its rdf.yaml, or zoo:NAME.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a package was trained on, its input and outputs, and which engines run it here."""

@@ -298,11 +298,12 @@ def load_model(
     precision: str = "auto",
     uncertainty: int = 0,
 ) -> Model:
-    """Open a package made by `zsd export` (folder or zip).
+    """Open a package made by `zsd export` (folder or zip), or a model that came with zsd.
 
     Parameters
     ----------
     package : path
+        Or ``zoo:NAME``; `zsd zoo list` shows the names.
     device : {"auto", "cpu", "cuda", "intel", "apple"}
         "intel" is an Intel GPU; "apple" is whatever Core ML chooses on a Mac.
     engine : {"auto", "onnxruntime", "openvino", "tensorrt", "coreml"}

@@ -119,7 +119,7 @@ class ModelDescription:
 
 
 def read_package(path: str | Path) -> ModelDescription:
-    """Read a package from a folder, a zip, or its rdf.yaml.
+    """Read a package from a folder, a zip, or its rdf.yaml; ``zoo:NAME`` is one that came with zsd.
 
     Raises
     ------

@@ -1,7 +1,9 @@
 """Starting weights: a network that has seen simulated samples of many kinds, optics and cameras, with their truth.
 
     python -m zsd_train.pretrain OUT --axes yx --minutes 65
-    python -m zsd_train.pretrain OUT --axes zyx --minutes 60
+    python -m zsd_train.pretrain OUT --axes zyx --steps 3000
+
+A budget in steps can be repeated; one in minutes makes as many steps as the machine allows.
 
 The networks of the zoo are made this way (model_zoo/start-2d, start-3d). Every step draws a new crop of a sample,
 blurs it with one of many PSFs, exposes it to a camera of random gain and noise, and compares both outputs with what was
@@ -20,22 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.ndimage as ndi
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from zsd_optics.optics import Optics, generate_psf
-from zsd_optics.psf import gaussian_psf
 from zsd_optics.structures import Grid, mixed
 from zsd_train.config import Axes, TrainConfig
 from zsd_train.defaults import DEFAULTS, Shape
 from zsd_train.forward import blur, crop, dihedral, downsample, otf_of
+from zsd_train.lesson_psfs import FACTOR, random_psf
 from zsd_train.networks.build import build
 from zsd_train.start import write_start
 
-FACTOR = 2  # the truth's grid is finer by it, in Y and X
-# Highest frequency that the optics pass, cycles a raw pixel: from twice as fine as Nyquist's 0.5 to just below it.
-CUTOFF = (0.18, 0.48)
-SIGMA_PX = (0.6, 1.7)  # of PSFs that are Gaussian, raw pixels
 PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
 READ_NOISE_E = (0.2, 5)
 BACKGROUND = (0.001, 1)  # below what is taken for the offset, in units of a bright pixel
@@ -102,7 +98,7 @@ class Lessons:
         )
         self.window = tuple(n * FACTOR if axis >= len(size) - 2 else n for axis, n in enumerate(size))
         self.otfs = torch.stack(
-            [otf_of(_psf(axes, i, rng, self.window), self.window)[None] for i in range(self.world.psfs)]
+            [otf_of(random_psf(axes, i, rng, self.window), self.window)[None] for i in range(self.world.psfs)]
         )
         self.samples, self.dark, self.bright = [], [], []
         for i in range(self.world.samples):
@@ -183,19 +179,55 @@ def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, 
     return (noise + FLOOR).sqrt().mean() + (blurred + FLOOR).sqrt().mean(), noise.mean(), blurred.mean()
 
 
-def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> None:
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: as many steps as `minutes` allow (without the time to draw samples), or exactly `steps`."""
+
+    minutes: float = 60
+    steps: int | None = None
+
+    def spent(self, seconds: float, step: int) -> float:
+        """The share of it that `step` steps in so many seconds have used."""
+        return step / self.steps if self.steps else seconds / (60 * self.minutes)
+
+    def __str__(self) -> str:
+        return f"--steps {self.steps}" if self.steps else f"--minutes {self.minutes:g}"
+
+
+class Left(NamedTuple):
+    """What the last lessons of a training left of the noise and of the blur, as shares of their mean squares."""
+
+    noise: float
+    blur: float
+
+    @property
+    def noise_db(self) -> float:
+        """How far the error of the denoised image is below the noise, dB."""
+        return -10 * math.log10(self.noise)
+
+    @property
+    def blur_db(self) -> float:
+        """How far the error of the deconvolved image is below that of the blurred one, dB."""
+        return -10 * math.log10(self.blur)
+
+
+def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> Left:
     """Train the compact network on simulations and write it as a start (`zsd_train.start`).
 
     Parameters
     ----------
     axes : {"yx", "zyx"}
-    minutes : float
-        Budget, without the time to draw samples.
+    budget : Budget
     out : path
         A .safetensors file.
     seed : int
     report : callable
         Gets lines.
+
+    Returns
+    -------
+    Left
+        Of the last 250 steps.
     """
     config, layout = TrainConfig(axes=axes), DEFAULTS[axes].layout
     lessons = Lessons(axes, seed, report)
@@ -204,7 +236,7 @@ def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Calla
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     started, step, seen = time.monotonic(), 0, []
-    while (spent := (time.monotonic() - started) / (60 * minutes)) < 1:
+    while (spent := budget.spent(time.monotonic() - started, step)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1, (step + 1) / 100) * (1 - spent)
         lesson = lessons.draw(config.batch)
@@ -225,12 +257,13 @@ def pretrain(axes: Axes, minutes: float, out: Path, seed: int = 0, report: Calla
             report(
                 f"step {step}, {time.monotonic() - started:.0f} s: noise left {means[0]:.4f}, blur left {means[1]:.4f}"
             )
-            write_start(out, average, config.network, _recipe(axes, seed, minutes, step))
-    write_start(out, average, config.network, _recipe(axes, seed, minutes, step))
+            write_start(out, average, config.network, _recipe(axes, seed, budget, step))
+    write_start(out, average, config.network, _recipe(axes, seed, budget, step))
+    return Left(*np.mean(seen[-250:], axis=0).tolist())
 
 
-def _recipe(axes: Axes, seed: int, minutes: float, steps: int) -> str:
-    command = f"python -m zsd_train.pretrain OUT --axes {axes} --minutes {minutes:g} --seed {seed}"
+def _recipe(axes: Axes, seed: int, budget: Budget, steps: int) -> str:
+    command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed}"
     return json.dumps({"command": command, "steps": steps, "torch": torch.__version__})
 
 
@@ -239,34 +272,16 @@ def _mean(difference: Tensor) -> Tensor:
     return difference.square().flatten(1).mean(1)
 
 
-def _psf(axes: Axes, number: int, rng: np.random.Generator, window: Shape) -> Tensor:
-    """A PSF of random width on the fine grid, that fits the window: one in three Gaussian, the others from theory."""
-    cutoff = math.exp(rng.uniform(*np.log(CUTOFF)))  # = 2 NA / λ · raw pixel size
-    if axes == "yx" and number % 3 == 0:
-        psf = gaussian_psf(FACTOR * math.exp(rng.uniform(*np.log(SIGMA_PX))))
-    else:
-        na, index = (1.2, 1.515) if axes == "yx" else (rng.uniform(0.8, 1.25), 1.33)
-        fine_um = cutoff * 0.525 / (2 * na) / FACTOR
-        side = 65 if axes == "yx" else 41
-        z_um = rng.uniform(0.15, 0.95 * Optics(na, 525.0, index).nyquist_um[0])
-        shape, steps = ((side, side), (fine_um,)) if axes == "yx" else ((9, side, side), (z_um, fine_um))
-        sheet: dict[str, Any] = {"kind": "light-sheet", "sheet_um": rng.uniform(0.5, 2)}
-        psf = generate_psf(Optics(na, 525.0, index), shape, steps, **sheet if axes == "zyx" and number % 2 else {})
-    return _fitted(psf, window)
-
-
-def _fitted(psf: NDArray[np.float64], window: Shape) -> Tensor:
-    """The middle of a PSF, at most as large as the window; sums to 1."""
-    excess = [max(0, n - (w - 1 + w % 2)) for n, w in zip(psf.shape, window, strict=True)]
-    inside = psf[tuple(slice(-(-e // 2), n - -(-e // 2)) for e, n in zip(excess, psf.shape, strict=True))]
-    return torch.tensor(inside / inside.sum(), dtype=torch.float32)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--axes", choices=["yx", "zyx"], default="yx")
-    parser.add_argument("--minutes", type=float, default=60)
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, default=60)
+    budget.add_argument("--steps", type=int, help="in place of minutes: repeatable")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    pretrain(arguments.axes, arguments.minutes, arguments.out, arguments.seed, lambda line: print(line, flush=True))
+    pretrain(
+        arguments.axes, Budget(arguments.minutes, arguments.steps), arguments.out, arguments.seed,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip

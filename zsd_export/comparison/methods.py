@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from zsd_optics.filter_kinds import CAMERA, KINDS, PSF, TYPES, deconvolves
 from zsd_runtime.errors import InputError
+from zsd_runtime.zoo import PREFIX, package_path
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.schemes import Distill, Scheme, scheme_class
 
@@ -112,6 +113,10 @@ def scheme_names() -> list[str]:
 
 
 def _method(text: str) -> Method:
+    if text.startswith(PREFIX):  # its colon separates no setting
+        name, settings = _split(text.removeprefix(PREFIX))
+        package_path(PREFIX + name)
+        return Method(text, "package", PREFIX + name, _package_settings(settings))
     path, settings = (text, {}) if Path(text).exists() else _split(text)
     known = [*KINDS, ZSD, *scheme_names()]
     if path in KINDS:

@@ -32,6 +32,8 @@ class Illumination:
     directions : int
     modulation : tuple of float
         Contrast of each order: one number for two beams (3 phases), two for three (5 phases).
+    first_phases_rad : tuple of float or None
+        Of the first frame of each direction: a microscope repeats them. None: random.
     """
 
     excitation_nm: float = 488.0
@@ -39,24 +41,32 @@ class Illumination:
     angle_rad: float = 0.2
     directions: int = 3
     modulation: tuple[float, ...] = (0.8,)
+    first_phases_rad: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 50 <= self.spacing_nm <= 5000:
             raise InputError(f"spacing {self.spacing_nm} nm must be 50 to 5000", option="spacing")
         if not 1 <= self.directions <= 9:
             raise InputError(f"{self.directions} directions must be 1 to 9", option="directions")
+        if self.first_phases_rad is not None and len(self.first_phases_rad) != self.directions:
+            raise InputError(f"{len(self.first_phases_rad)} first phases must be one for each direction")
         if len(self.modulation) not in (1, 2) or not all(0 <= m <= 1 for m in self.modulation):
             raise InputError(
                 f"modulation {self.modulation} must be one or two numbers from 0 to 1", option="modulation"
             )
 
     def patterns(self, rng: np.random.Generator) -> tuple[Pattern, ...]:
-        """With even phase steps from a random first one."""
+        """With even phase steps from the first one."""
         number = 2 * len(self.modulation) + 1
+
+        def first(direction: int) -> float:
+            known = self.first_phases_rad
+            return rng.uniform(0, 2 * math.pi) if known is None else known[direction]
+
         return tuple(
             Pattern(
                 self.angle_rad + direction * math.pi / self.directions, self.spacing_nm,
-                tuple(float(n) for n in rng.uniform(0, 2 * math.pi) + np.arange(number) * 2 * math.pi / number),
+                tuple(float(n) for n in first(direction) + np.arange(number) * 2 * math.pi / number),
                 self.modulation,
             )
             for direction in range(self.directions)

@@ -13,6 +13,7 @@ from typing import Any
 import platformdirs
 
 from zsd_runtime.files import written_whole
+from zsd_runtime.zoo import PREFIX
 
 Facts = Mapping[str, Any]
 Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # the smallest, the usual, the largest batch shape
@@ -24,7 +25,12 @@ def user_cache() -> Path:
 
 
 def engines_folder(package: Path) -> Path:
-    """The folder for engines that were built ahead of time: inside a package folder, beside a zip."""
+    """The folder for engines that were built ahead of time: inside a package folder, beside a zip.
+
+    Those of ``zoo:NAME`` are in the user's cache: where zsd is installed, the user may not write.
+    """
+    if str(package).startswith(PREFIX):
+        return user_cache() / str(package).replace(PREFIX, "zoo-")
     if package.is_dir():
         return package / "engines"
     return package.with_suffix(".engines") if package.suffix == ".zip" else package.parent / "engines"

@@ -32,7 +32,8 @@ def live(
     package: Annotated[
         Path,
         typer.Argument(
-            help="Model package made by `zsd export`: a folder or a zip; or a folder of packages, one a channel."
+            help="Model package made by `zsd export`: a folder or a zip; zoo:NAME, a model that came with zsd; or a "
+            "folder of packages, one a channel."
         ),
     ],
     config: Annotated[

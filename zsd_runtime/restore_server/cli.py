@@ -17,6 +17,7 @@ from zsd_runtime.serve.access import LOOPBACK
 from zsd_runtime.serve.page import page_app
 from zsd_runtime.serve.server import Server, web_libraries
 from zsd_runtime.terminal import Quiet, command_line, reporting
+from zsd_runtime.zoo import package_path
 
 WAIT_S = 3600.0  # at a time, so that Ctrl-C arrives on Windows, too
 
@@ -25,7 +26,7 @@ app = command_line()
 
 @app.command()
 def serve(
-    package: Annotated[Path, typer.Argument(help="Model package, or a folder of packages, one a channel.")],
+    package: Annotated[Path, typer.Argument(help="Model package, zoo:NAME, or a folder of packages, one a channel.")],
     port: Annotated[int, typer.Option(help="Port to listen at; 0: one that is free.")] = 0,
     host: Annotated[
         str, typer.Option(help="Address to listen at. 127.0.0.1: only programs on this computer can connect.")
@@ -63,7 +64,7 @@ def serve(
             routes = [restore_route(restoring)]
             with (
                 Server(lambda access: page_app(last, access, snapshots, title, routes), host=host, port=port) as server,
-                beacon(server.address, server.token, package),
+                beacon(server.address, server.token, package_path(package)),
             ):
                 if host not in LOOPBACK and not quiet:
                     print("notice: others on the network can read what is sent; over a tunnel (ssh -L) they cannot",

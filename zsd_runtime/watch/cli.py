@@ -20,7 +20,7 @@ app = command_line()
 
 @app.command()
 def watch(
-    package: Annotated[Path, typer.Argument(help="Model package, or a folder of packages, one a channel.")],
+    package: Annotated[Path, typer.Argument(help="Model package, zoo:NAME, or a folder of packages, one a channel.")],
     folder: options.Folder,
     out: options.Out,
     once: options.Once = False,
