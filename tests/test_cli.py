@@ -186,11 +186,8 @@ def test_every_verb_has_help():
     verbs = [line.split()[0] for line in lines if line.startswith("  ")]
     assert verbs == [
         "info", "restore", "predict", "watch", "live", "train", "export", "compress", "import-keras", "import-torch",
-<<<<<<< HEAD
-        "inspect", "simulate", "noise", "psf", "sim", "filter", "damp", "compare", "evaluate", "report", "resolution",
-=======
-        "inspect", "zoo", "simulate", "noise", "psf", "sim", "filter", "damp", "compare", "evaluate", "resolution",
->>>>>>> zoo
+        "inspect", "zoo", "simulate", "noise", "psf", "sim", "filter", "damp", "compare", "evaluate", "report",
+        "resolution",
         "serve", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:

@@ -84,17 +84,18 @@ def graph(request, packages, run_folder, tmp_path_factory) -> tuple[bytes, float
 
 
 def test_an_old_runtime_gives_the_same(old_python, graph, tmp_path):
-    _check_old_runtime(*old_python, *graph, tmp_path)
+    _check_old_runtime(old_python, graph, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in entries().items() if entry.kind == "model"])
 def test_models_of_the_zoo_run_there(old_python, name, tmp_path):
     weights = read_package(f"zoo:{name}").weights
-    _check_old_runtime(*old_python, weights, TOLERANCES["fp32"], tmp_path)
+    _check_old_runtime(old_python, (weights, TOLERANCES["fp32"]), tmp_path)
     _check_nothing_newer(weights)
 
 
-def _check_old_runtime(python: str, version: str, weights: bytes, tolerance: float, tmp_path: Path) -> None:
+def _check_old_runtime(old_python: tuple[str, str], graph: tuple[bytes, float], tmp_path: Path) -> None:
+    (python, version), (weights, tolerance) = old_python, graph
     (tmp_path / "model.onnx").write_bytes(weights)
     axes = len(onnx.load_from_string(weights).graph.input[0].type.tensor_type.shape.dim) - 2
     image = np.random.default_rng(0).random((1, 1, *(8, 40, 48)[-axes:]), np.float32)

@@ -246,6 +246,10 @@ def test_other_doors_take_a_name(tmp_path):
     assert engines_folder(Path("zoo:sim-2d")) == user_cache() / "zoo-sim-2d"  # not where zsd is installed
 
 
+SCORE = {
+    "photons": 60, "denoised": 30, "best_filter": 29, "filter": "Gaussian", "deconvolved": 25,
+    "best_richardson_lucy": 24, "iterations": 9,
+}  # fmt: skip
 WRONG = [
     ("unknown key", lambda r: r["simulate"].update(magnification=60), r"simulate.magnification: Extra inputs"),
     ("kind", lambda r: r["simulate"].update(kind="4d"), "simulate.kind"),
@@ -261,10 +265,6 @@ WRONG = [
     ("scores", lambda r: r.update(scores=[SCORE, SCORE]), "2 scores are not one for each of 1 held_out"),
     ("schema", lambda r: r.update(schema=2), "has schema 2; this zsd reads schema 1"),
 ]
-SCORE = {
-    "photons": 60, "denoised": 30, "best_filter": 29, "filter": "Gaussian", "deconvolved": 25,
-    "best_richardson_lucy": 24, "iterations": 9,
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "said"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
