@@ -4,13 +4,14 @@
 # make lint      ruff, mypy and the import contracts
 # make docs      build the site: site/index.html; a broken link is an error
 # make fiji      build the plugin for ImageJ and Fiji: zsd_runtime/fiji/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
+# make release   check the version, build sdist and wheel into dist/ and run zsd from them; TAG=1 makes the tag, too
 # make bench     measure, on this machine, the figures that the documents quote
 PYTHON ?= python3
 BIN := .venv/bin
 IJ_JAR ?= /usr/share/java/ij.jar
 PLUGIN := zsd_runtime/fiji/zsd_.jar
 
-.PHONY: demo test coverage lint docs fiji bench clean
+.PHONY: demo test coverage lint docs fiji release bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -49,6 +50,9 @@ fiji:
 	javac --release 8 -Xlint:all,-options -cp $(IJ_JAR) -d fiji/build/classes fiji/src/zsd/*.java
 	$(PYTHON) fiji/pack.py fiji/build/classes $(PLUGIN)
 
+release: .venv/ready
+	$(BIN)/python .ci/release.py $(if $(TAG),--tag)
+
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/volume_step.py
@@ -56,4 +60,4 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/runtime.py
 
 clean:
-	rm -rf .venv demo site fiji/build
+	rm -rf .venv demo dist site fiji/build
