@@ -110,7 +110,7 @@ def restored(scripts: Path, work: Path) -> list[str]:
     """Simulate an image and restore it with the installed zsd; the names of the results."""
     _call([scripts / "zsd", "simulate", work / "sample", "--size", "128x128", "--quiet"])
     sample, out = work / "sample", work / "restored"
-    given = ["--psf", sample / "psf.tif", "--out", out, "--minutes", MINUTES, "--quiet"]
+    given: list[str | Path] = ["--psf", sample / "psf.tif", "--out", out, "--minutes", MINUTES, "--quiet"]
     _call([scripts / "zsd", "restore", sample / "noisy.tif", *given])
     return sorted(path.name for path in out.iterdir())
 
@@ -143,17 +143,15 @@ def main() -> None:
         _stop([f"the installed zsd says version {said}, expected {version}"] if said != version else [])
         print(f"installed from the wheel alone: zsd {said}, {len(verbs)} verbs")
         lend_libraries(scripts)
-        print(
-            f"zsd restore, from the wheel with the libraries of this environment: {', '.join(restored(scripts, work))}"
-        )
+        results = ", ".join(restored(scripts, work))
+        print(f"zsd restore, from the wheel with the libraries of this environment: {results}")
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in (sdist, wheel):
             shutil.copy2(path, ROOT / "dist" / path.name)
     if tag:
         _git("tag", "--annotate", f"v{version}", "--message", f"zsd {version}")
-        print(
-            f"OK tag v{version}; push it (git push origin v{version}), upload dist/{sdist.name} and dist/{wheel.name}"
-        )
+        print(f"push it: git push origin v{version}; upload dist/{sdist.name} and dist/{wheel.name}")
+        print(f"OK tag v{version}")
     else:
         print("OK dry run: the files are in dist/, nothing is tagged or uploaded; make release TAG=1 makes the tag")
 

@@ -37,14 +37,7 @@ def test_versions(name):
     assert message is None or message in faults[0]
 
 
-TRACKED = [
-    "zsd.py",
-    "zsd_runtime/a.py",
-    "zsd_runtime/fiji/zsd_.jar",
-    "model_zoo/index.toml",
-    "tests/test_a.py",
-    "Makefile",
-]
+TRACKED = ["zsd.py", "zsd_runtime/a.py", "zsd_runtime/fiji/zsd_.jar", "model_zoo/index.toml", "tests/test_a.py"]
 
 
 def test_a_wheel_has_what_git_has_in_the_packages():
