@@ -105,8 +105,8 @@ def test_the_script_of_the_module_makes_its_outputs(tmp_path):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "import zsd; zsd.main()" "$@"\n')
     command.chmod(0o755)
     script = module_script(
-        image=DATA / "images" / "noisy.tif", psf_option=f"--psf '{DATA / 'psf.tif'}'", prefix="a cell", args="--steps 10",
-        task_of_cpus=1, task_of_process="ZSD_RESTORE",
+        image=DATA / "images" / "noisy.tif", psf_option=f"--psf '{DATA / 'psf.tif'}'", prefix="a cell",
+        args="--steps 10", task_of_cpus=1, task_of_process="ZSD_RESTORE",
     )  # fmt: skip
     assert "${" not in script
     path = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
