@@ -3,14 +3,15 @@
 # make coverage  run the tests and list the lines that none of them reached (up to twice as slow as make test)
 # make lint      ruff, mypy and the import contracts
 # make docs      build the site: site/index.html; a broken link is an error
-# make fiji      build the plugin for ImageJ and Fiji: fiji/build/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
+# make fiji      build the plugin for ImageJ and Fiji: zsd_runtime/fiji/zsd_.jar (needs javac and ij.jar: make fiji IJ_JAR=…)
+# make release   check the version, build sdist and wheel into dist/ and run zsd from them; TAG=1 makes the tag, too
 # make bench     measure, on this machine, the figures that the documents quote
 PYTHON ?= python3
 BIN := .venv/bin
 IJ_JAR ?= /usr/share/java/ij.jar
-PLUGIN := fiji/build/zsd_.jar
+PLUGIN := zsd_runtime/fiji/zsd_.jar
 
-.PHONY: demo test coverage lint docs fiji bench clean
+.PHONY: demo test coverage lint docs fiji release bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -42,14 +43,15 @@ lint: .venv/ready
 docs: .venv/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-fiji: $(PLUGIN)
-
-# For Java 8, which older Fijis bring. ImageJ treats a jar as a plugin only if its name has an underscore.
-$(PLUGIN): fiji/plugins.config $(wildcard fiji/src/zsd/*.java)
+# For Java 8, which older Fijis bring. The jar is kept in the repository, as users have no JDK: commit it with its sources.
+fiji:
 	rm -rf fiji/build
 	mkdir -p fiji/build/classes
 	javac --release 8 -Xlint:all,-options -cp $(IJ_JAR) -d fiji/build/classes fiji/src/zsd/*.java
-	jar cf $@ -C fiji plugins.config -C fiji/build/classes .
+	$(PYTHON) fiji/pack.py fiji/build/classes $(PLUGIN)
+
+release: .venv/ready
+	$(BIN)/python .ci/release.py $(if $(TAG),--tag)
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
@@ -58,4 +60,4 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/runtime.py
 
 clean:
-	rm -rf .venv demo site fiji/build
+	rm -rf .venv demo dist site fiji/build

@@ -15,10 +15,10 @@ import pytest
 import tifffile
 
 from zsd_runtime import load_model
+from zsd_runtime.fiji.install import COMMAND_FILE, install
 
-ROOT = Path(__file__).resolve().parents[1]
 IJ_JAR = Path(os.environ.get("IJ_JAR", "/usr/share/java/ij.jar"))
-MISSING = [name for name in ("java", "javac", "jar", "make", "Xvfb") if not shutil.which(name)]
+MISSING = [name for name in ("java", "javac", "Xvfb") if not shutil.which(name)]
 MISSING += [] if IJ_JAR.exists() else [f"{IJ_JAR} (IJ_JAR=… says where ImageJ is)"]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install imagej xvfb")
 
@@ -61,11 +61,12 @@ def screen():
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
-    """A folder that ImageJ takes for its own, with the plugin in it."""
+    """A folder that ImageJ takes for its own, with the plugin that is shipped."""
     folder = tmp_path_factory.mktemp("imagej")
     (folder / "plugins").mkdir()
-    subprocess.run(["make", "-s", "fiji", f"IJ_JAR={IJ_JAR}"], cwd=ROOT, check=True)
-    shutil.copy(ROOT / "fiji" / "build" / "zsd_.jar", folder / "plugins")
+    (folder / "macros").mkdir()
+    install(folder)
+    (folder / "plugins" / COMMAND_FILE).unlink(missing_ok=True)  # tests say themselves which command is called
     (folder / "Press_Esc.java").write_text(ESCAPE)
     subprocess.run(
         ["javac", "-cp", IJ_JAR, "-d", folder / "plugins", folder / "Press_Esc.java"], check=True, capture_output=True
@@ -318,21 +319,42 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_one_line_and_ends_the_macro(name, imagej, zsd, tmp_path, monkeypatch):
+def test_what_is_wrong_is_one_line_and_ends_the_macro(name, imagej, zsd, tmp_path, request):
     script(
         tmp_path / "talkative",
         "yes 123456789 | head -c 5000000 | tee /dev/stderr; echo error: the end after 10 MB; exit 1",
     )
     if name == "not on the path":
-        tools = tmp_path / "tools"  # a PATH with java and without zsd
-        tools.mkdir()
-        (tools / "java").symlink_to(shutil.which("java"))
-        monkeypatch.setenv("PATH", str(tools))
+        request.getfixturevalue("no_path")
     before, options, message = WRONG[name]
     lines = said(imagej(f'{before}run("Restore...", "{options}");\nprint("never");\n', zsd=zsd))
     assert len(lines) == 1
     assert lines[0].startswith("zsd: ")
     assert message.format(folder=tmp_path) in lines[0]
+
+
+@pytest.fixture
+def no_path(tmp_path, monkeypatch):
+    """A PATH with java and without zsd."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "java").symlink_to(shutil.which("java"))
+    monkeypatch.setenv("PATH", str(tools))
+
+
+@pytest.mark.usefixtures("no_path")
+def test_the_command_that_installed_the_plugin_is_called(imagej, plugins, tmp_path, monkeypatch):
+    own = script(tmp_path / "zsd", "echo error: it was called; exit 1")
+    monkeypatch.setattr(sys, "argv", [str(own)])
+    note = plugins / "plugins" / COMMAND_FILE
+    try:
+        assert install(plugins).command == own
+        macro = PLANE + 'run("Restore...", "model=m");\n'
+        assert said(imagej(macro)) == ["zsd: it was called"]
+        own.unlink()  # then it is as without the note
+        assert "no zsd command on the PATH" in said(imagej(macro))[0]
+    finally:
+        note.unlink()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import java.io.File;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -21,6 +22,9 @@ final class Command {
     private static final String[] PLACES = {"", "bin/", "Scripts/", ".venv/bin/", ".venv/Scripts/"};
 
     private static final String[] NAMES = {"zsd", "zsd.exe"};
+
+    /** In the folder of plugins: the path of the zsd that installed this one (`zsd fiji install`). */
+    private static final String INSTALLED = "zsd-command.txt";
 
     private static final String REMEDY =
             ": give the path of zsd (on Windows zsd.exe), or of the virtual environment that it was installed into";
@@ -40,7 +44,8 @@ final class Command {
     /**
      * The command that a person means.
      *
-     * @param given the command itself, a folder that has one (a virtual environment or a project), or nothing: the PATH
+     * @param given the command itself, a folder that has one (a virtual environment or a project), or nothing: the
+     *     zsd that installed the plugin, or else the one on the PATH
      */
     static File find(String given) throws IOException {
         if (!given.isEmpty()) {
@@ -50,6 +55,9 @@ final class Command {
                 throw new IOException("there is no zsd command at " + given + REMEDY);
             return found;
         }
+        File installed = installed();
+        if (installed != null)
+            return installed;
         String path = System.getenv("PATH");
         for (String folder : path == null ? new String[0] : path.split(File.pathSeparator)) {
             File found = in(new File(folder), "");
@@ -57,6 +65,20 @@ final class Command {
                 return found;
         }
         throw new IOException("there is no zsd command on the PATH" + REMEDY);
+    }
+
+    /** The zsd that installed the plugin, or null: it was copied by hand, or that zsd is gone. */
+    private static File installed() {
+        String plugins = IJ.getDirectory("plugins");
+        if (plugins == null)
+            return null;
+        File note = new File(plugins, INSTALLED);
+        try {
+            File command = new File(new String(Files.readAllBytes(note.toPath()), StandardCharsets.UTF_8).trim());
+            return command.isFile() && command.canExecute() ? command : null;
+        } catch (IOException | RuntimeException unreadable) {
+            return null;
+        }
     }
 
     private static File in(File folder, String... places) {

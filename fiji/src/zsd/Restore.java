@@ -133,7 +133,7 @@ public final class Restore implements PlugIn {
         dialog.addFileField("zsd command", rememberedCommand, 40);
         dialog.addDirectoryField("Folder of images", "", 40);
         dialog.addDirectoryField("Output folder", "", 40);
-        dialog.addMessage("zsd command: empty if zsd is on the PATH\n"
+        dialog.addMessage("zsd command: empty for the zsd that installed the plugin, or the one on the PATH\n"
                 + "Folder of images: empty for the active image\n"
                 + "Output folder: empty to open the results only; of a folder, its subfolder 'restored'");
         dialog.showDialog();
