@@ -1,7 +1,7 @@
 """A model that predicts: package, engine and tiles."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import Lock, get_ident
@@ -18,11 +18,14 @@ from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.fitting import chunk_grid, fitting_tile, smaller_tile
+from zsd_runtime.fitting import chunk_grid, fitting_tile, shard_grid, smaller_tile
 from zsd_runtime.images import check_shape
+from zsd_runtime.images.whole_shards import WholeShards
+from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
-from zsd_runtime.session import Prediction, Report, Session
-from zsd_runtime.tiling import LONGEST_OVERLAP, Plan, plan
+from zsd_runtime.regions import balanced_regions
+from zsd_runtime.session import Lines, Prediction, Report, Session, fitted_line
+from zsd_runtime.tiling import LONGEST_OVERLAP, Box, Plan, plan
 
 # With this operator in a graph, a result depends on the whole tile: tiles then differ, whatever their halo.
 GLOBAL_POOLING = b"GlobalAveragePool"
@@ -105,10 +108,12 @@ class Model:
         memory: int | None = None,
         corrections: Corrections | None = CORRECTIONS,
         average: int = 1,
+        region: Box | None = None,
+        line: Linear | Lines | None = None,
         report: Report = lambda done, total: None,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Restore images larger than memory.
+        """Restore images larger than memory, or a region of them.
 
         Parameters
         ----------
@@ -131,6 +136,13 @@ class Model:
         average : {1, 2, 4, 8}
             Number of symmetries of the square, in Y and X, that the prediction is the mean of: 2 are the image and its
             mirror, 4 its flips, 8 its flips and turns, for which tiles are square. It takes as many times as long.
+        region : tuple of slice
+            One of `regions`, which several processes restore independently; only its pixels are written. `tile` is that
+            of all regions. Results are bit for bit those of one process. The source is read as far as the region needs
+            it if it is a `RegionalCorrected`, or `corrections` are None.
+        line : Linear or mapping of tuple of int to Linear
+            The normalisation of all images, or of each, where the package's depends on the image: that of `lines`. It
+            is fitted to each whole image when not given, for each region again.
         report : callable
             Called with (tiles done, tiles in all).
         notice : callable
@@ -149,19 +161,71 @@ class Model:
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
+        if region is not None and tile is None:
+            raise InputError("a region needs the tiles of all regions", "give `tile`", option="tile")
         if tile is not None:
             self.plan(
                 source.shape[-len(self.description.axes) :], tile, average=average
             )  # before all pixels are looked at
         source, targets = corrected_for(self.description, source, targets, corrections, notice)
+
+        def run(planned: Plan) -> None:
+            with ExitStack() as stack:
+                whole = [
+                    stack.enter_context(WholeShards(target)) if getattr(target, "shards", None) else target
+                    for target in targets
+                ]
+                session = self.session(planned.tile)
+                session.run(source, whole, planned, line, report, average=average, region=region)
+
+        grid = chunk_grid(self.description, targets)
         with self._reserved():
-            self._fitted(
-                source.shape, tile, memory, chunk_grid(self.description, targets), notice,
-                lambda planned: self.session(planned.tile).run(
-                    source, targets, planned, report=report, average=average
-                ),
-                average,
-            )  # fmt: skip
+            if region is not None:  # other tiles than those of the other regions would be another result
+                run(self.plan(source.shape[-len(self.description.axes) :], tile or (), grid, average))
+            else:
+                self._fitted(source.shape, tile, memory, grid, notice, run, average)
+
+    def regions(
+        self,
+        shape: Sequence[int],
+        targets: Sequence[Any],
+        tile: Sequence[int],
+        workers: int,
+        *,
+        average: int = 1,
+    ) -> list[Box]:
+        """Boxes of a source of `shape` that workers restore independently; see `predict_into`.
+
+        Parameters
+        ----------
+        shape : sequence of int
+        targets : sequence of array-like
+            What is written to, with `shape`, and `shards` or `chunks`: a region writes whole ones.
+        tile : sequence of int
+            Shape of the tiles, input pixels.
+        workers : int
+            How many there are; each gets one region or a few.
+        average : int
+            As for `predict_into`.
+
+        Returns
+        -------
+        list of tuple of slice
+            For each leading and each spatial axis, input pixels.
+        """
+        planned = self.plan(shape[-len(self.description.axes) :], tile, chunk_grid(self.description, targets), average)
+        leading = shape[: len(shape) - len(self.input_axes)]
+        return balanced_regions(planned, leading, workers, shard_grid(self.description, targets))
+
+    def lines(self, source: Any, targets: Sequence[Any], tile: Sequence[int], average: int = 1) -> Lines:
+        """The normalisation of each image of a source, for `predict_into`; empty if it does not depend on the image."""
+        if isinstance(self.description.input.processing, Linear):
+            return {}
+        planned = self.plan(
+            source.shape[-len(self.description.axes) :], tile, chunk_grid(self.description, targets), average
+        )
+        leading = source.shape[: len(source.shape) - len(self.input_axes)]
+        return {index: fitted_line(self.description, source, index, planned) for index in np.ndindex(tuple(leading))}
 
     def stream(
         self, images: Iterable[NDArray[np.generic]], *, tile: Sequence[int] | None = None, memory: int | None = None
