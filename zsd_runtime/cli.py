@@ -82,6 +82,13 @@ def predict(
             "was trained with."
         ),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="i/N: this process restores a part of every image, as one of N tasks of a job array; results are "
+            "OME-Zarr. finish: only complete what the parts did. See docs/cluster.md."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
     ] = False,
@@ -114,6 +121,13 @@ def predict(
             model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
             used = ", ".join((model.engine.name, model.engine.device, model.engine.precision, *averaged))
+            if part is not None:
+                from zsd_runtime.parts.run import predict_parts
+
+                print(
+                    f"OK {predict_parts(models, images, how, part, lambda title: progress_bar(title, quiet))} ({used})"
+                )
+                return
             batch: list[Restored] = []
             started = time.monotonic()
             try:

@@ -50,7 +50,7 @@ class Model:
         self.description = description
         self.engine = engine
         self._pools_all = GLOBAL_POOLING in description.weights
-        self.overlap = self._overlap(description)
+        self.overlap = self.overlap_for(description)
         self._chosen: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._session: Session | None = None
         self._lock, self._streaming = Lock(), False
@@ -276,10 +276,10 @@ class Model:
                 f"`tile` {size_text(tile)} must have {len(d.axes)} numbers, for {d.axes.upper()}", option="tile"
             )
         check_square(tile, average)
-        overlap = self._overlap(d)
+        overlap = self.overlap_for(d)
         return plan(shape, tile, d.halo, d.size_multiple, overlap, grid, d.zero_margin, square=turns(average))
 
-    def _overlap(self, description: ModelDescription) -> list[int]:
+    def overlap_for(self, description: ModelDescription) -> list[int]:
         """Neighbours fade into each other over half a halo: enough where the halo hides all that differs."""
         return [LONGEST_OVERLAP if self._pools_all else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
 
@@ -305,7 +305,7 @@ class Model:
         chosen = tile is None
         if tile is None:
             tile = self._chosen.get(key) or fitting_tile(
-                d, self._overlap(d), shape, grid, memory, device=self.engine.device, average=average
+                d, self.overlap_for(d), shape, grid, memory, device=self.engine.device, average=average
             )
         while True:
             planned = self.plan(shape, tile, grid, average)

@@ -11,7 +11,8 @@ import numpy as np
 class WholeShards:
     """A target that writes each shard once. Every pixel of it is assigned once; boxes may cut shards anywhere.
 
-    Zarr reads, decodes and writes the whole shard for each part of it. A context manager: shards that are not whole at its end, of a region that is not, are written in parts.
+    Zarr reads, decodes and writes the whole shard for each part of it. This is a context manager: shards that are not
+    whole at its end are written in parts.
 
     Parameters
     ----------
