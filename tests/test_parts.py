@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,7 +199,8 @@ def test_processes_that_begin_at_once_share_one_job(packages, tmp_path):
     predict(packages["plane"], tmp_path / "cell.tif", tmp_path / "one", "--tile", "28x28")
     command = [
         sys.executable, "-c", STARTED, str(packages["plane"]), str(tmp_path / "cell.tif"), "--out",
-        str(tmp_path / "out"), "--tile", "28x28", "--format", "zarr", "--device", "cpu", "--engine", "onnxruntime", "--part",
+        str(tmp_path / "out"), "--tile", "28x28", "--format", "zarr", "--device", "cpu", "--engine", "onnxruntime",
+        "--part",
     ]  # fmt: skip
     running = [subprocess.Popen([*command, f"{n}/3"], stdout=subprocess.PIPE, text=True) for n in (1, 2, 3)]
     said = [process.communicate()[0] for process in running]
@@ -252,7 +254,7 @@ def test_a_finish_that_was_interrupted_goes_on(packages, tmp_path, monkeypatch):
         assert predict(packages["plane"], tmp_path / "cell.tif", out, *part).returncode == 1
     assert not list(out.glob("*.zarr"))
     with monkeypatch.context() as broken:
-        broken.setattr(run, "describe", fails_after(1, run.describe))
+        broken.setattr(Path, "rename", fails_after(1, Path.rename))
         assert predict(packages["plane"], tmp_path / "cell.tif", out, *part).returncode == 1
     assert len(list(out.glob("*.zarr"))) == 1
     assert "are whole" in predict(packages["plane"], tmp_path / "cell.tif", out, *part).stdout

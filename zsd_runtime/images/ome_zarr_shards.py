@@ -89,7 +89,7 @@ class Sharded:
             b.start % s == 0 and b.stop in (b.start + s, n)
             for b, s, n in zip(there, self._array.shards, self._array.shape, strict=True)
         ):  # a whole one: Zarr would read what stands there, which may be damaged
-            (self._path / shard_file(*touched)).unlink(missing_ok=True)
+            (self._path / shard_file(next(iter(touched)))).unlink(missing_ok=True)
         self._array[there] = block
         self.written |= touched
 

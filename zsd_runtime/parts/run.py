@@ -28,7 +28,8 @@ from zsd_runtime.terminal import Bar
 from zsd_runtime.tiling import Plan, reflected
 
 FINISH = "finish"
-CLAIM = "finishing"
+CLAIM = "finishing"  # the process that finishes
+WHOLE = "whole"  # nothing is left but to move the results
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def predict_part(models: Sequence[Model], path: Path, how: How, part: Part, bar:
 
 def missing(job: Job, regions: Iterable[int], *, checksums: bool = False) -> list[int]:
     """Of some regions those that are not done."""
+    if (job.folder / WHOLE).exists():  # results are being moved
+        return []
     return [region for region in regions if not is_done(job.folder, region, checksums=checksums)]
 
 
@@ -181,18 +184,15 @@ def finish(
         if not _claimed(claim, takes_over=takes_over):
             return False
         try:
-            for path, image, _ in work.results:
-                store = job.store(path)
-                if not store.is_dir():  # moved before this process took over
-                    continue
-                for level, shards in groupby(coarser_shards(store), key=itemgetter(0)):
-                    write(store, image, level, [index for _, index in shards])
-                for left in store.rglob("*.partial"):  # of processes that were killed
-                    left.unlink(missing_ok=True)
-                describe(store, image, {"zsd": {"job": job.key}})
-                if path.exists():
-                    shutil.rmtree(path)
-                store.rename(path)
+            if not (job.folder / WHOLE).exists():
+                for path, image, _ in work.results:
+                    _complete(job, job.store(path), image, write)
+                (job.folder / WHOLE).touch()
+            for path, _, _ in work.results:
+                if (store := job.store(path)).is_dir():  # not moved yet
+                    if path.exists():
+                        shutil.rmtree(path)
+                    store.rename(path)
         except BaseException:
             claim.unlink(missing_ok=True)
             raise
@@ -206,6 +206,15 @@ def finish(
     except OSError as error:
         raise cannot_write(job.folder, error) from error
     return True
+
+
+def _complete(job: Job, store: Path, image: Image, write: Callable[[Path, Image, int, list[Index]], None]) -> None:
+    """Write what a result needs beside its finest level."""
+    for level, shards in groupby(coarser_shards(store), key=itemgetter(0)):
+        write(store, image, level, [index for _, index in shards])
+    for left in store.rglob("*.partial"):  # of processes that were killed
+        left.unlink(missing_ok=True)
+    describe(store, image, {"zsd": {"job": job.key}})
 
 
 def _claimed(claim: Path, *, takes_over: bool) -> bool:
