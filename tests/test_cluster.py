@@ -88,8 +88,8 @@ def test_a_killed_worker_costs_only_its_region(scheduler, untrained_package, ima
 def test_a_killed_client_is_resumed(scheduler, untrained_package, images, tmp_path):
     image, one = images
     process = subprocess.Popen(
-        [sys.executable, "-c", "from zsd import main; main()", "predict", untrained_package, image, "--out", tmp_path, "--device", "cpu",
-         "--engine", "onnxruntime", "--cluster", scheduler],
+        [sys.executable, "-c", "from zsd import main; main()", "predict", untrained_package, image, "--out", tmp_path,
+         "--device", "cpu", "--engine", "onnxruntime", "--cluster", scheduler],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     _, thread = when_begun(tmp_path, lambda: os.kill(process.pid, signal.SIGKILL))

@@ -28,7 +28,7 @@ from zsd_runtime.model import Model
 from zsd_runtime.notices import no_notice
 from zsd_runtime.parts.job import Job, open_job
 from zsd_runtime.parts.marks import is_done
-from zsd_runtime.parts.run import finish, names_of, restore_region, write_shards
+from zsd_runtime.parts.run import finish, missing, names_of, restore_region, write_shards
 from zsd_runtime.terminal import Bar
 
 LOCAL = "local"
@@ -44,8 +44,8 @@ class Order:
 
     Attributes
     ----------
-    key : str
-        Of the job.
+    job : str
+        Its id.
     packages : tuple of Path
     engine : tuple of str
         Device, engine and precision.
@@ -54,7 +54,7 @@ class Order:
     workers : int
     """
 
-    key: str
+    job: str
     packages: tuple[Path, ...]
     engine: tuple[str, str, str]
     image: Path
@@ -149,7 +149,7 @@ def predict_on_cluster(
                 done.append(f"{names_of(work)} whole already")
                 continue
             order = Order(
-                job.key, tuple(packages), (device, engine.name, engine.precision), path,
+                job.id, tuple(packages), (device, engine.name, engine.precision), path,
                 replace(how, notice=no_notice), count,
             )  # fmt: skip
             done.append(_restored(client, work, job, order, bar))
@@ -162,6 +162,9 @@ def _restored(client: Any, work: Work, job: Job, order: Order, bar: Bar) -> str:
     for number, new in enumerate(_results(client, _region, [(order, n) for n in range(len(job.regions))]), 1):
         restored += new
         bar(number / len(job.regions))
+
+    if left := missing(job, range(len(job.regions))):
+        raise RuntimeError(f"{len(left)} regions that workers restored are not in {job.folder}: run it again")
 
     def write(store: Path, image: Image, level: int, shards: list[Index]) -> None:
         size = ceil(len(shards) / (EACH * order.workers))
@@ -212,14 +215,14 @@ class _Opened:
     """The models, the image and the job that a worker has open; one at a time."""
 
     def __init__(self) -> None:
-        self._lock, self._key = Lock(), ""
+        self._lock = Lock()
         self._open: tuple[Work, Job] | None = None
         self._close: Callable[[], Any] = lambda: None
 
     def of(self, order: Order) -> tuple[Work, Job]:
         """Open what an order is for, unless it is open."""
         with self._lock:
-            if self._open is None or self._key != f"{order.image} {order.key}":
+            if self._open is None or self._open[1].id != order.job:
                 self._close()
                 self._open = None
                 device, engine, precision = order.engine
@@ -231,7 +234,7 @@ class _Opened:
                 job = open_job(work, order.workers)
                 if job is None:
                     raise InputError(f"the results of {order.image} are whole already")
-                self._key, self._open = f"{order.image} {order.key}", (work, job)
+                self._open = work, job
             return self._open
 
 

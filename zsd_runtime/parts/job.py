@@ -45,6 +45,8 @@ class Job:
     folder : Path
     key : str
         Of its identity.
+    id : str
+        Of this job: results that were removed and are made again have another.
     tiles : list of tuple of int
         Of each model of the image.
     regions : list of (int, Box)
@@ -57,6 +59,7 @@ class Job:
 
     folder: Path
     key: str
+    id: str
     tiles: list[tuple[int, ...]]
     regions: list[tuple[int, Box]]
     lines: list[Lines]
@@ -201,7 +204,7 @@ def _read(folder: Path, identity: dict[str, Any]) -> Job:
         {tuple(index): Linear(slope, intercept) for index, slope, intercept in each} for each in job["lines"]
     ]
     return Job(
-        folder, key_of(identity), [tuple(tile) for tile in job["tiles"]],
+        folder, key_of(identity), job["id"], [tuple(tile) for tile in job["tiles"]],
         [(number, tuple(slice(*b) for b in box)) for number, box in job["regions"]], lines,
         [_load(folder / f"known-{number}.npz") for number in range(len(lines))],
     )  # fmt: skip
