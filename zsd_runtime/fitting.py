@@ -1,7 +1,7 @@
 """Which tiles fit in memory, and on the chunks of a file."""
 
 from collections.abc import Sequence
-from math import lcm, prod
+from math import inf, lcm, prod
 from typing import Any
 
 from zsd_runtime.average import turns
@@ -82,6 +82,15 @@ def shard_grid(description: ModelDescription, targets: Sequence[Any]) -> tuple[i
         outer = outer_chunks(target) or (1,) * len(leading)
         leading = [lcm(a, b) for a, b in zip(leading, outer, strict=False)]
     return (*leading, *_grid(description, targets, "shards"))
+
+
+def longest_row(description: ModelDescription, targets: Sequence[Any], memory: int | None) -> float:
+    """Input pixels whose results a quarter of the memory holds, until their shards are whole."""
+    each = sum(
+        output.channels * prod(output.scale) * target.dtype.itemsize
+        for output, target in zip(description.outputs, targets, strict=True)
+    )
+    return inf if memory is None else memory / 4 / each
 
 
 def outer_chunks(array: Any) -> tuple[int, ...] | None:

@@ -18,7 +18,7 @@ from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.fitting import chunk_grid, fitting_tile, shard_grid, smaller_tile
+from zsd_runtime.fitting import chunk_grid, fitting_tile, longest_row, shard_grid, smaller_tile
 from zsd_runtime.images import check_shape
 from zsd_runtime.images.whole_shards import WholeShards
 from zsd_runtime.normalize import Linear
@@ -192,6 +192,7 @@ class Model:
         tile: Sequence[int],
         workers: int,
         *,
+        memory: int | None = None,
         average: int = 1,
     ) -> list[Box]:
         """Boxes of a source of `shape` that workers restore independently; see `predict_into`.
@@ -205,6 +206,8 @@ class Model:
             Shape of the tiles, input pixels.
         workers : int
             How many there are; each gets one region or a few.
+        memory : int
+            Bytes of each worker: a quarter of them holds results until their shards are whole.
         average : int
             As for `predict_into`.
 
@@ -215,7 +218,8 @@ class Model:
         """
         planned = self.plan(shape[-len(self.description.axes) :], tile, chunk_grid(self.description, targets), average)
         leading = shape[: len(shape) - len(self.input_axes)]
-        return balanced_regions(planned, leading, workers, shard_grid(self.description, targets))
+        most = longest_row(self.description, targets, memory)
+        return balanced_regions(planned, leading, workers, shard_grid(self.description, targets), most)
 
     def lines(self, source: Any, targets: Sequence[Any], tile: Sequence[int], average: int = 1) -> Lines:
         """The normalisation of each image of a source, for `predict_into`; empty if it does not depend on the image."""

@@ -5,9 +5,10 @@ the results (their chunks, where there are no shards): two processes that write 
 They consist of whole tiles of the plan of the whole image, so that the results do not depend on their number.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise, product
-from math import ceil, prod
+from math import ceil, inf, prod
 
 from zsd_runtime.errors import InputError
 from zsd_runtime.tiling import Box, Plan
@@ -39,19 +40,56 @@ def regions(plan: Plan, leading: Sequence[int], count: int, grid: Sequence[int])
     return [(*images, *box) for images in product(*cuts) for box in inner]
 
 
-def balanced_regions(plan: Plan, leading: Sequence[int], workers: int, grid: Sequence[int]) -> list[Box]:
-    """The `regions` with which so many workers are done first; of equal ones the smallest."""
-    found: list[tuple[int, list[Box]]] = []
-    for each in range(1, MOST_EACH + 1):
+def balanced_regions(
+    plan: Plan, leading: Sequence[int], workers: int, grid: Sequence[int], most: float = inf
+) -> list[Box]:
+    """The `regions` with which so many workers are done first; of equal ones the smallest.
+
+    A worker keeps a row of shards in memory until all of its tiles are there: of at most `most` pixels, if there are
+    regions as small.
+    """
+    found: list[tuple[bool, int, list[Box]]] = []
+    each = 1
+    while True:
         boxes = regions(plan, leading, workers * each, grid)
-        tiles = max(tiles_of(plan, box, len(leading)) for box in boxes)
-        found.append((ceil(len(boxes) / workers) * tiles, boxes))
-    return min(found, key=lambda pair: (pair[0], -len(pair[1])))[1]
+        tiles = max_and_sum_of_tiles(plan, boxes, len(leading))[0]
+        large = longest_row_of(boxes, len(leading), grid) > most
+        smallest = bool(found) and each > MOST_EACH and len(boxes) == len(found[-1][2])
+        found.append((large, ceil(len(boxes) / workers) * tiles, boxes))
+        if smallest or (each >= MOST_EACH and not all(too_large for too_large, _, _ in found)):
+            return min(found, key=lambda each: (*each[:2], -len(each[2])))[2]
+        each = each + 1 if each < MOST_EACH else 2 * each
+
+
+def max_and_sum_of_tiles(plan: Plan, boxes: Sequence[Box], leading: int) -> tuple[int, int]:
+    """How many tiles the largest of some regions computes, and all of them; they are every product of their cuts."""
+    most, total = 1, 1
+    for axis, cuts in enumerate(_cuts(boxes)):
+        if axis < leading:
+            counts = [high - low for low, high in cuts]
+        else:
+            line, shared = plan.lines[axis - leading], plan.overlap[axis - leading] > 0
+            lows = [span.low for span in line]
+            first = [bisect_left(lows, low) for low, _ in cuts]
+            counts = [bisect_left(lows, high) - max(0, k - shared) for k, (_, high) in zip(first, cuts, strict=True)]
+        most, total = most * max(counts), total * sum(counts)
+    return most, total
 
 
 def tiles_of(plan: Plan, region: Box, leading: int) -> int:
     """How many tiles a region computes, those that it shares pixels with among them."""
-    return prod(b.stop - b.start for b in region[:leading]) * len(plan.part(region[leading:]))
+    return max_and_sum_of_tiles(plan, [region], leading)[0]
+
+
+def longest_row_of(boxes: Sequence[Box], leading: int, grid: Sequence[int]) -> int:
+    """Pixels in the longest row of shards across one of some regions."""
+    depth, *others = [max(high - low for low, high in cuts) for cuts in _cuts(boxes)[leading:]]
+    return min(depth, grid[leading]) * prod(others)
+
+
+def _cuts(boxes: Sequence[Box]) -> list[set[tuple[int, int]]]:
+    """Along each axis, the different slices of boxes."""
+    return [{(box[axis].start, box[axis].stop) for box in boxes} for axis in range(len(boxes[0]))]
 
 
 def leading_and_spatial(region: Box | None, leading: Sequence[int], spatial: Sequence[int]) -> tuple[Box, Box]:

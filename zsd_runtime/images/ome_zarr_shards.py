@@ -6,6 +6,7 @@ Each process opens it (`Sharded`), and writes boxes of the finest level. Coarser
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -27,13 +28,38 @@ from zsd_runtime.images.ome_zarr_write import (
 )
 from zsd_runtime.images.whole_shards import WholeShards
 
-# Chunks in a shard along each axis: a file of some 100 MB at most, which a worker holds a row of in memory. 100 TB in
-# chunks of 8 MB are 12 million files; few file systems like that.
-SHARD_2D = {"Y": 4, "X": 4}
-SHARD_3D = {"Z": 2, "Y": 2, "X": 2}
+# Chunks in a shard along each axis: files of 16 to 34 MB. 100 TB in chunks of 1 to 8 MB would be many more files than
+# file systems like. A worker holds a row of shards in memory: so they are not deep.
+SHARD = {"Y": 4, "X": 4}
+SHARD_OF_VOLUMES = {"Y": 2, "X": 2}
 
 Box = tuple[slice, ...]
 Index = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape, chunks, shards and type of an array."""
+
+    shape: Index
+    chunks: Index
+    shards: Index
+    dtype: Any
+
+
+def layout_of(image: Image, scale: tuple[int, ...]) -> Layout:
+    """Of the finest level, in the order of the image's axes; it is `scale` times as fine as the raw image."""
+    return _layout(image.axes, tuple(image.data.shape), image.data.dtype, scale, finest=True)
+
+
+def _layout(axes: str, shape: Index, dtype: Any, scale: tuple[int, ...], *, finest: bool) -> Layout:
+    volumes = len(scale) == 3
+    chunk = CHUNK if volumes else CHUNK | {"Z": 1}
+    finer = dict(zip("ZYX"[-len(scale) :], scale, strict=True)) if finest else {}
+    many = SHARD_OF_VOLUMES if volumes else SHARD
+    chunks = tuple(min(chunk.get(a, 1) * finer.get(a, 1), n) for a, n in zip(axes, shape, strict=True))
+    shards = tuple(c * min(many.get(a, 1), ceil(n / c)) for a, c, n in zip(axes, chunks, shape, strict=True))
+    return Layout(shape, chunks, shards, dtype)
 
 
 def begin(path: Path, image: Image, scale: tuple[int, ...]) -> None:
@@ -42,16 +68,10 @@ def begin(path: Path, image: Image, scale: tuple[int, ...]) -> None:
 
     few_threads()
     axes, _ = _ordered(image)
-    volumes = len(scale) == 3
-    finer = dict(zip(image.axes[::-1], scale[::-1], strict=False))
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     for level, (_, size) in enumerate(_levels(image)):
-        chunk = CHUNK if volumes else CHUNK | {"Z": 1}
-        factor = finer if level == 0 else {}
-        chunks = tuple(min(chunk.get(a, 1) * factor.get(a, 1), n) for a, n in zip(axes, size, strict=True))
-        many = SHARD_3D if volumes else SHARD_2D
-        shards = tuple(c * min(many.get(a, 1), ceil(n / c)) for a, c, n in zip(axes, chunks, size, strict=True))
-        make_array(group, level, axes, size, chunks, image.data.dtype, shards)
+        made = _layout(axes, size, image.data.dtype, scale, finest=level == 0)
+        make_array(group, level, axes, size, made.chunks, made.dtype, made.shards)
 
 
 class Sharded:

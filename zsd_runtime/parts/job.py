@@ -18,7 +18,7 @@ from zsd_runtime.corrections.hot_pixels import Spread
 from zsd_runtime.corrections.regional import Measured, measured
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
-from zsd_runtime.fitting import SHARE_OF_FREE_MEMORY, chunk_grid, fitting_tile, shard_grid
+from zsd_runtime.fitting import SHARE_OF_FREE_MEMORY, chunk_grid, fitting_tile, longest_row, shard_grid
 from zsd_runtime.images import stem
 from zsd_runtime.images.ome_zarr_shards import Sharded, begin
 from zsd_runtime.images.ome_zarr_store import is_zarr
@@ -27,7 +27,7 @@ from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
 from zsd_runtime.parts.identity import check_same, identity_of, key_of
 from zsd_runtime.parts.marks import FOLDER
-from zsd_runtime.regions import balanced_regions, tiles_of
+from zsd_runtime.regions import longest_row_of, max_and_sum_of_tiles
 from zsd_runtime.session import Lines
 from zsd_runtime.tiling import Box
 
@@ -149,10 +149,11 @@ def _prepare(work: Work, identity: dict[str, Any], folder: Path, workers: int) -
     """Choose tiles and regions, and measure what depends on the whole image."""
     targets = [Sharded(folder / path.name, image) for path, image, _ in work.results]
     tiles, regions, lines = [], [], []
+    memory = work.how.memory or int(free_memory(work.jobs[0][0].engine.device) * SHARE_OF_FREE_MEMORY)
     for number, (model, channels) in enumerate(work.jobs):
         source, *sinks = work.arrays_of(channels, targets)
         volumes, average = len(model.description.axes) == 3, work.how.average
-        tile = work.how.tile or regional_tile(model, source.shape, sinks, workers, work.how.memory, average)
+        tile = work.how.tile or regional_tile(model, source.shape, sinks, workers, memory, average)
         model.plan(source.shape[-len(model.description.axes) :], tile, average=average)  # before pixels are looked at
         fitted = not isinstance(model.description.input.processing, Linear)
         whole, known = measured(source, work.how.corrections, volumes=volumes, name=str(work.path), whole=fitted)
@@ -161,7 +162,7 @@ def _prepare(work: Work, identity: dict[str, Any], folder: Path, workers: int) -
         lines.append([[list(index), line.slope, line.intercept] for index, line in found.items()])
         regions += [
             [number, [[b.start, b.stop] for b in box]]
-            for box in model.regions(source.shape, sinks, tile, workers, average=average)
+            for box in model.regions(source.shape, sinks, tile, workers, memory=memory, average=average)
         ]
         _save(folder / f"known-{number}.npz", known)
     job = {
@@ -172,27 +173,28 @@ def _prepare(work: Work, identity: dict[str, Any], folder: Path, workers: int) -
 
 
 def regional_tile(
-    model: Model, shape: tuple[int, ...], targets: list[Any], workers: int, memory: int | None, average: int = 1
+    model: Model, shape: tuple[int, ...], targets: list[Any], workers: int, memory: int, average: int = 1
 ) -> tuple[int, ...]:
-    """The tile that fits in memory with which so many workers are done first.
+    """The tile that fits in `memory` with which so many workers are done first.
 
     Regions begin on shards, and where tiles begin; so the larger tile is not always the better one.
     """
     d = averaged(model.description, average)
     axes = len(d.axes)
-    spatial, leading, grid = tuple(shape[-axes:]), shape[: len(shape) - len(model.input_axes)], shard_grid(d, targets)
-    found: list[tuple[float, tuple[int, ...]]] = []
-    memory = memory or int(free_memory(model.engine.device) * SHARE_OF_FREE_MEMORY)
+    spatial, leading, grid = tuple(shape[-axes:]), len(shape) - len(model.input_axes), shard_grid(d, targets)
+    longest = longest_row(d, targets, memory)
+    found: list[tuple[bool, float, tuple[int, ...]]] = []
     for divisor, share in product(DIVISORS, SHARES):
         divided = tuple(max(1, n // divisor) for n in grid[-axes:])
         tile = fitting_tile(
             d, model.overlap_for(d), spatial, divided, memory // share, device=model.engine.device, average=average
         )
         planned = model.plan(spatial, tile, chunk_grid(d, targets), average)
-        boxes = balanced_regions(planned, leading, workers, grid)
-        most = max(tiles_of(planned, box, len(leading)) for box in boxes)
-        found.append((-(-len(boxes) // workers) * most * float(np.prod(planned.tile)), planned.tile))
-    return min(found)[1]
+        boxes = model.regions(shape, targets, tile, workers, memory=memory, average=average)
+        most, _ = max_and_sum_of_tiles(planned, boxes, leading)
+        large = longest_row_of(boxes, leading, grid) > longest
+        found.append((large, -(-len(boxes) // workers) * most * float(np.prod(planned.tile)), planned.tile))
+    return min(found)[2]
 
 
 def _read(folder: Path, identity: dict[str, Any]) -> Job:
