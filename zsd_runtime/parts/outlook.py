@@ -20,10 +20,12 @@ from zsd_runtime.model import Model, load_model
 from zsd_runtime.parts.job import regional_tile
 from zsd_runtime.regions import longest_row_of, max_and_sum_of_tiles
 from zsd_runtime.terminal import command_line, numbers, reporting
+from zsd_runtime.tiling import round_up
 
 SIZE = re.compile(r"\d+(x\d+)+", re.IGNORECASE)
 RUNS = 3  # of a tile, after a first one
 SECONDS = 20.0  # in which these end
+MEASURED = 200_000  # pixels of a tile that is measured
 
 app = command_line()
 
@@ -95,12 +97,16 @@ def outlook(model: Model, shape: Sequence[int], workers: int, memory: int, tile:
 
 
 def tile_seconds(model: Model, tile: tuple[int, ...]) -> float:
-    """How long a tile takes here, from an image in memory to results in memory."""
-    channels = (model.description.input.channels,) if model.description.input.channels > 1 else ()
-    image = np.random.default_rng(0).poisson(100, (*channels, *tile)).astype(np.uint16)
-    session, plan = model.session(tile), model.plan(tile, tile)
-    if plan.tile != tile:  # larger, by the edge that is continued: one tile of the same shape all the same
-        session = model.session(plan.tile)
+    """How long a tile takes here, from an image in memory to results in memory; of a large one, by a smaller one."""
+    d = model.description
+    smaller = (MEASURED / prod(tile)) ** (1 / len(tile))
+    size = tile
+    if smaller < 1:
+        size = tuple(round_up(max(int(n * smaller), 2), m) for n, m in zip(tile, d.size_multiple, strict=True))
+    channels = (d.input.channels,) if d.input.channels > 1 else ()
+    image = np.random.default_rng(0).poisson(100, (*channels, *size)).astype(np.uint16)
+    plan = model.plan(size, tuple(2 * n + 2 * h for n, h in zip(size, d.halo, strict=True)))  # as one tile
+    session = model.session(plan.tile)
     targets = [np.empty(shape, np.float32) for shape in model.output_shapes(image.shape)]
     times: list[float] = []
     while len(times) < RUNS + 1 and sum(times) < SECONDS:
