@@ -56,7 +56,7 @@ def balanced_regions(
         row = max(most, longest_row_of(boxes, len(leading), grid)) if most < inf else inf
         smallest = bool(found) and each > MOST_EACH and len(boxes) == len(found[-1][2])
         found.append((row, ceil(len(boxes) / workers) * tiles, boxes))
-        if smallest or (each >= MOST_EACH and min(found)[0] <= most):
+        if smallest or (each >= MOST_EACH and min(row for row, _, _ in found) <= most):
             return min(found, key=lambda each: (*each[:2], -len(each[2])))[2]
         each = each + 1 if each < MOST_EACH else 2 * each
 
