@@ -50,6 +50,7 @@ GROUPS = {
     "machines": {
         "fiji": ("zsd_runtime.fiji.cli", "put the plugin into Fiji or ImageJ"),
         "serve": ("zsd_runtime.restore_server.cli", "restore images that other programs send, and show them in a page"),
+        "plan": ("zsd_runtime.parts.outlook", "what restoring a large image on a cluster takes: memory, hours"),
         "bench": ("zsd_runtime.cli", "how fast a package runs here, engine by engine"),
         "build-engine": ("zsd_runtime.build_engine", "a package's TensorRT engine, built ahead of time"),
     },

@@ -33,31 +33,6 @@ def plans(draw: st.DrawFn):
 
 
 @settings(max_examples=300, deadline=None)
-@given(plans(), st.integers(1, 40))
-def test_regions_cover_the_image_once_and_consist_of_whole_tiles(geometry, count):
-    arguments, _ = geometry
-    planned = plan(**arguments)
-    regions = planned.regions(count)
-    assert 1 <= len(regions) <= count
-    covered = np.zeros(arguments["image_shape"], int)
-    ones = (1,) * covered.ndim
-    for box in regions:
-        covered[box] += 1
-        inside = [
-            tile for tile in planned
-            if all(b.start <= f.start and f.stop <= b.stop for b, f in zip(box, tile.finished(ones), strict=True))
-        ]  # fmt: skip
-        assert sum(covered[tile.finished(ones)].size for tile in inside) == covered[box].size
-    assert (covered == 1).all()
-
-
-def test_regions_divide_the_longest_axis_first():
-    planned = plan((64, 256), (24, 24), (4, 4), (4, 4), (0, 0))
-    assert planned.regions(2) == [(slice(0, 64), slice(0, 128)), (slice(0, 64), slice(128, 256))]
-    assert len(planned.regions(1000)) == len(planned)
-
-
-@settings(max_examples=300, deadline=None)
 @given(plans(), st.integers(0, 2**32 - 1))
 def test_tiles_put_together_are_the_image(geometry, seed):
     arguments, scale = geometry

@@ -178,3 +178,10 @@ def test_the_command_line_refuses_a_package_that_does_not_know_its_camera(tmp_pa
     assert "error: the model has no uncertainty: its package does not say the noise of its images" in said.stderr
     assert "leave --uncertainty out" in said.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shared", [("--part", "1/2"), ("--cluster", "local:2")])
+def test_several_processes_make_no_uncertainty(shared, tmp_path):
+    said = zsd("predict", FIXTURES / "plane.zip", FIXTURES / "plane.tif", "--out", tmp_path, "--uncertainty", *shared)
+    assert said.returncode == 2
+    assert "--uncertainty is not made by several processes yet" in said.stderr

@@ -166,8 +166,8 @@ def test_the_pyramid_is_made_chunk_by_chunk(tmp_path, monkeypatch):
     from zsd_runtime.images import ome_zarr_write
 
     blocks = []
-    original = ome_zarr_write._mean
-    monkeypatch.setattr(ome_zarr_write, "_mean", lambda v, f: (blocks.append(v.shape), original(v, f))[1])
+    original = ome_zarr_write.averaged
+    monkeypatch.setattr(ome_zarr_write, "averaged", lambda v, f: (blocks.append(v.shape), original(v, f))[1])
     data = np.zeros((20, 1024, 700), np.uint8)
     write_image(tmp_path / "a.zarr", Image(data, "ZYX", Voxel(0.1, 0.1, 0.1)))
     assert max(map(np.prod, blocks)) <= 16 * 512 * 512
@@ -202,7 +202,7 @@ def test_a_failure_in_the_pyramid_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zsd_runtime.images.ome_zarr_write._mean", fail)
+    monkeypatch.setattr("zsd_runtime.images.ome_zarr_write.averaged", fail)
     with pytest.raises(ValueError, match=r"cannot write .*No space left"):
         write_image(tmp_path / "a.zarr", Image(np.zeros((300, 300), np.uint16), "YX"))
     assert list(tmp_path.iterdir()) == []

@@ -143,7 +143,47 @@ def _text(error: Exception) -> str:
     return error.message(flag) if isinstance(error, InputError) else str(error)
 
 
-def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> Restored:
+@dataclass(frozen=True)
+class Work:
+    """Which models restore what of an image, and what its results are.
+
+    Attributes
+    ----------
+    path : Path
+    image : Image
+        The channels that are restored.
+    how : How
+    jobs : tuple of (Model, list of Chosen)
+        Each model, and the channels that it restores.
+    kept : list of Chosen
+        All of these channels, in their order.
+    results : tuple of (Path, Image, tuple of int)
+        For each output its file, its shape, dtype and description, and how much finer it is than the image.
+    warnings : tuple of Mismatch
+    """
+
+    path: Path
+    image: Image
+    how: How
+    jobs: tuple[tuple[Model, list[Chosen]], ...]
+    kept: list[Chosen]
+    results: tuple[tuple[Path, Image, tuple[int, ...]], ...]
+    warnings: tuple[Mismatch, ...]
+
+    def arrays_of(self, channels: list[Chosen], targets: Sequence[Any]) -> list[Any]:
+        """The source and the targets of a model that restores some of the channels."""
+        leading = self.image.axes.removesuffix(self.jobs[0][0].input_axes)
+        return _parts([self.image.data, *targets], leading, self.kept, channels)
+
+
+def work_of(models: Sequence[Model], path: Path, image: Image, how: How) -> Work:
+    """Find out what is to be done; only as many pixels are read as comparing the image with the training needs.
+
+    Raises
+    ------
+    InputError
+        When no model restores the image.
+    """
     model = models[0]  # several are alike in what this needs
     if sim := model.description.sim:
         sim = with_patterns(sim, how.sim_parameters) if how.sim_parameters else sim
@@ -164,38 +204,44 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
             f"model; {see_info(path)}",
         )
     each = assigned([m.description for m in models], image, path, how.channel, how.notice)
-    jobs = [(m, channels) for m, channels in zip(models, each, strict=True) if channels]
+    jobs = tuple((m, channels) for m, channels in zip(models, each, strict=True) if channels)
     kept = sorted((c for _, channels in jobs for c in channels), key=lambda c: c.number)
     _check_z_step(image, path, how)
     image = sized(image, path, how.voxel, how.notice)
     warnings: dict[Mismatch, None] = {}
-    bad_pixels: Counter[str] = Counter()
     for m, channels in jobs:
         warnings |= dict.fromkeys(image_mismatches(m.description, only(image, channels)))
     image = only(image, kept)
     leading = image.axes.removesuffix(axes)
     suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and OME_ZARR.recognises(path)) else ".tif"
+    results = []
+    for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
+        if output.channels > 1 and "C" in leading:
+            raise InputError(
+                f"{path} has several channels, and the model makes {output.channels} of each", "split them"
+            )
+        result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
+        result = replace(result, description=replace(result.description, processing=average_text(how.average)))
+        results.append((how.out / f"{stem(path)}_{output.name}{suffix}", result, output.scale))
+    return Work(path, image, how, jobs, kept, tuple(results), tuple(warnings))
+
+
+def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, bar: Bar) -> Restored:
+    work = work_of(models, path, image, how)
+    how, jobs = work.how, work.jobs
+    bad_pixels: Counter[str] = Counter()
     with ExitStack() as files:
-        targets, results = [], []
-        for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
-            name = how.out / f"{stem(path)}_{output.name}{suffix}"
-            if output.channels > 1 and "C" in leading:
-                raise InputError(
-                    f"{path} has several channels, and the model makes {output.channels} of each", "split them"
-                )
-            result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
-            result = replace(result, description=replace(result.description, processing=average_text(how.average)))
-            targets.append(files.enter_context(create_image(name, result, output.scale)))
-            results.append(name)
+        targets = [files.enter_context(create_image(*result)) for result in work.results]
         for number, (m, channels) in enumerate(jobs):
-            source, *sinks = _parts([image.data, *targets], leading, kept, channels)
+            source, *sinks = work.arrays_of(channels, targets)
 
             def report(done: int, total: int, number: int = number) -> None:
                 bar((number + done / total) / len(jobs))
 
+            axes = len(m.description.axes)
             if how.tile is not None:
-                m.plan(source.shape[-len(d.axes) :], how.tile, average=how.average)  # before all pixels are looked at
-            corrected = Corrected(source, how.corrections, volumes=len(d.axes) == 3, name=str(path))
+                m.plan(source.shape[-axes:], how.tile, average=how.average)  # before all pixels are looked at
+            corrected = Corrected(source, how.corrections, volumes=axes == 3, name=str(path))
             if found := corrected.notice():
                 bar(number / len(jobs), f"{path.name}: {found}", milestone=True)
             bad_pixels += Counter({kind: count for kind, count in corrected.counts.items() if count})
@@ -203,7 +249,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
                 corrected, sinks, tile=how.tile, memory=how.memory, average=how.average, report=report,
                 notice=lambda text: bar(0, text, milestone=True),
             )  # fmt: skip
-    return Restored(path, tuple(results), tuple(warnings), dict(bad_pixels))
+    return Restored(path, tuple(name for name, _, _ in work.results), work.warnings, dict(bad_pixels))
 
 
 def _check_z_step(image: Image, path: Path, how: How) -> None:

@@ -17,11 +17,16 @@ class Blend:
     def __init__(self, plan: Plan, scale: Sequence[int]) -> None:
         self._scale = scale
         self._ramps = [_ramp(o * k) for o, k in zip(plan.overlap, scale, strict=True)]
-        full = [n * k for n, k in zip(plan.image_shape, scale, strict=True)]
+        # Of a part of a plan, the strips begin where its first tile does.
+        self._first = [line[0].low * k for line, k in zip(plan.lines, scale, strict=True)]
+        full = [(line[-1].keep - line[0].low) * k for line, k in zip(plan.lines, scale, strict=True)]
         local = [max(s.high - s.low for s in line) * k for line, k in zip(plan.lines, scale, strict=True)]
-        # A strip is one tile long on the axes before its own, and as long as the image on those after it.
+        # A strip is one tile long on the axes before its own, and as long as the plan on those after it.
         self._carried = [
-            np.zeros([*local[:axis], ramp.size if len(line) > 1 else 0, *full[axis + 1 :]], np.float32)
+            np.zeros(
+                [*local[:axis], ramp.size if any(s.low or s.high > s.keep for s in line) else 0, *full[axis + 1 :]],
+                np.float32,
+            )
             for axis, (ramp, line) in enumerate(zip(self._ramps, plan.lines, strict=True))
         ]
 
@@ -41,8 +46,9 @@ class Blend:
             span = spans[axis]
             values = np.moveaxis(values, axis, 0)
             carried = np.moveaxis(self._carried[axis], axis, 0)
-            before, after = values.shape[1 : axis + 1], spans[axis + 1 :]
-            carried = carried[(slice(None), *map(slice, before), *(slice(s.low, s.keep) for s in after))]
+            before = map(slice, values.shape[1 : axis + 1])
+            after = [slice(s.low - n, s.keep - n) for s, n in zip(spans, self._first, strict=True)][axis + 1 :]
+            carried = carried[(slice(None), *before, *after)]
             if span.low:
                 shared = min(len(carried), len(values))
                 values[:shared] += carried[:shared]

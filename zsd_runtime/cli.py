@@ -4,6 +4,8 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +18,12 @@ from zsd_runtime.channel_models import load_models, packages_in
 from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, images_in
+from zsd_runtime.model import Model
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Average, Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
 from zsd_runtime.summary import Restored, warning_lines
 from zsd_runtime.summary import as_json as summary
-from zsd_runtime.terminal import Quiet, command_line, numbers, progress_bar, reporting
+from zsd_runtime.terminal import Bar, Quiet, command_line, numbers, progress_bar, reporting
 from zsd_runtime.uncertainty import REPEATS
 
 if TYPE_CHECKING:
@@ -92,6 +95,20 @@ def predict(
             "was trained with."
         ),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="i/N: this process restores a part of every image, as one of N tasks of a job array; results are "
+            "OME-Zarr. finish: only complete what the parts did. See docs/cluster.md."
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a dask scheduler, whose workers restore the images; or local:N for N processes here. "
+            "Results are OME-Zarr; --memory is that of a worker."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON: results, warnings and bad pixels of each image.")
     ] = False,
@@ -110,6 +127,11 @@ def predict(
         if memory is not None and not 0 < memory < math.inf:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         check_average(average)
+        if uncertainty and (part is not None or cluster is not None):
+            raise InputError(
+                "--uncertainty is not made by several processes yet", "leave it out, or predict in one process",
+                option="uncertainty",
+            )  # fmt: skip
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
             channel, Voxel.square(pixel_size, z_step), notices(quiet),
@@ -126,6 +148,12 @@ def predict(
             model = models[0]
             check_names(images, [output.name for output in model.description.outputs], out)
             used = ", ".join((model.engine.name, model.engine.device, model.engine.precision, *averaged))
+            if part is not None or cluster is not None:
+                bars = lambda title: progress_bar(title, quiet)  # noqa: E731
+                print(
+                    f"OK {shared_work(models, packages_in(package), device, images, how, part, cluster, bars)} ({used})"
+                )
+                return
             batch: list[Restored] = []
             started = time.monotonic()
             try:
@@ -139,6 +167,30 @@ def predict(
         if not as_json:
             told = f"; {len(warned)} warning{'s' * (len(warned) > 1)}" + ": run without --quiet" * quiet
             print(f"OK {len(images)} image{'s' * (len(images) > 1)} restored in {out} ({used}){told * bool(warned)}")
+
+
+def shared_work(
+    models: list[Model],
+    packages: list[Path],
+    device: str,
+    images: list[Path],
+    how: How,
+    part: str | None,
+    cluster: str | None,
+    bars: Callable[[str], AbstractContextManager[Bar]],
+) -> str:
+    """Restore images together with other processes; a line on what was done."""
+    if part is not None and cluster is not None:
+        raise InputError("--part and --cluster are two ways to share the work", "give one of them")
+    if part is not None:
+        from zsd_runtime.parts.run import predict_parts
+
+        return predict_parts(models, images, how, part, bars)
+    from zsd_runtime.cluster import connected, predict_on_cluster
+
+    assert cluster is not None
+    with connected(cluster) as client:
+        return predict_on_cluster(client, models, packages, device, images, how, bars)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Which tiles fit in memory, and on the chunks of a file."""
 
 from collections.abc import Sequence
-from math import lcm, prod
+from math import inf, lcm, prod
 from typing import Any
 
 from zsd_runtime.average import turns
@@ -71,11 +71,39 @@ def smaller_tile(
 
 
 def chunk_grid(description: ModelDescription, targets: Sequence[Any]) -> tuple[int, ...]:
-    """For each axis, the input pixels after which a chunk of every target starts."""
+    """For each spatial axis, the input pixels after which a chunk of every target starts."""
+    return _grid(description, targets, "chunks")
+
+
+def shard_grid(description: ModelDescription, targets: Sequence[Any]) -> tuple[int, ...]:
+    """For each leading and each spatial axis, the input pixels after which a shard (a file) of every target starts."""
+    leading = [1] * (len(targets[0].shape) - len(description.axes) - (description.outputs[0].channels > 1))
+    for target in targets:
+        outer = outer_chunks(target) or (1,) * len(leading)
+        leading = [lcm(a, b) for a, b in zip(leading, outer, strict=False)]
+    return (*leading, *_grid(description, targets, "shards"))
+
+
+def longest_row(description: ModelDescription, targets: Sequence[Any], memory: int | None) -> float:
+    """Input pixels whose results a quarter of the memory holds, until their shards are whole."""
+    each = sum(
+        output.channels * prod(output.scale) * target.dtype.itemsize
+        for output, target in zip(description.outputs, targets, strict=True)
+    )
+    return inf if memory is None else memory / 4 / each
+
+
+def outer_chunks(array: Any) -> tuple[int, ...] | None:
+    """The shape of what an array stores in one file: a shard, or a chunk where there are none; None: it has neither."""
+    outer = getattr(array, "shards", None) or getattr(array, "chunks", None)
+    return tuple(outer) if outer else None
+
+
+def _grid(description: ModelDescription, targets: Sequence[Any], kind: str) -> tuple[int, ...]:
     axes = len(description.axes)
     grid = [1] * axes
     for target, output in zip(targets, description.outputs, strict=True):
-        chunks = getattr(target, "chunks", None) or target.shape[:0]
+        chunks = (outer_chunks(target) if kind == "shards" else getattr(target, "chunks", None)) or ()
         for axis, (chunk, scale) in enumerate(zip(chunks[-axes:], output.scale, strict=False)):
             grid[axis] = lcm(grid[axis], lcm(chunk, scale) // scale)
     return tuple(grid)

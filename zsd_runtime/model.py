@@ -1,7 +1,7 @@
 """A model that predicts: package, engine and tiles."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import Lock, get_ident
@@ -18,11 +18,14 @@ from zsd_runtime.engine_choice import open_engine
 from zsd_runtime.engines import Engine, OutOfMemory
 from zsd_runtime.engines.cache import engines_folder
 from zsd_runtime.errors import InputError, size_text
-from zsd_runtime.fitting import chunk_grid, fitting_tile, smaller_tile
+from zsd_runtime.fitting import chunk_grid, fitting_tile, longest_row, shard_grid, smaller_tile
 from zsd_runtime.images import check_shape
+from zsd_runtime.images.whole_shards import WholeShards
+from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
-from zsd_runtime.session import Prediction, Report, Session
-from zsd_runtime.tiling import LONGEST_OVERLAP, Plan, plan
+from zsd_runtime.regions import balanced_regions
+from zsd_runtime.session import Lines, Prediction, Report, Session, fitted_line
+from zsd_runtime.tiling import LONGEST_OVERLAP, Box, Plan, plan
 from zsd_runtime.uncertainty import Uncertain, with_uncertainty
 
 # With this operator in a graph, a result depends on the whole tile: tiles then differ, whatever their halo.
@@ -48,7 +51,7 @@ class Model:
         self.description = description
         self.engine = engine
         self._pools_all = GLOBAL_POOLING in description.weights
-        self.overlap = self._overlap(description)
+        self.overlap = self.overlap_for(description)
         self._chosen: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._session: Session | None = None
         self._lock, self._streaming = Lock(), False
@@ -106,10 +109,12 @@ class Model:
         memory: int | None = None,
         corrections: Corrections | None = CORRECTIONS,
         average: int = 1,
+        region: Box | None = None,
+        line: Linear | Lines | None = None,
         report: Report = lambda done, total: None,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Restore images larger than memory.
+        """Restore images larger than memory, or a region of them.
 
         Parameters
         ----------
@@ -132,6 +137,13 @@ class Model:
         average : {1, 2, 4, 8}
             Number of symmetries of the square, in Y and X, that the prediction is the mean of: 2 are the image and its
             mirror, 4 its flips, 8 its flips and turns, for which tiles are square. It takes as many times as long.
+        region : tuple of slice
+            One of `regions`, which several processes restore independently; only its pixels are written. `tile` is that
+            of all regions. Results are bit for bit those of one process. The source is read as far as the region needs
+            it if it is a `RegionalCorrected`, or `corrections` are None.
+        line : Linear or mapping of tuple of int to Linear
+            The normalisation of all images, or of each, where the package's depends on the image: that of `lines`. It
+            is fitted to each whole image when not given, for each region again.
         report : callable
             Called with (tiles done, tiles in all).
         notice : callable
@@ -150,19 +162,75 @@ class Model:
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
+        if region is not None and tile is None:
+            raise InputError("a region needs the tiles of all regions", "give `tile`", option="tile")
         if tile is not None:
             self.plan(
                 source.shape[-len(self.description.axes) :], tile, average=average
             )  # before all pixels are looked at
         source, targets = corrected_for(self.description, source, targets, corrections, notice)
+
+        def run(planned: Plan) -> None:
+            with ExitStack() as stack:
+                whole = [
+                    stack.enter_context(WholeShards(target)) if getattr(target, "shards", None) else target
+                    for target in targets
+                ]
+                session = self.session(planned.tile)
+                session.run(source, whole, planned, line, report, average=average, region=region)
+
+        grid = chunk_grid(self.description, targets)
         with self._reserved():
-            self._fitted(
-                source.shape, tile, memory, chunk_grid(self.description, targets), notice,
-                lambda planned: self.session(planned.tile).run(
-                    source, targets, planned, report=report, average=average
-                ),
-                average,
-            )  # fmt: skip
+            if region is not None:  # other tiles than those of the other regions would be another result
+                run(self.plan(source.shape[-len(self.description.axes) :], tile or (), grid, average))
+            else:
+                self._fitted(source.shape, tile, memory, grid, notice, run, average)
+
+    def regions(
+        self,
+        shape: Sequence[int],
+        targets: Sequence[Any],
+        tile: Sequence[int],
+        workers: int,
+        *,
+        memory: int | None = None,
+        average: int = 1,
+    ) -> list[Box]:
+        """Boxes of a source of `shape` that workers restore independently; see `predict_into`.
+
+        Parameters
+        ----------
+        shape : sequence of int
+        targets : sequence of array-like
+            What is written to, with `shape`, and `shards` or `chunks`: a region writes whole ones.
+        tile : sequence of int
+            Shape of the tiles, input pixels.
+        workers : int
+            How many there are; each gets one region or a few.
+        memory : int
+            Bytes of each worker: a quarter of them holds results until their shards are whole.
+        average : int
+            As for `predict_into`.
+
+        Returns
+        -------
+        list of tuple of slice
+            For each leading and each spatial axis, input pixels.
+        """
+        planned = self.plan(shape[-len(self.description.axes) :], tile, chunk_grid(self.description, targets), average)
+        leading = shape[: len(shape) - len(self.input_axes)]
+        most = longest_row(self.description, targets, memory)
+        return balanced_regions(planned, leading, workers, shard_grid(self.description, targets), most)
+
+    def lines(self, source: Any, targets: Sequence[Any], tile: Sequence[int], average: int = 1) -> Lines:
+        """The normalisation of each image of a source, for `predict_into`; empty if it does not depend on the image."""
+        if isinstance(self.description.input.processing, Linear):
+            return {}
+        planned = self.plan(
+            source.shape[-len(self.description.axes) :], tile, chunk_grid(self.description, targets), average
+        )
+        leading = source.shape[: len(source.shape) - len(self.input_axes)]
+        return {index: fitted_line(self.description, source, index, planned) for index in np.ndindex(tuple(leading))}
 
     def stream(
         self, images: Iterable[NDArray[np.generic]], *, tile: Sequence[int] | None = None, memory: int | None = None
@@ -213,10 +281,10 @@ class Model:
                 f"`tile` {size_text(tile)} must have {len(d.axes)} numbers, for {d.axes.upper()}", option="tile"
             )
         check_square(tile, average)
-        overlap = self._overlap(d)
+        overlap = self.overlap_for(d)
         return plan(shape, tile, d.halo, d.size_multiple, overlap, grid, d.zero_margin, square=turns(average))
 
-    def _overlap(self, description: ModelDescription) -> list[int]:
+    def overlap_for(self, description: ModelDescription) -> list[int]:
         """Neighbours fade into each other over half a halo: enough where the halo hides all that differs."""
         return [LONGEST_OVERLAP if self._pools_all else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
 
@@ -242,7 +310,7 @@ class Model:
         chosen = tile is None
         if tile is None:
             tile = self._chosen.get(key) or fitting_tile(
-                d, self._overlap(d), shape, grid, memory, device=self.engine.device, average=average
+                d, self.overlap_for(d), shape, grid, memory, device=self.engine.device, average=average
             )
         while True:
             planned = self.plan(shape, tile, grid, average)

@@ -1,8 +1,9 @@
 """A network prepared for one shape, and the work of restoring images with it, tile by tile."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -17,13 +18,15 @@ from zsd_runtime.images import as_dtype, check_shape, read_box
 from zsd_runtime.memory import release
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription
+from zsd_runtime.regions import leading_and_spatial
 from zsd_runtime.stream import stream
-from zsd_runtime.tiling import Plan, Tile
+from zsd_runtime.tiling import Box, Plan, Tile
 
 IN_FLIGHT = 2  # batches, and sets of outputs, under way at once
 
 Report = Callable[[int, int], None]
 Index = tuple[int, ...]
+Lines = Mapping[Index, Linear]
 
 
 class Prediction(dict[str, NDArray[np.float32]]):
@@ -94,12 +97,13 @@ class Session:
         source: Any,
         targets: Sequence[Any],
         plan: Plan,
-        line: Linear | None = None,
+        line: Linear | Lines | None = None,
         report: Report = lambda done, total: None,
         *,
         average: int = 1,
+        region: Box | None = None,
     ) -> None:
-        """Restore every image of a source.
+        """Restore every image of a source, or a region of it.
 
         Parameters
         ----------
@@ -109,18 +113,25 @@ class Session:
             One for each output, with the same leading axes.
         plan : Plan
             For the spatial axes, with tiles of the prepared shape.
-        line : Linear, optional
-            The normalisation; fitted to each image when not given.
+        line : Linear, or mapping of index to Linear, optional
+            The normalisation, of all images or of each; fitted to each whole image when not given.
         report : callable
             Called with (tiles done, tiles in all).
         average : int
             Number of symmetries of the square that each tile is averaged over: 1, 2, 4, or, with square tiles, 8.
+        region : tuple of slice, optional
+            Of the leading and the spatial axes: one of `zsd_runtime.regions.regions`. Only its pixels are written.
         """
         used = len(self.description.input.shape((), plan.image_shape))
-        leading = tuple(source.shape[: len(source.shape) - used])
-        images = (self._image(source, index, targets, plan, line) for index in np.ndindex(leading))
-        total = prod(leading) * len(plan)
-        with closing(self._restored(images, plan, average)) as restored:
+        leading = len(source.shape) - used
+        outer, inner = leading_and_spatial(region, source.shape[:leading], plan.image_shape)
+        images = (
+            self._image(source, index, targets, plan, line.get(index) if isinstance(line, Mapping) else line)
+            for index in product(*(range(b.start, b.stop) for b in outer))
+        )
+        part = plan.part(inner)
+        total = prod(b.stop - b.start for b in outer) * len(part)
+        with closing(self._restored(images, part, average, inner, whole=len(plan) == 1)) as restored:
             for done, _ in enumerate(restored, 1):
                 report(done, total)
 
@@ -152,32 +163,23 @@ class Session:
                 shapes = [output.shape((), plan.image_shape) for output in self.description.outputs]
                 yield self._image(image, (), [np.empty(shape, np.float32) for shape in shapes], plan, line)
 
-        with closing(self._restored(arriving(), plan)) as restored:
+        every = tuple(slice(0, n) for n in plan.image_shape)
+        with closing(self._restored(arriving(), plan, 1, every, whole=len(plan) == 1)) as restored:
             for done, (image, _) in enumerate(restored, 1):
                 if done % len(plan) == 0:
                     yield Prediction(zip(self.engine.output_names, image.targets, strict=True))
 
     def _image(self, source: Any, index: Index, targets: Sequence[Any], plan: Plan, line: Linear | None) -> _Image:
-        if line is None:
-            line = self.description.input.processing.fit(self._blocks(source, index, plan))
-        return _Image(source, index, targets, line)
-
-    def _blocks(self, source: Any, index: Index, plan: Plan) -> Iterator[Array]:
-        """Every pixel of an image once."""
-        ones = (1,) * len(plan.tile)
-        for part in _parts(source, index, self.description.input.channels):
-            for tile in plan:
-                yield part[tile.finished(ones)]
-                release(source)
+        return _Image(source, index, targets, line or fitted_line(self.description, source, index, plan))
 
     def _restored(
-        self, images: Iterable[_Image], plan: Plan, average: int = 1
+        self, images: Iterable[_Image], plan: Plan, average: int, box: Box, *, whole: bool
     ) -> Generator[tuple[_Image, Tile], None, None]:
-        """Restore images; each of their tiles when its results are written."""
+        """Restore a box of images; each of their tiles when its results are written."""
         blends = [[Blend(plan, o.scale) for _ in range(o.channels)] for o in self.description.outputs]
 
         def write(job: tuple[_Image, Tile], outputs: list[Array]) -> None:
-            self._write(job, outputs, blends, whole=len(plan) == 1)
+            self._write(job, outputs, blends, box, whole=whole)
 
         jobs = ((image, tile) for image in images for tile in plan)
         if average == 1:
@@ -209,9 +211,12 @@ class Session:
                 tile.blank(batch[0, channel])
         release(image.source)
 
-    def _write(self, job: tuple[_Image, Tile], outputs: list[Array], blends: list[list[Blend]], *, whole: bool) -> None:
-        """Blend the tile of every output into its target, as counts."""
+    def _write(
+        self, job: tuple[_Image, Tile], outputs: list[Array], blends: list[list[Blend]], box: Box, *, whole: bool
+    ) -> None:
+        """Blend the tile of every output into its target, as counts, if it finishes a part of the box."""
         image, tile = job
+        inside = all(b.start <= span.low for b, span in zip(box, tile.spans, strict=True))
         for target, spec, blended, values in zip(image.targets, self.description.outputs, blends, outputs, strict=True):
             for channel, blend in enumerate(blended):
                 part = values[0, channel][tile.core(spec.scale)]
@@ -221,8 +226,23 @@ class Session:
                     continue
                 part = spec.processing(part, out=part if part.dtype == np.float32 else None)
                 part = blend.add(tile, part)
+                if not inside:  # a neighbour of the region: only what it shares with the next tile counts
+                    continue
                 target[(*place, *tile.finished(spec.scale))] = as_dtype(part, target.dtype)
                 release(target)
+
+
+def fitted_line(description: ModelDescription, source: Any, index: Index, plan: Plan) -> Linear:
+    """The normalisation of one image of a source, fitted to every pixel of it."""
+
+    def blocks() -> Iterator[Array]:
+        ones = (1,) * len(plan.tile)
+        for part in _parts(source, index, description.input.channels):
+            for tile in plan:
+                yield part[tile.finished(ones)]
+                release(source)
+
+    return description.input.processing.fit(blocks())
 
 
 def _parts(source: Any, index: Index, channels: int) -> list[_Part]:

@@ -111,23 +111,24 @@ class Plan:
     def __iter__(self) -> Iterator[Tile]:
         return (Tile(spans, self.tile, self.image_shape) for spans in product(*self.lines))
 
-    def regions(self, count: int) -> list[Box]:
-        """At most `count` boxes of about one size that cover the image once, for workers that share the work.
+    def part(self, box: Box) -> "Plan":
+        """The tiles that a box needs: those that finish it, and those before them that share pixels with them.
 
-        A box is what a block of tiles finishes: it starts on the `grid` of the plan, so that no two workers write
-        into one chunk.
+        They are tiles of the whole plan, so that their sum is bit for bit the same.
+
+        Raises
+        ------
+        InputError
+            When the box does not begin and end where tiles do.
         """
-        parts = [1] * len(self.lines)
-        while cuttable := [
-            axis for axis, line in enumerate(self.lines)
-            if parts[axis] < len(line) and prod(parts) // parts[axis] * (parts[axis] + 1) <= count
-        ]:  # fmt: skip
-            parts[max(cuttable, key=lambda axis: len(self.lines[axis]) / parts[axis])] += 1
-        cuts = [
-            [slice(line[len(line) * k // n].low, line[len(line) * (k + 1) // n - 1].keep) for k in range(n)]
-            for line, n in zip(self.lines, parts, strict=True)
-        ]
-        return list(product(*cuts))
+        lines = []
+        for line, b, overlap in zip(self.lines, box, self.overlap, strict=True):
+            first = next((k for k, span in enumerate(line) if span.low == b.start), None)
+            last = next((k for k, span in enumerate(line) if span.keep == b.stop), None)
+            if first is None or last is None:
+                raise InputError(f"{b.start}:{b.stop} is not finished by whole tiles", "take one of the `regions`")
+            lines.append(line[max(0, first - (overlap > 0)) : last + 1])
+        return Plan(tuple(lines), self.tile, self.image_shape, self.overlap)
 
     @property
     def arithmetic(self) -> float:

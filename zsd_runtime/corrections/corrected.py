@@ -136,7 +136,8 @@ class Corrected:
         self.dtype = source.dtype if exact else np.dtype(np.float32)
         if corrections.maps is not None:
             corrections.maps.check(self.shape, name)
-        self._share, self._lasting = neighbour_share, lasting
+        self._share, self.lasting = neighbour_share, lasting
+        self.spread: Spread | None = None
         self._continued: OrderedDict[Index, NDArray[Any]] = OrderedDict()
         self.counts: Counter[str] = Counter()
         self.blank: list[Index] = []
@@ -211,20 +212,29 @@ class Corrected:
             return self.corrections.maps(values, (box[-2], box[-1]))
         return np.array(values, self.dtype)
 
+    @property
+    def too_small(self) -> bool:
+        """Whether planes show no statistics."""
+        return min(self.shape[-2:]) < SMALLEST
+
+    def _measure(self) -> None:
+        """The spread of the noise, and the pixels that are hot in every plane, on a few planes."""
+        indices = list(np.ndindex(self.shape[:-2]))
+        chosen = np.unique(np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices))).round().astype(int))
+        self.spread = measure_spread(self._whole(indices[i]) for i in chosen)
+        few = chosen[:: max(1, -(-chosen.size * self._whole(indices[0]).nbytes // MEDIAN))]
+        if self.lasting is None and self.corrections.hot_pixels and few.size >= FEWEST:
+            self.lasting = lasting_hot_pixels([self._whole(indices[i]) for i in few], self.spread, self._share)
+
     def _look(self, report: Callable[[float], None]) -> None:
         """Look at all planes once."""
-        leading = self.shape[:-2]
-        if min(self.shape[-2:]) < SMALLEST:
+        if self.too_small:
             self._refuse_nan()
             return
-        indices = list(np.ndindex(leading))
-        chosen = np.unique(np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices))).round().astype(int))
-        spread = measure_spread(self._whole(indices[i]) for i in chosen)
-        few = chosen[:: max(1, -(-chosen.size * self._whole(indices[0]).nbytes // MEDIAN))]
-        if self._lasting is None and self.corrections.hot_pixels and few.size >= FEWEST:
-            self._lasting = lasting_hot_pixels([self._whole(indices[i]) for i in few], spread, self._share)
+        self._measure()
+        indices = list(np.ndindex(self.shape[:-2]))
         for done, index in enumerate(indices, 1):
-            self._look_at(index, spread)
+            self._look_at(index)
             release(self.source)
             report(done / len(indices))
         single = self.counts["nan"]
@@ -241,9 +251,10 @@ class Corrected:
         for index in np.ndindex(self.shape[:-2]):
             check_array(self._whole(index), self.name)
 
-    def _look_at(self, index: Index, spread: Spread) -> None:
+    def _look_at(self, index: Index) -> None:
         plane = self._whole(index)
-        bad = find_bad_pixels(plane, spread, self._share).with_hot(self._lasting)
+        assert self.spread is not None
+        bad = find_bad_pixels(plane, self.spread, self._share).with_hot(self.lasting)
         missing = _missing(plane, bad.padding)
         self.counts.update(bad.counts() | {"nan": 0 if missing is None else int(missing.sum())})
         if not self.corrections.hot_pixels:  # NaN has no value that could be kept

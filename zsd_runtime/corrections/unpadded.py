@@ -51,8 +51,9 @@ class Unpadded:
         self, target: Any, image: Corrected, scale: tuple[int, ...], *, channels: tuple[int, int] = (1, 1)
     ) -> None:
         self.shape, self.dtype = target.shape, target.dtype
-        if hasattr(target, "chunks"):
-            self.chunks = target.chunks
+        for kind in ("chunks", "shards"):
+            if hasattr(target, kind):
+                setattr(self, kind, getattr(target, kind))
         self.target, self._image, self._scale, self._channels = target, image, scale, channels
 
     def __setitem__(self, box: Box, values: NDArray[Any]) -> None:

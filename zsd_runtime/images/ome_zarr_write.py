@@ -29,28 +29,32 @@ def create(path: Any, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
     """
     import zarr
 
-    # By default Zarr starts more threads than there are cores, and takes the cores from the network.
-    if zarr.config.get("threading.max_workers") is None:
-        zarr.config.set({"threading.max_workers": max(1, (os.cpu_count() or 1) - 1)})
+    few_threads()
     finer = dict(zip(image.axes[::-1], scale[::-1], strict=False))
     axes = "".join(a for a in ORDER if a in image.axes)
     length = dict(zip(image.axes, image.data.shape, strict=True))
-    if len(image.description.channels) != length.get("C", 1):
-        image = replace(image, description=replace(image.description, channels=()))
     group = zarr.open_group(path, mode="w", zarr_format=3)
     shape = tuple(length[a] for a in axes)
     chunk = CHUNK if len(scale) != 2 else CHUNK | {"Z": 1}  # results of planes come one by one
     chunks = tuple(min(chunk.get(a, 1) * finer.get(a, 1), length[a]) for a in axes)
-    finest = _array(group, 0, axes, shape, chunks, image.data.dtype)
+    finest = make_array(group, 0, axes, shape, chunks, image.data.dtype)
+    image = with_known_channels(image)
     yield finest if axes == image.axes else _Target(finest, [axes.index(a) for a in image.axes])
     shrunk = [dict.fromkeys(axes, 1)]
     array, window = finest, None
-    while factors := _factors(array.shape, axes, image, shrunk[-1]):
+    while factors := factors_of(array.shape, axes, image, shrunk[-1]):
         array, window = _coarser(group, len(shrunk), array, axes, factors)
         shrunk.append({a: shrunk[-1][a] * factors[a] for a in axes})
     if image.description.channels and window is None:
-        window = _window(finest, axes)
-    group.attrs["ome"] = _metadata(image, axes, shrunk, window)
+        window = window_of(finest, axes)
+    group.attrs["ome"] = metadata(image, axes, shrunk, window)
+
+
+def with_known_channels(image: Image) -> Image:
+    """The image; without a description of its channels if that is of another number of channels."""
+    if len(image.description.channels) != dict(zip(image.axes, image.data.shape, strict=True)).get("C", 1):
+        return replace(image, description=replace(image.description, channels=()))
+    return image
 
 
 class _Target:
@@ -69,18 +73,35 @@ class _Target:
         self._array[tuple(slices[axis] for axis in back)] = block
 
 
-def _array(group: Any, level: int, axes: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> Any:
+def few_threads() -> None:
+    """Leave the cores to the network: by default Zarr starts more threads than there are."""
+    import zarr
+
+    if zarr.config.get("threading.max_workers") is None:
+        zarr.config.set({"threading.max_workers": max(1, (os.cpu_count() or 1) - 1)})
+
+
+def make_array(
+    group: Any,
+    level: int,
+    axes: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: Any,
+    shards: tuple[int, ...] | None = None,
+) -> Any:
+    """A level of an image, empty."""
     from zarr.codecs import BloscCodec
 
     return group.create_array(
-        str(level), shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(axes.lower()),
+        str(level), shape=shape, chunks=chunks, shards=shards, dtype=dtype, dimension_names=list(axes.lower()),
         compressors=BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"),
         fill_value=np.nan if np.dtype(dtype).kind == "f" else 0,  # nobody takes what was not written for dark
         config={"write_empty_chunks": True},  # so that chunks which a copy has lost can be told from black ones
     )  # fmt: skip
 
 
-def _factors(shape: tuple[int, ...], axes: str, image: Image, shrunk: dict[str, int]) -> dict[str, int]:
+def factors_of(shape: tuple[int, ...], axes: str, image: Image, shrunk: dict[str, int]) -> dict[str, int]:
     """By how much the next level is coarser along each axis; empty when a level of this shape is the last."""
     length = dict(zip(axes, shape, strict=True))
     if max(length["Y"], length["X"]) <= COARSEST:
@@ -97,20 +118,20 @@ def _coarser(group: Any, level: int, finer: Any, axes: str, factors: dict[str, i
     factor = tuple(factors[a] for a in axes)
     shape = tuple(n // k for n, k in zip(finer.shape, factor, strict=True))  # an odd last pixel is left out
     chunks = tuple(min(CHUNK.get(a, 1), n) for a, n in zip(axes, shape, strict=True))
-    coarser = _array(group, level, axes, shape, chunks, finer.dtype)
+    coarser = make_array(group, level, axes, shape, chunks, finer.dtype)
     window = _no_window(axes, shape)
     for starts in product(*(range(0, n, c) for n, c in zip(shape, chunks, strict=True))):
         ends = [min(start + c, n) for start, c, n in zip(starts, chunks, shape, strict=True)]
         box = tuple(map(slice, starts, ends))
         source = tuple(slice(b.start * k, b.stop * k) for b, k in zip(box, factor, strict=True))
-        values = as_dtype(_mean(finer[source], factor), finer.dtype)
+        values = as_dtype(averaged(finer[source], factor), finer.dtype)
         coarser[box] = values
         _widen(window, values, axes, starts)
     return coarser, window
 
 
-def _mean(values: NDArray[Any], factor: tuple[int, ...]) -> NDArray[Any]:
-    """Over blocks of `factor` pixels, in float32 where that is exact enough."""
+def averaged(values: NDArray[Any], factor: tuple[int, ...]) -> NDArray[Any]:
+    """The mean over blocks of `factor` pixels, in float32 where that is exact enough."""
     dtype = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
     total: NDArray[Any] = values.astype(dtype)
     for axis, k in enumerate(factor):
@@ -133,7 +154,7 @@ def _widen(window: NDArray[Any], values: NDArray[Any], axes: str, starts: tuple[
         row[:] = min(row[0], finite.min()), max(row[1], finite.max())
 
 
-def _window(array: Any, axes: str) -> NDArray[Any]:
+def window_of(array: Any, axes: str) -> NDArray[Any]:
     """The least and the largest value of each channel of a small image, chunk by chunk."""
     window = _no_window(axes, array.shape)
     for starts in product(*(range(0, n, c) for n, c in zip(array.shape, array.chunks, strict=True))):
@@ -142,7 +163,8 @@ def _window(array: Any, axes: str) -> NDArray[Any]:
     return window
 
 
-def _metadata(image: Image, axes: str, shrunk: list[dict[str, int]], window: Any) -> dict[str, Any]:
+def metadata(image: Image, axes: str, shrunk: list[dict[str, int]], window: Any) -> dict[str, Any]:
+    """The description of an image whose levels are coarser by the factors `shrunk`."""
     description = image.description
     unit = {"T": "second" if description.time_step_s else None}
     unit |= {a: "micrometer" if image.voxel[a] else None for a in "ZYX"}
