@@ -187,7 +187,7 @@ def test_every_verb_has_help():
     assert verbs == [
         "info", "restore", "predict", "watch", "live", "train", "export", "compress", "import-keras", "import-torch",
         "inspect", "zoo", "simulate", "noise", "psf", "sim", "filter", "damp", "compare", "evaluate", "report",
-        "resolution", "fiji", "serve", "bench", "build-engine",
+        "resolution", "fiji", "serve", "plan", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:
         result = zsd(verb, "--help")
