@@ -17,12 +17,11 @@ import psutil
 from zsd_runtime.batch import How, Work, work_of
 from zsd_runtime.corrections.regional import RegionalCorrected
 from zsd_runtime.errors import InputError
-from zsd_runtime.files import cannot_write
 from zsd_runtime.fitting import chunk_grid
 from zsd_runtime.images import Image, open_image
 from zsd_runtime.images.ome_zarr_shards import Index, Sharded, coarser_shards, describe, shard_file, write_shard
 from zsd_runtime.model import Model
-from zsd_runtime.parts.job import Job, is_whole, open_job
+from zsd_runtime.parts.job import Job, is_whole, not_written, open_job
 from zsd_runtime.parts.marks import is_done, mark
 from zsd_runtime.terminal import Bar
 from zsd_runtime.tiling import Plan, reflected
@@ -149,7 +148,7 @@ def restore_region(work: Work, job: Job, region: int) -> None:
         ]  # fmt: skip
         mark(job.folder, region, files, time.monotonic() - started)
     except OSError as error:
-        raise cannot_write(job.folder, error) from error
+        raise not_written(job.folder, error) from error
 
 
 def _slices(plan: Plan) -> list[range]:
@@ -204,7 +203,7 @@ def finish(
             return True
         raise
     except OSError as error:
-        raise cannot_write(job.folder, error) from error
+        raise not_written(job.folder, error) from error
     return True
 
 
