@@ -187,7 +187,7 @@ def test_every_verb_has_help():
     assert verbs == [
         "info", "restore", "predict", "watch", "live", "train", "export", "compress", "import-keras", "import-torch",
         "inspect", "simulate", "noise", "psf", "sim", "filter", "damp", "compare", "evaluate", "resolution", "serve",
-        "bench", "build-engine",
+        "plan", "bench", "build-engine",
     ]  # fmt: skip
     for verb in verbs:
         result = zsd(verb, "--help")

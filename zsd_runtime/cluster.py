@@ -28,7 +28,7 @@ from zsd_runtime.model import Model
 from zsd_runtime.notices import no_notice
 from zsd_runtime.parts.job import Job, open_job
 from zsd_runtime.parts.marks import is_done
-from zsd_runtime.parts.run import finish, missing, names_of, restore_region, write_shards
+from zsd_runtime.parts.run import finish, missing, names_of, restore_region, warn, write_shards
 from zsd_runtime.terminal import Bar
 
 LOCAL = "local"
@@ -143,6 +143,7 @@ def predict_on_cluster(
     for path in images:
         with progress(path.name) as bar:
             work = work_of(models, path, open_image(path, how.axes, how.series), how)
+            warn(work)
             count = len(client.scheduler_info(n_workers=-1)["workers"])
             job = open_job(work, count)
             if job is None:

@@ -21,6 +21,7 @@ from zsd_runtime.fitting import chunk_grid
 from zsd_runtime.images import Image, open_image
 from zsd_runtime.images.ome_zarr_shards import Index, Sharded, coarser_shards, describe, shard_file, write_shard
 from zsd_runtime.model import Model
+from zsd_runtime.notices import file_notices
 from zsd_runtime.parts.job import Job, is_whole, not_written, open_job
 from zsd_runtime.parts.marks import is_done, mark
 from zsd_runtime.terminal import Bar
@@ -84,6 +85,7 @@ def predict_part(models: Sequence[Model], path: Path, how: How, part: Part, bar:
         As `open_job`; when there is nothing to finish yet.
     """
     work = work_of(models, path, open_image(path, how.axes, how.series), how)
+    warn(work)
     job = open_job(work, part.count)
     if job is None:
         return f"{names_of(work)} whole already"
@@ -102,6 +104,13 @@ def predict_part(models: Sequence[Model], path: Path, how: How, part: Part, bar:
         return f"{text}; {len(left)} are missing"
     whole = finish(work, job, takes_over=not part.number)
     return f"{text}; " + (f"{names_of(work)} whole" if whole else "another process finishes the results")
+
+
+def warn(work: Work) -> None:
+    """Say why results may be wrong."""
+    file_notices([(work.path, work.image.description.notices)], work.how.notice)
+    for mismatch in work.warnings:
+        work.how.notice(f"{work.path.name}: {mismatch}")
 
 
 def missing(job: Job, regions: Iterable[int], *, checksums: bool = False) -> list[int]:
