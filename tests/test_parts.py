@@ -1,5 +1,6 @@
 """`zsd predict --part`: job arrays whose results are those of one process, also after kills and repeats."""
 
+import errno
 import json
 import re
 import shutil
@@ -271,6 +272,25 @@ def fails_after(calls, function):
         return function(*arguments, **named)
 
     return failing
+
+
+def test_a_full_disk_keeps_what_is_done(packages, tmp_path, monkeypatch):
+    """The error says so, and the next run does the rest."""
+    image, out, job = begun(packages, tmp_path)
+    before, part = marks(job), ("--tile", "28x28", "--part", "1/1")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(run, "mark", full)
+        result = predict(packages["plane"], image, out, *part)
+    assert result.returncode == 2
+    assert "No space left on device: free some disk" in result.stderr
+    assert marks(job) == before
+    again = predict(packages["plane"], image, out, *part)
+    assert f"restored here, {len(before)} were done before; " in again.stdout
+    assert "are whole" in again.stdout
 
 
 def test_one_process_finishes(packages, tmp_path):

@@ -22,13 +22,13 @@ from zsd_runtime.channel_models import load_models
 from zsd_runtime.errors import InputError
 from zsd_runtime.fitting import SHARE_OF_FREE_MEMORY
 from zsd_runtime.images import Image, open_image
-from zsd_runtime.images.ome_zarr_shards import Index
+from zsd_runtime.images.ome_zarr_shards import Index, layout_of
 from zsd_runtime.memory import free_memory
 from zsd_runtime.model import Model
 from zsd_runtime.notices import no_notice
 from zsd_runtime.parts.job import Job, open_job
 from zsd_runtime.parts.marks import is_done
-from zsd_runtime.parts.run import finish, missing, names_of, restore_region, write_shards
+from zsd_runtime.parts.run import finish, missing, names_of, restore_region, warn, write_shards
 from zsd_runtime.terminal import Bar
 
 LOCAL = "local"
@@ -143,6 +143,7 @@ def predict_on_cluster(
     for path in images:
         with progress(path.name) as bar:
             work = work_of(models, path, open_image(path, how.axes, how.series), how)
+            warn(work)
             count = len(client.scheduler_info(n_workers=-1)["workers"])
             job = open_job(work, count)
             if job is None:
@@ -168,6 +169,7 @@ def _restored(client: Any, work: Work, job: Job, order: Order, bar: Bar) -> str:
 
     def write(store: Path, image: Image, level: int, shards: list[Index]) -> None:
         size = ceil(len(shards) / (EACH * order.workers))
+        image = replace(image, data=layout_of(image, (1, 1)))  # its shape and type; zeros would travel as an array
         groups = [shards[k : k + size] for k in range(0, len(shards), size)]
         for _ in _results(client, write_shards, [(store, image, level, group) for group in groups]):
             pass

@@ -17,7 +17,6 @@ from zsd_runtime.batch import Work
 from zsd_runtime.corrections.hot_pixels import Spread
 from zsd_runtime.corrections.regional import Measured, measured
 from zsd_runtime.errors import InputError
-from zsd_runtime.files import cannot_write
 from zsd_runtime.fitting import SHARE_OF_FREE_MEMORY, chunk_grid, fitting_tile, longest_row, shard_grid
 from zsd_runtime.images import stem
 from zsd_runtime.images.ome_zarr_shards import Sharded, begin
@@ -122,7 +121,15 @@ def open_job(work: Work, workers: int) -> Job | None:
         try:
             _begin(work, identity, folder, workers)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise not_written(folder, error) from error
+
+
+def not_written(folder: Path, error: OSError) -> InputError:
+    """The error for a failed write into a job."""
+    return InputError(
+        f"cannot write into {folder}: {error.strerror or error}",
+        "free some disk or ask for permission, and run it again: what is done stays",
+    )
 
 
 def _begin(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> None:

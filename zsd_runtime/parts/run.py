@@ -17,12 +17,12 @@ import psutil
 from zsd_runtime.batch import How, Work, work_of
 from zsd_runtime.corrections.regional import RegionalCorrected
 from zsd_runtime.errors import InputError
-from zsd_runtime.files import cannot_write
 from zsd_runtime.fitting import chunk_grid
 from zsd_runtime.images import Image, open_image
 from zsd_runtime.images.ome_zarr_shards import Index, Sharded, coarser_shards, describe, shard_file, write_shard
 from zsd_runtime.model import Model
-from zsd_runtime.parts.job import Job, is_whole, open_job
+from zsd_runtime.notices import file_notices
+from zsd_runtime.parts.job import Job, is_whole, not_written, open_job
 from zsd_runtime.parts.marks import is_done, mark
 from zsd_runtime.terminal import Bar
 from zsd_runtime.tiling import Plan, reflected
@@ -85,6 +85,7 @@ def predict_part(models: Sequence[Model], path: Path, how: How, part: Part, bar:
         As `open_job`; when there is nothing to finish yet.
     """
     work = work_of(models, path, open_image(path, how.axes, how.series), how)
+    warn(work)
     job = open_job(work, part.count)
     if job is None:
         return f"{names_of(work)} whole already"
@@ -103,6 +104,13 @@ def predict_part(models: Sequence[Model], path: Path, how: How, part: Part, bar:
         return f"{text}; {len(left)} are missing"
     whole = finish(work, job, takes_over=not part.number)
     return f"{text}; " + (f"{names_of(work)} whole" if whole else "another process finishes the results")
+
+
+def warn(work: Work) -> None:
+    """Say why results may be wrong."""
+    file_notices([(work.path, work.image.description.notices)], work.how.notice)
+    for mismatch in work.warnings:
+        work.how.notice(f"{work.path.name}: {mismatch}")
 
 
 def missing(job: Job, regions: Iterable[int], *, checksums: bool = False) -> list[int]:
@@ -149,7 +157,7 @@ def restore_region(work: Work, job: Job, region: int) -> None:
         ]  # fmt: skip
         mark(job.folder, region, files, time.monotonic() - started)
     except OSError as error:
-        raise cannot_write(job.folder, error) from error
+        raise not_written(job.folder, error) from error
 
 
 def _slices(plan: Plan) -> list[range]:
@@ -204,7 +212,7 @@ def finish(
             return True
         raise
     except OSError as error:
-        raise cannot_write(job.folder, error) from error
+        raise not_written(job.folder, error) from error
     return True
 
 
