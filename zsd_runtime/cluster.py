@@ -30,6 +30,7 @@ from zsd_runtime.parts.job import Job, open_job
 from zsd_runtime.parts.marks import is_done
 from zsd_runtime.parts.run import finish, missing, names_of, restore_region, warn, write_shards
 from zsd_runtime.terminal import Bar
+from zsd_runtime.zoo import PREFIX
 
 LOCAL = "local"
 ANSWER_S = 15  # seconds in which a scheduler answers
@@ -135,9 +136,11 @@ def predict_on_cluster(
         When workers differ from this process, or do not see the files.
     """
     how = replace(how, out=how.out.absolute(), memory=how.memory or _memory(client))
-    packages, images = [path.absolute() for path in packages], [path.absolute() for path in images]
+    # A model that came with zsd stands for itself: workers of the same version have it.
+    packages = [path if str(path).startswith(PREFIX) else path.absolute() for path in packages]
+    images = [path.absolute() for path in images]
     how.out.mkdir(parents=True, exist_ok=True)
-    _check_workers(client, [*packages, *images], how.out)
+    _check_workers(client, [*(path for path in packages if path.is_absolute()), *images], how.out)
     engine = models[0].engine
     done = []
     for path in images:
