@@ -99,3 +99,10 @@ def test_recording_again_has_the_noise_of_the_line():
 def test_noise_without_a_gain_cannot_be_split(simulation):
     with pytest.raises(InputError, match="does not show the gain"):
         split_checks(gaussian(1), simulation.noisy, NoiseModel(0, 10, 10, 100), 100)
+
+
+def test_more_electrons_than_can_be_counted_are_an_error(simulation):
+    counts = simulation.noisy.astype(np.float64)
+    counts[5, 5] = 1e30
+    with pytest.raises(InputError, match="a pixel has 1e\\+30 counts"):
+        split_image(counts, NOISE, np.random.default_rng(0))

@@ -185,3 +185,14 @@ def test_several_processes_make_no_uncertainty(shared, tmp_path):
     said = zsd("predict", FIXTURES / "plane.zip", FIXTURES / "plane.tif", "--out", tmp_path, "--uncertainty", *shared)
     assert said.returncode == 2
     assert "--uncertainty is not made by several processes yet" in said.stderr
+
+
+def test_half_widths_are_not_rounded_to_counts(packaged, tmp_path):
+    package, image = packaged
+    options = ("--engine", "onnxruntime", "--uncertainty", "--dtype", "uint16")
+    assert zsd("predict", package, image, "--out", tmp_path, *options).returncode == 0
+    found = {
+        name: read_image(tmp_path / f"{image.stem}_{name}.tif").data.dtype
+        for name in ("denoised", "denoised_uncertainty")
+    }
+    assert found == {"denoised": np.uint16, "denoised_uncertainty": np.float32}

@@ -31,6 +31,7 @@ __all__ = [
 SMALLEST = 32  # pixels along Y and X: smaller images have too few rings
 SMOOTHED = 0.07  # length of the Savitzky-Golay filter over the frequency of the crossing; longer ones blur a cut-off
 SIGNIFICANT = 4.0  # standard deviations that the correlation before the crossing must be above 0
+MOST_ELECTRONS = 1e12  # of a pixel: beyond, they cannot be counted one by one
 SPLITS = 5  # of one image; the mean of their curves depends less on chance
 
 
@@ -205,6 +206,11 @@ def split_image(
         )
     zero = -noise.constant / noise.gain
     electrons = (np.asarray(counts, np.float64) - zero) / noise.gain
+    if not electrons.max() < MOST_ELECTRONS:
+        raise InputError(
+            f"a pixel has {np.max(counts):.3g} counts, more photo-electrons than any camera collects",
+            "replace it, or give the image as the camera gave it",
+        )
     positive = np.maximum(electrons, 0)
     whole = np.floor(positive)
     rest = positive - whole

@@ -22,6 +22,7 @@ from zsd_runtime.raw_sim import seen_by, with_patterns
 from zsd_runtime.sizes import sized
 from zsd_runtime.summary import Restored
 from zsd_runtime.terminal import Bar, flag
+from zsd_runtime.uncertainty import SUFFIX
 
 FORMATS = ("auto", "tiff", "zarr")
 AXES_NAMES = {"YX": "rows and columns", "ZYX": "slices", "CYX": "channels", "CZYX": "channels of slices"}
@@ -220,7 +221,8 @@ def work_of(models: Sequence[Model], path: Path, image: Image, how: How) -> Work
             raise InputError(
                 f"{path} has several channels, and the model makes {output.channels} of each", "split them"
             )
-        result = image.resized(shape, how.dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
+        dtype = "float32" if output.name.endswith(SUFFIX) else how.dtype  # half-widths are often below one count
+        result = image.resized(shape, dtype, leading + "C" * (output.channels > 1) + d.axes.upper())
         result = replace(result, description=replace(result.description, processing=average_text(how.average)))
         results.append((how.out / f"{stem(path)}_{output.name}{suffix}", result, output.scale))
     return Work(path, image, how, jobs, kept, tuple(results), tuple(warnings))

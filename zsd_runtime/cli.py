@@ -84,8 +84,9 @@ def predict(
         bool,
         typer.Option(
             "--uncertainty",
-            help="Also write <stem>_<output>_uncertainty: for each pixel the half-width, counts, of an interval that "
-            f"holds the truth of 68 % of the pixels. It takes {1 + REPEATS} times as long.",
+            help="Also write <stem>_<output>_uncertainty, float32: for each pixel the half-width, counts, of an "
+            "interval that holds the truth of about 68 % of the pixels with light. It takes "
+            f"{1 + REPEATS} times as long.",
         ),
     ] = False,
     sim_parameters: Annotated[
@@ -132,6 +133,8 @@ def predict(
                 "--uncertainty is not made by several processes yet", "leave it out, or predict in one process",
                 option="uncertainty",
             )  # fmt: skip
+        if as_json and (part is not None or cluster is not None):
+            raise InputError("--json is not written by several processes yet", "leave it out", option="json")
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
             channel, Voxel.square(pixel_size, z_step), notices(quiet),

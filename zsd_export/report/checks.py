@@ -67,7 +67,7 @@ CHECKS = {
         "Contradiction beyond noise", "times chance",
         "Differences between the raw image and the result blurred again, averaged over a few pixels, in standard "
         "errors of the noise. 1 is what chance makes; a denoised result follows the noise a little, so less is usual.",
-        "The result contradicts the image nowhere by more than chance.",
+        "On the whole, the result contradicts the image by no more than chance.",
         "In places the result contradicts the image: there is light that was not recorded, or light is missing.",
         "The result contradicts the image.",
         remedy="Look at the red and blue shapes in the picture. Check PSF and pixel sizes; train again.", form=".2f",
@@ -237,7 +237,8 @@ CHECKS = {
     # 12 pixels
     "padding": Check(
         "Padding", "%", "Constant areas, blank, or NaN: nothing was recorded there, and nothing is restored.",
-        "The image is filled with data.", "Part of the image is padding. It stays empty, and numbers leave it out.",
+        "The image is filled with data.",
+        "Part of the image is padding. It stays empty; resolution and estimated error count it in.",
         "Most of the image is padding.",
         remedy="Crop the image to what was recorded; use frames before registration or deskewing.", form=".2f",
     ),

@@ -78,8 +78,9 @@ def _numbers(case: Case) -> Iterator[Number]:
         yield Number(
             "trained_on_this_image", "The model was trained on", "this image" if same else "other images",
             "this image" if same else "other images",
-            "By checksum. Trained on this image alone, a model cannot have learnt structures of other images; trained "
-            "on others, it restores what it has seen there. Part of a series counts as another.",
+            "By checksum. Trained on this image alone, a model has learnt from no other image but the simulations that "
+            "it may have started from; trained on others, it restores what it has seen there. Part of a series counts "
+            "as another.",
         )  # fmt: skip
     camera = case.description.camera
     if camera is None:

@@ -12,6 +12,7 @@ from zsd_export.report.subject import sha256_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.model import Model, load_model
 from zsd_runtime.package import ModelDescription
+from zsd_runtime.zoo import package_path
 
 if TYPE_CHECKING:
     from zsd_train.run import Run
@@ -75,7 +76,7 @@ def opened(package: str | Path, run: str | Path | None = None) -> Iterator[Opene
     if not (path / "config.toml").exists():
         _check_no_parent(path)
         with load_model(path) as model:
-            yield Opened(path, path, model, _run(run), sha256_of(path))
+            yield Opened(path, path, model, _run(run), sha256_of(package_path(path)))
         return
     from zsd_export.export import export
     from zsd_train.run import load_run

@@ -16,9 +16,9 @@ from zsd_runtime.terminal import flag
 CHECKED = {2: (512, 512), 3: (16, 128, 128)}  # pixels that are restored 13 times, for planes and volumes
 BRIGHT = 0.25  # of the brightest parts (99.5 %): a pixel with more light is bright, however few there are
 INTRO = (
-    "The map is the half-width of an interval that holds the truth of 68 % of the pixels with light: the denoised "
-    "image is recorded again by the camera, restored again, flipped or turned, and compared. The error is measured by "
-    "splitting the photons of the image: one half is restored, the other, which the network never saw, judges it. "
+    "The map is the half-width of an interval that holds the truth of about 68 % of the pixels with light: the "
+    "denoised image is recorded again by the camera, restored again, flipped or turned, and compared. The error is "
+    "measured by splitting the photons of the image: one half is restored, the other, which the network never saw, judges it. "
     "Neither sees what a network does every time alike, and what the optics hide."
 )
 

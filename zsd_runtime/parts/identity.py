@@ -33,6 +33,7 @@ def identity_of(work: Work) -> dict[str, Any]:
         "package": [_hash(m.description.weights, _json(m.description.rdf)) for m, _ in work.jobs],
         "engine": [engine.name, engine.device, engine.precision],
         "channel": [chosen.number for chosen in work.kept],
+        "series": how.series,
         "tile": list(how.tile or ()),
         "dtype": how.dtype,
         "average": how.average,
