@@ -18,8 +18,8 @@ BRIGHT = 0.25  # of the brightest parts (99.5 %): a pixel with more light is bri
 INTRO = (
     "The map is the half-width of an interval that holds the truth of about 68 % of the pixels with light: the "
     "denoised image is recorded again by the camera, restored again, flipped or turned, and compared. The error is "
-    "measured by splitting the photons of the image: one half is restored, the other, which the network never saw, judges it. "
-    "Neither sees what a network does every time alike, and what the optics hide."
+    "measured by splitting the photons of the image: one half is restored, the other, which the network never saw, "
+    "judges it. Neither sees what a network does every time alike, and what the optics hide."
 )
 
 
