@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as iio
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zsd_optics.noise import correlated_noise
@@ -65,8 +67,32 @@ class Progress:
         return f"step {self.step}, {self.steps_per_second:.1f}/s, loss {self.loss:.5f}{left}  {self.message}"
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What the network makes of the middle of the first image, while it trains.
+
+    Attributes
+    ----------
+    start : tuple of int
+        First pixel ([Z,] Y, X) of that part, in the image as the network sees it.
+    shape : tuple of int
+        Pixels of that part.
+    restored : dict of str to ndarray
+        float32 ([Z,] Y, X), counts above the offset, by output; deconvolved images are on their finer grid.
+    """
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    restored: dict[str, NDArray[np.float32]]
+
+
 def fit(
-    s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[[], bool], notice: str = ""
+    s: Setup,
+    out: Path,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    notice: str = "",
+    preview: Callable[[Preview], None] | None = None,
 ) -> tuple[str, bool]:
     """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
@@ -104,6 +130,8 @@ def fit(
                 message = state.judge(validate(s))
                 log.write(state, rate, _terms(loss))
                 _write_preview(out, s)
+                if preview is not None:
+                    preview(_preview(s))
                 if state.step > 1:  # the first one is of weights that have learnt nothing
                     state.validating += time.monotonic() - started - state.seconds
 
@@ -190,6 +218,18 @@ def _write_preview(folder: Path, s: Setup) -> None:
     inside = (slice(EDGE * finest, -EDGE * finest),) * 2  # at the rim the network lacks what lies beyond
     with written_whole(folder / "preview.png") as temporary:
         iio.imwrite(temporary, montage([plane[inside] for plane in fine]), extension=".png")
+
+
+@torch.no_grad()
+def _preview(s: Setup) -> Preview:
+    """The sample, up to twice as wide as preview.png shows, restored with the best weights so far."""
+    *depth, y, x = s.defaults.preview
+    view = middle(s.sample, (len(s.sample), *depth, 2 * y, 2 * x), (1, *s.network.size_multiple))
+    restored = with_weights(s.network, s.state.best)(s.normalised(view))
+    counts = [image[0, 0].float().cpu().numpy() * s.measured.scale for image in restored]
+    sizes = zip(s.frames[0].shape, s.sample.shape[1:], view.shape[1:], strict=True)
+    start = tuple((n - sample) // 2 + (sample - part) // 2 for n, sample, part in sizes)
+    return Preview(start, view.shape[1:], dict(zip(s.network.outputs, counts, strict=True)))
 
 
 def _warnings(s: Setup) -> list[str]:

@@ -18,7 +18,7 @@ from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
-from zsd_train.fit import Progress, fit
+from zsd_train.fit import Preview, Progress, fit
 from zsd_train.run import (
     Measured,
     Run,
@@ -50,6 +50,7 @@ def train(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    preview: Callable[[Preview], None] | None = None,
 ) -> Run:
     """Train a network on noisy images alone (ZS-DeconvNet, Qiao et al. 2024, eq. 2-9).
 
@@ -85,6 +86,8 @@ def train(
         Gets `Progress`.
     stop : callable
         Asked after every step, from any thread: True stops the training as Ctrl-C does.
+    preview : callable
+        Gets `Preview` after each validation: what the network makes of a part of the first image by then.
 
     Returns
     -------
@@ -142,7 +145,7 @@ def train(
             _begin(out, setup, voxel)
             if microscope := sim or (teacher.sim if teacher else None):
                 save_microscope(out, microscope)
-        reason, interrupted = fit(setup, out, report, stop, bad.notice)
+        reason, interrupted = fit(setup, out, report, stop, bad.notice, preview)
     if interrupted:
         raise Interrupted(f"{reason}, saved in {out}")
     write_config(out, setup.config, _ended(setup, reason))
