@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -105,12 +106,9 @@ class Worker:
         process = self._process
         if process is None or process.stdin is None:
             return
-        try:
-            with self._writing:
-                pickle.dump(message, process.stdin, protocol=5)
-                process.stdin.flush()
-        except (OSError, ValueError):  # it has ended, which `_listen` finds out
-            pass
+        with suppress(OSError, ValueError), self._writing:  # of a process that has ended `_listen` finds out
+            pickle.dump(message, process.stdin, protocol=5)
+            process.stdin.flush()
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         """Take messages until the process ends."""
@@ -139,7 +137,5 @@ class Worker:
 
 
 def _closed(pipe: Any) -> None:
-    try:
+    with suppress(OSError, ValueError):
         pipe.close()
-    except (OSError, ValueError):
-        pass

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,9 +121,7 @@ def channel_names(layer: Image, count: int) -> tuple[str, ...]:
 
 def free_name(names: Sequence[str], wanted: str) -> str:
     """As napari calls layers whose name is taken."""
-    return next(
-        name for n in range(len(names) + 1) if (name := wanted if n == 0 else f"{wanted} [{n}]") not in names
-    )
+    return next(name for n in range(len(names) + 1) if (name := wanted if n == 0 else f"{wanted} [{n}]") not in names)
 
 
 def result_layer(
@@ -155,9 +154,8 @@ def result_layer(
     shape = [_finest(layer).shape[n] for n in kept]
     if whole is not None:
         shape[-len(whole) :] = whole
-    finer = np.array([
-        new / old if axes[n] in "ZYX" else 1.0 for n, new, old in zip(kept, result.shape[-len(kept) :], shape, strict=True)
-    ])  # fmt: skip
+    sizes = zip(kept, result.shape[-len(kept) :], shape, strict=True)
+    finer = np.array([new / old if axes[n] in "ZYX" else 1.0 for n, new, old in sizes])
     corner = np.zeros(len(kept)) if start is None else np.array([*[0] * (len(kept) - len(start)), *start], float)
     moved = Affine(
         scale=layer.scale[kept], translate=layer.translate[kept], rotate=layer.rotate[np.ix_(kept, kept)],
@@ -210,3 +208,9 @@ def empty(result: Result) -> Any:
     if prod(result.shape) * np.dtype(result.dtype).itemsize > 1 << 36:
         raise MemoryError
     return np.zeros(result.shape, result.dtype)
+
+
+def default_folder(layer: Image) -> Path:
+    """Where results of a layer that is not in memory go: beside its file, else into the home folder."""
+    path = layer.source.path
+    return (Path(path).parent if path and Path(path).exists() else Path.home()) / "zsd results"

@@ -62,6 +62,7 @@ class Panel(Container[Widget]):
 
     def named(self, text: str) -> str:
         """A sentence whose options in backticks are written as the widget labels them."""
+
         def label(match: re.Match[str]) -> str:
             field = self.fields.get(match[1])
             return f"“{field.label}”" if field is not None else match[1].replace("_", " ")

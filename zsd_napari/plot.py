@@ -1,8 +1,9 @@
 """Small plots in a widget: lines and points over an axis, drawn with Qt, so that no plotting library is needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import floor, isfinite, log10
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import floor, isfinite, log10, nan
 from typing import Any
 
 from qtpy.QtCore import QPointF, QRectF, Qt
@@ -32,7 +33,7 @@ class Curve:
     error: Sequence[float] = ()
 
 
-def plot(curves: Sequence[Curve], x_label: str, y_label: str) -> Any:
+def plot(curves: Sequence[Curve], x_label: str, y_label: str, *, log: bool = False) -> Any:
     """Draw curves as a QPixmap.
 
     Parameters
@@ -40,7 +41,11 @@ def plot(curves: Sequence[Curve], x_label: str, y_label: str) -> Any:
     curves : sequence of Curve
     x_label, y_label : str
         With units.
+    log : bool
+        Of y.
     """
+    if log:
+        curves = [replace(c, y=[log10(v) if v > 0 else nan for v in c.y]) for c in curves]
     pixmap = QPixmap(WIDTH, HEIGHT)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
@@ -52,7 +57,7 @@ def plot(curves: Sequence[Curve], x_label: str, y_label: str) -> Any:
     ys = [float(v) for c in curves for v in c.y if isfinite(v)]
     if xs and ys:
         x_range, y_range = _range(xs), _range(ys)
-        _axes(painter, x_range, y_range)
+        _axes(painter, x_range, y_range, log)
         for number, curve in enumerate(curves):
             _draw(painter, curve, COLOURS[number % len(COLOURS)], x_range, y_range)
     _labels(painter, [c.name for c in curves], x_label, y_label)
@@ -81,7 +86,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [n * step for n in range(first, floor(high / step) + 1)]
 
 
-def _axes(painter: Any, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+def _axes(painter: Any, x_range: tuple[float, float], y_range: tuple[float, float], log: bool) -> None:
     painter.setPen(QPen(QColor(GREY), 1))
     painter.drawRect(QRectF(LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM))
     for value in ticks(*x_range):
@@ -92,12 +97,10 @@ def _axes(painter: Any, x_range: tuple[float, float], y_range: tuple[float, floa
         at = _place(x_range[0], value, x_range, y_range)
         painter.drawLine(at, QPointF(at.x() + 4, at.y()))
         flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(QRectF(0, at.y() - 7, LEFT - 5, 14), flags, f"{value:.4g}")
+        painter.drawText(QRectF(0, at.y() - 7, LEFT - 5, 14), flags, f"{10**value:.2g}" if log else f"{value:.4g}")
 
 
-def _draw(
-    painter: Any, curve: Curve, colour: str, x_range: tuple[float, float], y_range: tuple[float, float]
-) -> None:
+def _draw(painter: Any, curve: Curve, colour: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
     painter.setPen(QPen(QColor(colour), 1.6))
     places = [
         (_place(x, y, x_range, y_range), n)
@@ -112,15 +115,13 @@ def _draw(
             painter.drawEllipse(at, 2, 2)
         painter.setClipping(False)
         return
-    for (a, _), (b, _) in zip(places, places[1:], strict=False):
+    for (a, _), (b, _) in pairwise(places):
         painter.drawLine(a, b)
 
 
 def _labels(painter: Any, names: Sequence[str], x_label: str, y_label: str) -> None:
     painter.setPen(QColor(GREY))
-    painter.drawText(
-        QRectF(LEFT, HEIGHT - 17, WIDTH - LEFT - RIGHT, 15), Qt.AlignmentFlag.AlignCenter, x_label
-    )
+    painter.drawText(QRectF(LEFT, HEIGHT - 17, WIDTH - LEFT - RIGHT, 15), Qt.AlignmentFlag.AlignCenter, x_label)
     painter.drawText(QRectF(2, 3, WIDTH, 15), Qt.AlignmentFlag.AlignLeft, y_label)
     x = WIDTH - RIGHT
     for number, name in reversed(list(enumerate(names))):

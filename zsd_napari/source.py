@@ -1,7 +1,7 @@
 """What a layer is to zsd: its axes, the size of its voxels, its channels. It passes from the viewer to the worker."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Source:
     shape: tuple[int, ...]
     dtype: str
     axes: str
-    voxel: Voxel = Voxel()
+    voxel: Voxel = field(default_factory=Voxel)
     channels: tuple[str, ...] = ()
     lazy: bool = False
 

@@ -79,11 +79,14 @@ class Preview:
         Pixels of that part.
     restored : dict of str to ndarray
         float32 ([Z,] Y, X), counts above the offset, by output; deconvolved images are on their finer grid.
+    offset : float
+        Counts.
     """
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
     restored: dict[str, NDArray[np.float32]]
+    offset: float
 
 
 def fit(
@@ -229,7 +232,8 @@ def _preview(s: Setup) -> Preview:
     counts = [image[0, 0].float().cpu().numpy() * s.measured.scale for image in restored]
     sizes = zip(s.frames[0].shape, s.sample.shape[1:], view.shape[1:], strict=True)
     start = tuple((n - sample) // 2 + (sample - part) // 2 for n, sample, part in sizes)
-    return Preview(start, view.shape[1:], dict(zip(s.network.outputs, counts, strict=True)))
+    restored_by = dict(zip(s.network.outputs, counts, strict=True))
+    return Preview(start, view.shape[1:], restored_by, s.measured.offset)
 
 
 def _warnings(s: Setup) -> list[str]:

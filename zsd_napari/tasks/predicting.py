@@ -35,13 +35,14 @@ def predict(
     Returns
     -------
     dict
-        `offset`, counts that results have no more, if the model says; the `model`'s name.
+        The `model`'s name.
     """
     check_average(average)
     link.send("progress", 0.0, "opening the model")
     with load_model(package, device) as model:
+        link.send("offset", offset_of(model))
         restore_layer(link, source, model, folder, average)
-        return {"offset": offset_of(model), "model": model.description.name}
+        return {"model": model.description.name}
 
 
 def restore_layer(link: Link, source: Source, model: Model, folder: Path | None, average: int = 1) -> None:
@@ -92,7 +93,9 @@ def _looked(link: Link, share: float) -> None:
 
 def offset_of(model: Model) -> float:
     """Counts that the camera adds, which results do not have; 0 where the model does not say."""
-    processing = model.description.input.processing
+    camera, processing = model.description.camera, model.description.input.processing
+    if camera is not None:
+        return camera.offset
     if not isinstance(processing, Linear) or model.description.sim is not None:
         return 0.0
     return -processing.intercept / processing.slope if processing.slope else 0.0

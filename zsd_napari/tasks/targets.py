@@ -107,7 +107,9 @@ def _check_space(images: Sequence[Image], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror})", "choose another `out`", option="out") from None
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror})", "choose another `out`", option="out"
+        ) from None
     needed = sum(prod(image.data.shape) * image.data.dtype.itemsize for image in images)
     if needed + SPARE_BYTES > free:
         raise InputError(

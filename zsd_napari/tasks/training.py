@@ -1,7 +1,7 @@
 """Train on a layer, show how it goes, and restore the layer with what was learnt."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ from safetensors import safe_open
 
 from zsd_export.export import export
 from zsd_export.package.credits import Credits, name_after
-from zsd_napari.psf import Psf
 from zsd_napari.source import Source
 from zsd_napari.tasks.predicting import offset_of, restore_layer
+from zsd_napari.wish import Wish
 from zsd_napari.worker import Link, Remote
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.model import load_model
 from zsd_train.config import TrainConfig, make_config, read_config
 from zsd_train.fit import Preview, Progress
+from zsd_train.run import Run
 from zsd_train.training import train
 
 MOST_BYTES, MOST_IMAGES = 256 << 20, 16  # of a layer that a network learns from: more take time and teach little
@@ -27,45 +28,19 @@ SMALLEST = 32  # pixels
 MODEL = "model.zip"
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the person chose for a training.
-
-    Attributes
-    ----------
-    psf : Psf or None
-    minutes : float or None
-        None: the usual time, or what `settings` say.
-    scheme, preset : str or None
-    settings : path or None
-        TOML with keys of `TrainConfig`.
-    average : int
-        Of symmetries that results are the mean of.
-    """
-
-    psf: Psf | None
-    minutes: float | None = None
-    scheme: str | None = None
-    preset: str | None = None
-    settings: Path | None = None
-    average: int = 1
-
-    def config(self, axes: str) -> TrainConfig:
-        """As the training takes it."""
-        values: dict[str, Any] = {"axes": axes} | (read_config(self.settings) if self.settings else {})
-        if self.minutes is not None:
-            values = {k: v for k, v in values.items() if k != "steps"} | {"minutes": self.minutes}
-        if self.scheme is not None:
-            values["scheme"] = self.scheme
-        if self.preset is not None:
-            values["preset"] = self.preset
-        config = make_config(**values)
-        if config.scheme.kind.startswith("sim"):
-            raise InputError(
-                "raw frames of structured illumination are trained on with `zsd train`",
-                "use the command line, then open the package under Predict", option="scheme",
-            )  # fmt: skip
-        return config
+def config_of(wish: Wish, axes: str) -> TrainConfig:
+    """The choices as the training takes them."""
+    values: dict[str, Any] = {"axes": axes} | (read_config(wish.settings) if wish.settings else {})
+    if wish.minutes is not None:
+        values = {k: v for k, v in values.items() if k != "steps"} | {"minutes": wish.minutes}
+    chosen = {"scheme": wish.scheme, "preset": wish.preset}
+    config = make_config(**(values | {k: v for k, v in chosen.items() if v is not None}))
+    if config.scheme.kind.startswith("sim"):
+        raise InputError(
+            "raw frames of structured illumination are trained on by the command zsd train",
+            "use it, then open the package in the widget Predict", option="scheme",
+        )  # fmt: skip
+    return config
 
 
 def train_on(
@@ -91,14 +66,15 @@ def train_on(
     Returns
     -------
     dict
-        `package`, `offset`, `steps` and `stopped`, whether the person stopped it.
+        `package`, `steps` and `stopped`, whether the person stopped it.
     """
+
     def notice(text: str) -> None:
         link.send("notice", text)
 
     axes, run, package = spatial.lower(), folder / "run", folder / MODEL
     link.send("progress", 0.0, "reading the layer")
-    config = wish.config(axes)
+    config = config_of(wish, axes)
     _check_sizes(source, spatial)
     images, corner = _images(link, source, spatial, notice)
     kernel = None
@@ -110,13 +86,14 @@ def train_on(
         config = _with_more_time(config, run)
 
     def report(progress: Progress) -> None:
-        link.send("training", progress)
+        # As plain values: unpickling one of zsd_train's classes would import torch in the viewer.
+        link.send("training", asdict(progress) | {"seconds_left": progress.seconds_left})
         if progress.message.startswith("warning") or "replaced" in progress.message:
             notice(progress.message.removeprefix("warning: "))
 
     def preview(made: Preview) -> None:
         start = tuple(a + b for a, b in zip(corner, made.start, strict=True))
-        link.send("preview", replace(made, start=start))
+        link.send("preview", asdict(made) | {"start": start})
 
     link.send("progress", 0.0, "measuring the noise")
     stopped = False
@@ -126,7 +103,7 @@ def train_on(
         "channel": source.channels[0] if len(source.channels) == 1 else None,
     }  # fmt: skip
     try:
-        done = train(
+        done = _train(
             images, kernel, config, run, **begin, resume=resume, report=report, stop=link.stopped.is_set,
             preview=preview,
         )  # fmt: skip
@@ -136,15 +113,29 @@ def train_on(
         stopped = True
         # A budget that is spent already: the best weights so far are finished as those of a whole training are.
         spent = config.model_copy(update={"minutes": None, "steps": max(1, _spent(run)["step"])})
-        done = train(images, kernel, spent, run, **begin, resume=True)
+        done = _train(images, kernel, spent, run, **begin, resume=True)
     link.stopped.clear()  # it was for the training
     link.send("progress", 0.0, "measuring the model")
     named = Credits(name_after(f"zsd {source.path.stem}"))
     export(run, package, credits=named, overwrite=True)
     link.check()
     with load_model(package) as model:
-        restore_layer(link, source, model, results, wish.average)
-        return {"package": package, "offset": offset_of(model), "steps": done.measured.steps, "stopped": stopped}
+        link.send("offset", offset_of(model))
+        restore_layer(link, source, model, results)
+        return {"package": package, "steps": done.measured.steps, "stopped": stopped}
+
+
+def _train(*arguments: Any, **options: Any) -> Run:
+    """`train`; what a run does not go on with is said in the words of the widget."""
+    try:
+        return train(*arguments, **options)
+    except InputError as error:
+        if options["resume"] and "was trained" in str(error):
+            raise InputError(
+                "the layer or its PSF is not the one that the network was trained on",
+                "choose both as they were, or press Start to train a new network", option="layer",
+            ) from None  # fmt: skip
+        raise
 
 
 def _check_sizes(source: Source, spatial: str) -> None:
@@ -158,9 +149,7 @@ def _check_sizes(source: Source, spatial: str) -> None:
         )  # fmt: skip
 
 
-def _images(
-    link: Link, source: Source, spatial: str, notice: Any
-) -> tuple[list[NDArray[np.generic]], tuple[int, ...]]:
+def _images(link: Link, source: Source, spatial: str, notice: Any) -> tuple[list[NDArray[np.generic]], tuple[int, ...]]:
     """Some images of the layer, evenly spread, or the middle of a large one; and the first pixel of the first."""
     leading = source.shape[: len(source.shape) - len(spatial)]
     shape = source.shape[len(leading) :]
