@@ -124,11 +124,15 @@ def free_name(names: Sequence[str], wanted: str) -> str:
     return next(name for n in range(len(names) + 1) if (name := wanted if n == 0 else f"{wanted} [{n}]") not in names)
 
 
-def result_layer(
-    layer: Image, axes: str, result: Result, data: Any, *, offset: float, left_out: str = "", start: Any = None,
-    whole: Sequence[int] | None = None, name: str | None = None,
-) -> Image:  # fmt: skip
-    """A result as a layer that lies on its image.
+def place_of(
+    layer: Image,
+    axes: str,
+    result: Result,
+    left_out: str = "",
+    start: Sequence[int] | None = None,
+    whole: Sequence[int] | None = None,
+) -> tuple[list[float], list[float]]:
+    """Scale and translate of a result that lies on its image.
 
     The first pixel of a finer grid lies in a corner of the image's first pixel, so its centre is not that pixel's.
 
@@ -139,37 +143,68 @@ def result_layer(
     axes : str
         Of the layer.
     result : Result
-    data : array-like
-    offset : float
-        Counts of the camera that the result does not have any more.
     left_out : str
         Axes that were left out of the source.
     start, whole : sequence of int
         Of a part of the image: its first pixel, and its size, in pixels of the image, over the last axes.
-    name : str
     """
-    kept = [n for n, letter in enumerate(axes) if letter not in left_out]
-    if len(result.axes) < len(kept):  # frames that became one image, of structured illumination
-        kept = kept[-len(result.axes) :]
+    kept = _kept(axes, result, left_out)
     shape = [_finest(layer).shape[n] for n in kept]
     if whole is not None:
         shape[-len(whole) :] = whole
     sizes = zip(kept, result.shape[-len(kept) :], shape, strict=True)
     finer = np.array([new / old if axes[n] in "ZYX" else 1.0 for n, new, old in sizes])
-    corner = np.zeros(len(kept)) if start is None else np.array([*[0] * (len(kept) - len(start)), *start], float)
+    corner = np.zeros(len(kept))
+    if start is not None:
+        corner[-len(start) :] = start
     moved = Affine(
         scale=layer.scale[kept], translate=layer.translate[kept], rotate=layer.rotate[np.ix_(kept, kept)],
         ndim=len(kept),
     )  # fmt: skip
-    translate = np.asarray(moved(corner + (1 / finer - 1) / 2))
     extra = len(result.axes) - len(kept)  # channels that a model makes of each image
+    translate = np.asarray(moved(corner + (1 / finer - 1) / 2)).ravel()
+    return [*[1.0] * extra, *(layer.scale[kept] / finer)], [*[0.0] * extra, *translate]
+
+
+def _kept(axes: str, result: Result, left_out: str) -> list[int]:
+    """The axes of a layer that a result has."""
+    kept = [n for n, letter in enumerate(axes) if letter not in left_out]
+    return kept[-len(result.axes) :]  # frames may have become one image, of structured illumination
+
+
+def result_layer(
+    layer: Image,
+    axes: str,
+    result: Result,
+    data: Any,
+    *,
+    offset: float,
+    left_out: str = "",
+    start: Sequence[int] | None = None,
+    whole: Sequence[int] | None = None,
+    name: str | None = None,
+) -> Image:
+    """A result as a layer that lies on its image, as dark and bright as that.
+
+    Parameters
+    ----------
+    layer, axes, result, left_out, start, whole
+        As for `place_of`.
+    data : array-like
+    offset : float
+        Counts of the camera that the result does not have any more.
+    name : str
+    """
+    kept = _kept(axes, result, left_out)
+    scale, translate = place_of(layer, axes, result, left_out, start, whole)
+    extra = len(result.axes) - len(kept)
     low, high = (float(v) - offset for v in layer.contrast_limits)
     made = Image(
         data,
         name=name or f"{layer.name} {result.output}",
-        scale=[*[1.0] * extra, *(layer.scale[kept] / finer)],
-        translate=[*[0.0] * extra, *translate],
-        rotate=np.eye(extra + len(kept)) if extra else layer.rotate[np.ix_(kept, kept)],
+        scale=scale,
+        translate=translate,
+        rotate=np.eye(len(scale)) if extra else layer.rotate[np.ix_(kept, kept)],
         units=[*["pixel"] * extra, *(layer.units[n] for n in kept)],
         axis_labels=[letter.lower() for letter in result.axes],
         colormap=layer.colormap,

@@ -1,20 +1,23 @@
 """What all widgets share: fields, a worker process, progress, and errors that name the field at fault."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
 from napari.utils.notifications import show_error, show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QSizePolicy
 
 from zsd_napari.job import Message, Worker
 from zsd_napari.source import Read
 from zsd_runtime.errors import InputError
 
 POLL_MS = 30
+SHOWN_S = 0.3  # between two redrawings of the progress bar: each one redraws the whole window
+LATEST = ("progress", "training")  # messages of which only the last one counts
 AT_FAULT = "border: 1px solid #e5484d; border-radius: 2px;"
 
 
@@ -32,8 +35,13 @@ class Panel(Container[Widget]):
         self.progress = ProgressBar(value=0, min=0, max=1000, label=" ", visible=False)
         self.status = Label(value="", label=" ", visible=False)
         self.status.native.setWordWrap(True)
+        self.status.native.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        self.status.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.said: list[str] = []  # all errors and warnings, for tests and for people who ask
         self._at_fault: Widget | None = None
+        self._waiting: list[Message] = []
+        self._later: list[Callable[[], None]] = []
+        self._shown, self._turn = 0.0, False
         self._timer = QTimer(self.native)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
@@ -72,7 +80,9 @@ class Panel(Container[Widget]):
     def show_progress(self, share: float, text: str) -> None:
         """Set the progress bar and the line below it."""
         self.progress.visible = self.worker.busy
-        self.progress.value = round(1000 * min(max(share, 0.0), 1.0))
+        value = round(1000 * min(max(share, 0.0), 1.0))
+        if value != self.progress.value:
+            self.progress.value = value
         self.show_status(text)
 
     def show_status(self, text: str) -> None:
@@ -129,17 +139,48 @@ class Panel(Container[Widget]):
     def update_buttons(self) -> None:
         """Enable what can be clicked now; for subclasses."""
 
+    def on_end(self) -> None:
+        """After the last message of a task; for subclasses."""
+
     def on_tick(self) -> None:
         """After messages, while a task is being done; for subclasses."""
 
     def _poll(self) -> None:
-        for kind, *values in self.worker.messages():
+        """Answer one message of the worker at most: what it takes the viewer to add a layer must not add up."""
+        self._waiting += self.worker.messages()
+        while len(self._waiting) > 1 and self._waiting[0][0] in LATEST:
+            if self._waiting[0][0] != self._waiting[1][0]:
+                break
+            self.on_passed(self._waiting.pop(0))
+        if self._waiting and self._due(self._waiting[0][0]):
+            kind, *values = self._waiting.pop(0)
             getattr(self, f"on_{kind}")(*values)
-        self.on_tick()
-        if not self.worker.busy:
+        elif self._later and self._turn:
+            self._later.pop(0)()
+        else:
+            self.on_tick()
+        self._turn = not self._turn
+        if not self.worker.busy and not self._waiting and not self._later:
             self._timer.stop()
+            self.on_end()
             self.progress.visible = False
             self.update_buttons()
+
+    def _due(self, kind: str) -> bool:
+        """Whether a message is answered now: layers come first, and progress is shown as often as it is seen."""
+        if kind not in LATEST:
+            return not self._later or kind == "offset"
+        if time.monotonic() - self._shown < SHOWN_S and self.worker.busy:
+            return False
+        self._shown = time.monotonic()
+        return True
+
+    def later(self, *work: Callable[[], None]) -> None:
+        """Do something in the next moments, one thing at a time."""
+        self._later += work
+
+    def on_passed(self, message: Message) -> None:
+        """A message that a later one has overtaken; for subclasses."""
 
 
 def buttons(*texts: str) -> tuple[Container[Widget], list[PushButton]]:

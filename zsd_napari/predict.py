@@ -102,7 +102,7 @@ class Predict(Panel):
     def on_results(self, results: list[Result]) -> None:
         """Layers that are going to be filled, or that are on the disk."""
         assert self._results is not None
-        self._results.add(results)
+        self.later(*self._results.steps(results))
 
     def on_stopped(self, text: str) -> None:  # noqa: ARG002
         """The person cancelled it."""
@@ -112,9 +112,14 @@ class Predict(Panel):
 
     def on_done(self, result: dict[str, Any]) -> None:
         """The layer is restored."""
-        assert self._results is not None
-        self._results.update(at_once=True)
         self.show_status(f"restored by {result['model']}")
+
+    def on_end(self) -> None:
+        """Show all that has come."""
+        if self._results is not None:
+            while self._results.appear:
+                self._results.update()
+            self._results.update(at_once=True)
 
     def on_tick(self) -> None:
         """Redraw what was filled."""

@@ -14,7 +14,8 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QFileDialog
 
 from zsd_napari.fields import NONE, LayerFields, PsfFields
-from zsd_napari.layers import default_folder, fit_contrast, is_lazy, result_layer
+from zsd_napari.job import Message
+from zsd_napari.layers import default_folder, is_lazy
 from zsd_napari.panel import Panel, buttons
 from zsd_napari.plot import Curve, plot
 from zsd_napari.showing import Results
@@ -67,7 +68,6 @@ class Restore(Panel):
         self.losses: list[tuple[float, float]] = []
         self.held_out: list[tuple[float, float]] = []
         self._results: Results | None = None
-        self._previews: dict[str, Image] = {}
         self._trained: tuple[Image, str] | None = None
         self.start.changed.connect(lambda: self.guarded(self.begin_training))
         self.stop.changed.connect(self.stop_training)
@@ -132,7 +132,6 @@ class Restore(Panel):
             self.losses, self.held_out = [], []
         channel = source.channels[0] if source.channels and self.image.left_out else ""
         self._results = Results(self.viewer, layer, axes, self.image.left_out, channel)
-        self._previews = {}
         self._trained = layer, axes
         results = (_path(self.out) or default_folder(layer)) if source.lazy else None
         arguments = {
@@ -175,13 +174,10 @@ class Restore(Panel):
 
     def on_training(self, progress: dict[str, Any]) -> None:
         """A step of the training."""
+        self.on_passed(("training", progress))
         step, left = progress["step"], progress["seconds_left"]
         text = f"step {step}, {progress['steps_per_second']:.1f}/s"
         self.show_progress(progress["fraction"], text + (f", {left:.0f} s left" if left is not None else ""))
-        if step and isfinite(progress["loss"]):
-            self.losses.append((step, progress["loss"]))
-        if step and (found := _held_out(progress["message"])) is not None:
-            self.held_out.append((step, found))
         curves = [
             Curve(name, *zip(*values, strict=True))
             for name, values in (("loss", self.losses), ("held-out error", self.held_out)) if len(values) > 1
@@ -190,26 +186,25 @@ class Restore(Panel):
             self.curve.native.setPixmap(plot(curves, "step", "loss (log)", log=True))
             self.curve.visible = True
 
+    def on_passed(self, message: Message) -> None:
+        """Keep the losses, also of messages that are not shown."""
+        kind, progress = message[0], message[-1]
+        if kind != "training" or not progress["step"]:
+            return
+        if isfinite(progress["loss"]):
+            self.losses.append((progress["step"], progress["loss"]))
+        if (found := _held_out(progress["message"])) is not None:
+            self.held_out.append((progress["step"], found))
+
     def on_preview(self, preview: dict[str, Any]) -> None:
-        """What the network makes of the image by now."""
-        assert self._trained is not None
+        """What the network makes of a part of the image by now."""
         assert self._results is not None
-        layer, axes = self._trained
-        for output, pixels in preview["restored"].items():
-            letters = "ZYX"[-pixels.ndim :]
-            if output not in self._previews:
-                result = Result(output, pixels.shape, "float32", letters)
-                others = "".join(letter for letter in axes if letter not in letters)
-                made = result_layer(
-                    layer, axes, result, pixels, offset=preview["offset"], left_out=others, start=preview["start"],
-                    whole=preview["shape"], name=f"{self._results.name(output)} (preview)",
-                )  # fmt: skip
-                self._previews[output] = made
-                self.viewer.add_layer(made)
-            shown = self._previews[output]
-            if shown in self.viewer.layers:  # the person may have removed it
-                shown.data = pixels
-                fit_contrast(shown, pixels)
+        self._results.offset = preview["offset"]
+        start, whole = preview["start"], preview["shape"]
+        self.later(*(
+            lambda output=output, pixels=pixels: self._results.preview(output, pixels, start, whole)  # type: ignore[misc]
+            for output, pixels in preview["restored"].items()
+        ))  # fmt: skip
 
     def on_offset(self, offset: float) -> None:
         """What the camera adds."""
@@ -223,22 +218,23 @@ class Restore(Panel):
             self._results.discard()
 
     def on_results(self, results: list[Result]) -> None:
-        """The layers that are going to be filled take the place of the previews."""
+        """Layers for the results, which are going to be filled, or are on the disk."""
         assert self._results is not None
-        for made in self._previews.values():
-            if made in self.viewer.layers:
-                self.viewer.layers.remove(made)
-        self._previews = {}
-        self._results.add(results)
-        self.update_buttons()
+        self.later(*self._results.steps(results), self.update_buttons)
 
     def on_done(self, result: dict[str, Any]) -> None:
         """The layer is restored."""
         assert self._results is not None
-        self._results.update(at_once=True)
         how = "stopped" if result["stopped"] else "trained"
         self.save.visible = True
         self.show_status(f"{how} after {result['steps']} steps; the layer is restored")
+
+    def on_end(self) -> None:
+        """Show all that has come."""
+        if self._results is not None:
+            while self._results.appear:
+                self._results.update()
+            self._results.update(at_once=True)
 
     def on_tick(self) -> None:
         """Redraw what was filled."""

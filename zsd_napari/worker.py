@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from zsd_runtime.errors import InputError, Interrupted
@@ -29,7 +30,7 @@ TASKS = {
     "report": "zsd_napari.tasks.judging:report_on",
 }
 END_S = 30.0  # that a task has to end by itself after the viewer has gone
-NICENESS = 5  # the viewer comes first
+NICENESS = 15  # the viewer comes first: on a single core it would stutter
 
 
 class Link:
@@ -170,4 +171,6 @@ def main() -> None:
     os.dup2(2, 1)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    else:
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
     serve(Link(sys.stdin.buffer, outward))
