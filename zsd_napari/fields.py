@@ -8,6 +8,7 @@ from napari.layers import Image
 from napari.viewer import Viewer
 
 from zsd_napari.layers import CHOICES, axes_of, channel_names, source_of, voxel_of
+from zsd_napari.panel import narrow
 from zsd_napari.psf import Psf, PsfLayer
 from zsd_napari.source import Read, Source
 from zsd_optics.psf_source import PsfFile, PsfGaussian, PsfOptics
@@ -25,9 +26,11 @@ def size_field(label: str, tooltip: str) -> FloatSpinBox:
 
 def layer_box(viewer: Viewer, label: str, tooltip: str) -> ComboBox:
     """The image layers of a viewer; napari asks for them again when layers come and go."""
-    return ComboBox(
-        choices=lambda box: [layer for layer in viewer.layers if isinstance(layer, Image)], label=label,
-        tooltip=tooltip, nullable=False,
+    return narrow(
+        ComboBox(
+            choices=lambda box: [layer for layer in viewer.layers if isinstance(layer, Image)], label=label,
+            tooltip=tooltip, nullable=False,
+        )
     )  # fmt: skip
 
 
@@ -133,7 +136,7 @@ class PsfFields:
             value=525.0, min=200.0, max=2000.0, step=5.0, label="Emission (nm)", tooltip="Wavelength of the emission."
         )
         self.index = FloatSpinBox(
-            value=1.515, min=1.0, max=1.7, step=0.005, label="Immersion index",
+            value=1.515, min=1.0, max=1.7, step=0.005, label="Immersion n",
             tooltip="Refractive index: oil 1.515, glycerol 1.47, water 1.33, air 1.0.",
         )  # fmt: skip
         self.file = FileEdit(

@@ -1,4 +1,4 @@
-"""The widget Noise & PSF: the noise line of a layer, and sections of a PSF."""
+"""The widget Noise and PSF: the noise line of a layer, and sections of a PSF."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from qtpy.QtGui import QImage, QPixmap
 
 from zsd_napari.fields import LayerFields, PsfFields
 from zsd_napari.layers import free_name
-from zsd_napari.panel import Panel, buttons
+from zsd_napari.panel import Panel, buttons, wrap
 from zsd_napari.plot import Curve, plot
 from zsd_runtime.errors import InputError
 
@@ -27,7 +27,7 @@ class NoiseAndPsf(Panel):
         row, (self.noise_button, self.psf_button) = buttons("Measure noise", "Show PSF")
         self.picture = Label(label=" ", visible=False)
         self.text = Label(label=" ", visible=False)
-        self.text.native.setWordWrap(True)
+        wrap(self.text)
         self.text.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.fields = self.image.fields | self.psf.fields
         for widget in (*self.fields.values(), row, self.progress, self.status, self.picture, self.text):

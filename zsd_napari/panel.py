@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from magicgui.widgets import Container, Label, ProgressBar, PushButton, Widget
+from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton, Widget
 from napari.utils.notifications import show_error, show_warning
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication, QSizePolicy
+from qtpy.QtWidgets import QApplication, QComboBox, QSizePolicy
 
 from zsd_napari.job import Message, Worker
 from zsd_napari.source import Read
@@ -34,9 +34,7 @@ class Panel(Container[Widget]):
         self.fields: dict[str, Widget] = {}
         self.progress = ProgressBar(value=0, min=0, max=1000, label=" ", visible=False)
         self.status = Label(value="", label=" ", visible=False)
-        self.status.native.setWordWrap(True)
-        self.status.native.setAlignment(Qt.AlignmentFlag.AlignLeft)
-        self.status.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        wrap(self.status)
         self.said: list[str] = []  # all errors and warnings, for tests and for people who ask
         self._at_fault: Widget | None = None
         self._waiting: list[Message] = []
@@ -181,6 +179,20 @@ class Panel(Container[Widget]):
 
     def on_passed(self, message: Message) -> None:
         """A message that a later one has overtaken; for subclasses."""
+
+
+def wrap(label: Label) -> None:
+    """Let a label's text take the width that there is, and as many lines as it needs."""
+    label.native.setWordWrap(True)
+    label.native.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+    label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+
+
+def narrow(box: ComboBox) -> ComboBox:
+    """Let a long choice be cut rather than make the dock as wide as it is."""
+    box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.native.setMinimumContentsLength(14)
+    return box
 
 
 def buttons(*texts: str) -> tuple[Container[Widget], list[PushButton]]:

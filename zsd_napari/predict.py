@@ -8,7 +8,7 @@ from napari.viewer import Viewer
 
 from zsd_napari.fields import LayerFields
 from zsd_napari.layers import default_folder, is_lazy
-from zsd_napari.panel import Panel, buttons
+from zsd_napari.panel import Panel, buttons, narrow
 from zsd_napari.showing import Results
 from zsd_napari.source import Result
 from zsd_runtime.errors import InputError
@@ -30,7 +30,9 @@ class Predict(Panel):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self.image = LayerFields(viewer)
-        self.model = ComboBox(choices=models(), label="Model", tooltip="A package, or a model that comes with zsd.")
+        self.model = narrow(
+            ComboBox(choices=models(), label="Model", tooltip="A package, or a model that comes with zsd.")
+        )
         self.package = FileEdit(mode="r", label="Package", filter="Packages (*.zip rdf.yaml);;All (*)")
         self.average = ComboBox(
             choices=AVERAGES, label="Average", tooltip="The mean over flips and turns of the image: fewer "

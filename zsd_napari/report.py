@@ -12,7 +12,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 
 from zsd_napari.fields import NONE, LayerFields, PsfFields
-from zsd_napari.panel import Panel, buttons
+from zsd_napari.panel import Panel, buttons, narrow
 from zsd_napari.predict import PACKAGE, models
 from zsd_napari.restore import Restore
 from zsd_runtime.errors import InputError
@@ -28,7 +28,7 @@ class Report(Panel):
         super().__init__(viewer)
         self.image, self.psf = LayerFields(viewer), PsfFields(viewer, optional=True)
         choices = [("the one that Restore trained", TRAINED), *models()]
-        self.model = ComboBox(choices=choices, label="Model", tooltip="Whose results are judged.")
+        self.model = narrow(ComboBox(choices=choices, label="Model", tooltip="Whose results are judged."))
         self.package = FileEdit(mode="r", label="Package", filter="Packages (*.zip rdf.yaml);;All (*)")
         row, (self.start, self.cancel) = buttons("Report", "Cancel")
         self.lights = Label(label=" ", visible=False)
@@ -97,7 +97,7 @@ class Report(Panel):
 
     def _package(self) -> tuple[str, Path | None]:
         if self.model.value == TRAINED:
-            folder = next((r.folder for r in Restore.opened if r.viewer is self.viewer and r.folder), None)
+            folder = next((restore.folder for restore in Restore.opened if restore.folder), None)
             if folder is None or not (folder / "model.zip").exists():
                 raise InputError(
                     "nothing was trained yet", "train with Restore first, or choose another `model`", option="model"

@@ -26,7 +26,7 @@ from zsd_runtime.images import stem
 
 SCHEMES = ("auto", "recorrupt", "odd-even", "blind-spot", "noise2void")
 PRESETS = ("compact", "reference")
-USUAL = 0.0  # minutes: as the settings or the defaults say
+SMOOTHED = 10  # losses
 
 
 class Restore(Panel):
@@ -247,6 +247,14 @@ class Restore(Panel):
         begun = self.folder is not None and (self.folder / "run" / "state.safetensors").exists()
         self.start.enabled, self.stop.enabled, self.go_on.enabled = not busy, busy, begun and not busy
         self.save.visible = self.folder is not None and (self.folder / "model.zip").exists()
+
+
+def _smoothed(values: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each loss is of a few patches: the mean over the last ones shows where it goes."""
+    return [
+        (step, sum(loss for _, loss in values[max(0, n - SMOOTHED) : n + 1]) / min(n + 1, SMOOTHED + 1))
+        for n, (step, _) in enumerate(values)
+    ]
 
 
 def _path(field: FileEdit) -> Path | None:
