@@ -69,6 +69,7 @@ def tutorial(
     folder.mkdir(parents=True, exist_ok=True)
 
     def shoot(step: str) -> None:
+        viewer.reset_view()
         settle()
         for notification in viewer.window._qt_window.findChildren(object):
             if type(notification).__name__ == "NapariQtNotification":
@@ -107,7 +108,6 @@ def tutorial(
     viewer.canvas.grid.enabled = True
     for layer in viewer.layers:
         layer.visible = layer.name in ("cell", "cell denoised", "cell deconvolved", "cell truth")
-    viewer.reset_view()
     shoot("grid")
     viewer.canvas.grid.enabled = False
 
@@ -116,7 +116,6 @@ def tutorial(
     predict.model.value = "zoo:microtubules-2d"
     predict.start.native.click()
     until(lambda: not predict.worker.busy and not predict._timer.isActive())
-    viewer.reset_view()
     shoot("predict")
     if not report:
         return restore

@@ -43,15 +43,20 @@ class LayerFields:
     """
 
     def __init__(self, viewer: Viewer) -> None:
+        # napari asks all boxes for their choices again whenever layers come or go.
+        self._axes: tuple[str, ...] = ("YX",)
+        self._channels: list[tuple[str, int]] = [("0", 0)]
         self.layer = layer_box(viewer, "Image", "The noisy image layer: camera counts, not a colour picture.")
         active = viewer.layers.selection.active
         if isinstance(active, Image):
             self.layer.value = active
         self.axes = ComboBox(
-            choices=("YX",), label="Axes", tooltip="What the axes of the layer are: T frames, C channels, Z slices of "
-            "a volume. Frames are restored plane by plane, volumes as a whole.",
+            choices=lambda box: self._axes, label="Axes", tooltip="What the axes of the layer are: T frames, C channels, "
+            "Z slices of a volume. Frames are restored plane by plane, volumes as a whole.",
         )  # fmt: skip
-        self.channel = ComboBox(choices=("0",), label="Channel", tooltip="Which channel to work on.", visible=False)
+        self.channel = ComboBox(
+            choices=lambda box: self._channels, label="Channel", tooltip="Which channel to work on.", visible=False
+        )
         self.pixel_size = size_field("Pixel size (µm)", "Of the raw image; 0 if it is unknown.")
         self.z_step = size_field("Z step (µm)", "Between the slices of a volume; 0 if it is unknown.")
         self.layer.changed.connect(self.changed)
@@ -73,8 +78,9 @@ class LayerFields:
         guess = axes_of(layer)
         choices = CHOICES.get(layer.ndim, ())
         choices = choices if guess in choices or not guess else (guess, *choices)
-        if tuple(self.axes.choices) != choices:
-            self.axes.choices = choices
+        if self._axes != choices:
+            self._axes = choices
+            self.axes.reset_choices()
         if guess:
             self.axes.value = guess
         self.update()
@@ -91,7 +97,8 @@ class LayerFields:
         if layer is not None and "C" in axes and not layer.rgb and len(axes) == layer.ndim:
             count = int((layer.data[0] if layer.multiscale else layer.data).shape[axes.index("C")])
             names = channel_names(layer, count) or [str(n) for n in range(count)]
-            self.channel.choices = [(name, n) for n, name in enumerate(names)]
+            self._channels = [(name, n) for n, name in enumerate(names)]
+            self.channel.reset_choices()
 
     @property
     def spatial(self) -> str:

@@ -102,7 +102,8 @@ class Panel(Container[Widget]):
         self.said.append(message)
         self.show_progress(0.0, message)
         self.status.native.setStyleSheet("color: #e5484d;")
-        field = next((self.fields[o] for o in options if o in self.fields and self.fields[o].visible), None)
+        fields = [self.fields[option] for option in options if option in self.fields]
+        field = next((field for field in fields if field.visible), fields[0] if fields else None)
         if field is not None:
             field.native.setStyleSheet(AT_FAULT)
             self._at_fault = field

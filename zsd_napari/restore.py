@@ -180,7 +180,8 @@ class Restore(Panel):
         self.show_progress(progress["fraction"], text + (f", {left:.0f} s left" if left is not None else ""))
         curves = [
             Curve(name, *zip(*values, strict=True))
-            for name, values in (("loss", self.losses), ("held-out error", self.held_out)) if len(values) > 1
+            for name, values in (("loss, smoothed", _smoothed(self.losses)), ("held-out error", self.held_out))
+            if len(values) > 1
         ]  # fmt: skip
         if curves:
             self.curve.native.setPixmap(plot(curves, "step", "loss (log)", log=True))

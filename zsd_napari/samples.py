@@ -6,7 +6,9 @@ import numpy as np
 
 Layer = tuple[Any, dict[str, Any], str]
 UM = "um"
-CAMERA = {"offset": 100.0, "gain": 2.0, "read_noise": 2.0}
+CAMERA = {"offset": 100.0, "gain": 2.0, "read_noise": 3.0}  # as of the models that come with zsd
+PIXEL_UM = 0.065
+SIDE = 256  # pixels of the plane
 WORST, BEST = 1.0, 99.9  # percentiles, for the contrast
 
 
@@ -14,7 +16,7 @@ def plane() -> list[Layer]:
     """A noisy plane of a cell, its PSF and its truth."""
     from zsd_optics.simulate import Camera, simulate
 
-    made = simulate((256, 256), photons=20, camera=Camera(**CAMERA), seed=1)
+    made = simulate((SIDE, SIDE), photons=40, camera=Camera(**CAMERA), pixel_size_um=PIXEL_UM, seed=1)
     return _layers("cell", made.noisy, made.truth, made.psf, (made.pixel_size_um,) * 2)
 
 
