@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, Widget
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -51,7 +52,7 @@ class LayerFields:
         if isinstance(active, Image):
             self.layer.value = active
         self.axes = ComboBox(
-            choices=lambda box: self._axes, label="Axes", tooltip="What the axes of the layer are: T frames, C channels, "
+            choices=lambda box: self._axes, label="Axes", tooltip="What the axes are: T frames, C channels, "
             "Z slices of a volume. Frames are restored plane by plane, volumes as a whole.",
         )  # fmt: skip
         self.channel = ComboBox(
@@ -147,13 +148,15 @@ class PsfFields:
             tooltip="Refractive index: oil 1.515, glycerol 1.47, water 1.33, air 1.0.",
         )  # fmt: skip
         self.file = FileEdit(
-            mode="r", label="PSF file", filter="Images (*.tif *.tiff *.npy *.mrc *.czi *.nd2);;All (*)"
+            mode=FileDialogMode.EXISTING_FILE,
+            label="PSF file",
+            filter="Images (*.tif *.tiff *.npy *.mrc *.czi *.nd2);;All (*)",
         )
         self.psf_layer = layer_box(viewer, "PSF layer", "An image of a point, with its scale and units.")
         self.sigma = FloatSpinBox(value=1.2, min=0.0, max=100.0, step=0.1, label="σ (pixels)", tooltip="In Y and X.")
         self.sigma_z = FloatSpinBox(value=1.5, min=0.0, max=100.0, step=0.1, label="σ in Z (slices)")
-        self.kind.changed.connect(lambda: self.update(self._volumes))
         self._volumes = False
+        self.kind.changed.connect(lambda: self.update(self._volumes))
 
     @property
     def fields(self) -> dict[str, Widget]:

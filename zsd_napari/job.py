@@ -94,10 +94,10 @@ class Worker:
         self._process = None
 
     def _begin(self) -> None:
-        hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
+        no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # of Windows
         self._process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=os.environ | {"ZSD_NAPARI_PATH": json.dumps(sys.path)}, **hidden,
+            env=os.environ | {"ZSD_NAPARI_PATH": json.dumps(sys.path)}, creationflags=no_console,
         )  # fmt: skip
         weakref.finalize(self, _closed, self._process.stdin)  # also when Python ends
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()

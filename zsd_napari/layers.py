@@ -234,7 +234,7 @@ def opened(result: Result) -> Any:
 
     assert result.path is not None
     stored = [letter for letter in "TCZYX" if letter in result.axes]  # the order of OME-Zarr
-    finest = da.from_zarr(zarr.open_group(result.path, mode="r")["0"])
+    finest: Any = da.from_zarr(zarr.open_group(result.path, mode="r")["0"])  # type: ignore[no-untyped-call]
     return finest.transpose([stored.index(letter) for letter in result.axes])
 
 

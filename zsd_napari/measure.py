@@ -73,8 +73,11 @@ class NoiseAndPsf(Panel):
 
     def _show_noise(self, found: dict[str, Any]) -> None:
         x = np.array([min(found["signal"]), max(found["signal"])])
-        line = np.maximum(found["gain"] * x + found["constant"], found["floor"])
-        curves = [Curve("line", x, line), Curve("measured", found["signal"], found["variance"], found["error"])]
+        line = np.maximum(found["gain"] * x + found["constant"], found["floor"]).tolist()
+        curves = [
+            Curve("line", x.tolist(), line),
+            Curve("measured", found["signal"], found["variance"], found["error"]),
+        ]
         self.picture.native.setPixmap(plot(curves, "signal (counts)", "variance (counts²)"))
         self.picture.visible = True
         gain = f"{found['gain']:.3g} ± {found['gain_error']:.2g}" if found["gain"] else "not shown by this image"
@@ -90,7 +93,7 @@ class NoiseAndPsf(Panel):
     def _show_psf(self, found: dict[str, Any]) -> None:
         pixels = np.ascontiguousarray(found["picture"])
         height, width, _ = pixels.shape
-        picture = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+        picture = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
         self.picture.native.setPixmap(
             QPixmap.fromImage(picture).scaledToWidth(PICTURE_WIDTH, Qt.TransformationMode.SmoothTransformation)
         )

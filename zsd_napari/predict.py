@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit
 from napari.viewer import Viewer
 
@@ -33,13 +34,15 @@ class Predict(Panel):
         self.model = narrow(
             ComboBox(choices=models(), label="Model", tooltip="A package, or a model that comes with zsd.")
         )
-        self.package = FileEdit(mode="r", label="Package", filter="Packages (*.zip rdf.yaml);;All (*)")
+        self.package = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE, label="Package", filter="Packages (*.zip rdf.yaml);;All (*)"
+        )
         self.average = ComboBox(
             choices=AVERAGES, label="Average", tooltip="The mean over flips and turns of the image: fewer "
             "artefacts, and as many times slower.",
         )  # fmt: skip
         self.out = FileEdit(
-            mode="d", label="Results folder", nullable=True,
+            mode=FileDialogMode.EXISTING_DIRECTORY, label="Results folder", nullable=True,
             tooltip="For layers that are not in memory: their results are written there as OME-Zarr.",
         )  # fmt: skip
         row, (self.start, self.cancel) = buttons("Restore", "Cancel")

@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, Label, PushButton
 from napari.viewer import Viewer
 from qtpy.QtCore import QUrl
@@ -29,7 +30,9 @@ class Report(Panel):
         self.image, self.psf = LayerFields(viewer), PsfFields(viewer, optional=True)
         choices = [("the one that Restore trained", TRAINED), *models()]
         self.model = narrow(ComboBox(choices=choices, label="Model", tooltip="Whose results are judged."))
-        self.package = FileEdit(mode="r", label="Package", filter="Packages (*.zip rdf.yaml);;All (*)")
+        self.package = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE, label="Package", filter="Packages (*.zip rdf.yaml);;All (*)"
+        )
         row, (self.start, self.cancel) = buttons("Report", "Cancel")
         self.lights = Label(label=" ", visible=False)
         self.open = PushButton(text="Open the page", visible=False)

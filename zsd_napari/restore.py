@@ -4,10 +4,12 @@ import re
 import shutil
 import tempfile
 import weakref
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox, Label, PushButton
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -44,9 +46,11 @@ class Restore(Panel):
         self.more = CheckBox(value=False, text="More options")
         self.scheme = ComboBox(choices=SCHEMES, label="Scheme", tooltip="How it learns; auto fits most images.")
         self.preset = ComboBox(choices=PRESETS, label="Network", tooltip="compact: minutes; reference: hours.")
-        self.settings = FileEdit(mode="r", label="Settings file", filter="TOML (*.toml)", nullable=True)
+        self.settings = FileEdit(
+            mode=FileDialogMode.EXISTING_FILE, label="Settings file", filter="TOML (*.toml)", nullable=True
+        )
         self.out = FileEdit(
-            mode="d", label="Results folder", nullable=True,
+            mode=FileDialogMode.EXISTING_DIRECTORY, label="Results folder", nullable=True,
             tooltip="For layers that are not in memory: their results are written there as OME-Zarr.",
         )  # fmt: skip
         row, (self.start, self.stop, self.go_on) = buttons("Start", "Stop", "Continue")
@@ -199,13 +203,11 @@ class Restore(Panel):
 
     def on_preview(self, preview: dict[str, Any]) -> None:
         """What the network makes of a part of the image by now."""
-        assert self._results is not None
-        self._results.offset = preview["offset"]
-        start, whole = preview["start"], preview["shape"]
-        self.later(*(
-            lambda output=output, pixels=pixels: self._results.preview(output, pixels, start, whole)  # type: ignore[misc]
-            for output, pixels in preview["restored"].items()
-        ))  # fmt: skip
+        results = self._results
+        assert results is not None
+        results.offset = preview["offset"]
+        for output, pixels in preview["restored"].items():
+            self.later(partial(results.preview, output, pixels, preview["start"], preview["shape"]))
 
     def on_offset(self, offset: float) -> None:
         """What the camera adds."""

@@ -6,7 +6,7 @@ import numpy as np
 
 Layer = tuple[Any, dict[str, Any], str]
 UM = "um"
-CAMERA = {"offset": 100.0, "gain": 2.0, "read_noise": 3.0}  # as of the models that come with zsd
+OFFSET, GAIN, READ_NOISE = 100.0, 2.0, 3.0  # as of the models that come with zsd
 PIXEL_UM = 0.065
 SIDE = 256  # pixels of the plane
 WORST, BEST = 1.0, 99.9  # percentiles, for the contrast
@@ -16,7 +16,7 @@ def plane() -> list[Layer]:
     """A noisy plane of a cell, its PSF and its truth."""
     from zsd_optics.simulate import Camera, simulate
 
-    made = simulate((SIDE, SIDE), photons=40, camera=Camera(**CAMERA), pixel_size_um=PIXEL_UM, seed=1)
+    made = simulate((SIDE, SIDE), photons=40, camera=Camera(OFFSET, GAIN, READ_NOISE), pixel_size_um=PIXEL_UM, seed=1)
     return _layers("cell", made.noisy, made.truth, made.psf, (made.pixel_size_um,) * 2)
 
 
@@ -24,7 +24,7 @@ def volume() -> list[Layer]:
     """A noisy volume of a cell, its PSF and its truth."""
     from zsd_optics.simulate import Camera, simulate
 
-    made = simulate((24, 96, 96), photons=30, camera=Camera(**CAMERA), seed=2)
+    made = simulate((24, 96, 96), photons=30, camera=Camera(OFFSET, GAIN, READ_NOISE), seed=2)
     assert made.z_step_um is not None
     return _layers("cell volume", made.noisy, made.truth, made.psf, (made.z_step_um, *(made.pixel_size_um,) * 2))
 
@@ -34,7 +34,7 @@ def raw_sim() -> list[Layer]:
     from zsd_optics.sim.simulate import simulate_sim
     from zsd_optics.simulate import Camera
 
-    made = simulate_sim((128, 128), camera=Camera(**CAMERA), seed=3)
+    made = simulate_sim((128, 128), camera=Camera(OFFSET, GAIN, READ_NOISE), seed=3)
     step = (made.sim.parameters.pixel_size_um,) * 2
     layers = _layers("raw SIM", made.raw, made.truth, None, (1.0, *step))
     layers[-1][1].update(axis_labels=("t", "y", "x"), units=("pixel", UM, UM))

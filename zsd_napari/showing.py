@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from napari.layers import Image
@@ -84,7 +85,7 @@ class Results:
 
     def steps(self, results: Sequence[Result]) -> list[Callable[[], None]]:
         """What makes layers of results, one after the other."""
-        return [lambda result=result: self._add(result) for result in results]  # type: ignore[misc]
+        return [partial(self._add, result) for result in results]
 
     def _add(self, result: Result) -> None:
         data = opened(result) if result.path else self._arrays[result.output]

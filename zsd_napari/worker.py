@@ -172,5 +172,5 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     else:
-        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)  # type: ignore[attr-defined]  # of Windows
     serve(Link(sys.stdin.buffer, outward))
