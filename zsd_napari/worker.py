@@ -30,7 +30,7 @@ TASKS = {
     "report": "zsd_napari.tasks.judging:report_on",
 }
 END_S = 30.0  # that a task has to end by itself after the viewer has gone
-NICENESS = 15  # the viewer comes first: on a single core it would stutter
+NICENESS = 10  # the viewer comes first: on a single core it would stutter
 
 
 class Link:
