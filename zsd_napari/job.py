@@ -70,6 +70,7 @@ class Worker:
         assert not self.busy
         if self._process is None or self._process.poll() is not None:
             self._begin()
+        self.messages()  # of a process that ended while it had nothing to do
         self._read, self._take, self.busy = read, take, True
         self._write(("task", task, arguments))
 
@@ -120,12 +121,21 @@ class Worker:
                 break
             if message[0] == "read":
                 self._write(("data", self._part(message[1])))
-            elif not self._take(message):
+            elif not self._taken(message, process):
                 self._messages.put(message)
         status = process.wait()
         process.stdout.close()
         if self._process is process:
             self._messages.put(("failed", f"the worker process ended with status {status}", ""))
+
+    def _taken(self, message: Message, process: "subprocess.Popen[bytes]") -> bool:
+        """Whether `take` keeps a message; an error of it, as of a lack of memory, ends the task."""
+        try:
+            return self._take(message)
+        except Exception as error:
+            self._messages.put(("failed", str(error) or type(error).__name__, ""))
+            process.kill()
+            return True
 
     def _part(self, box: tuple[int | slice, ...]) -> Any:
         """A part of the layer, or the error that reading it made."""

@@ -241,7 +241,7 @@ def opened(result: Result) -> Any:
 def empty(result: Result) -> Any:
     """Memory for a result that is going to be sent."""
     if prod(result.shape) * np.dtype(result.dtype).itemsize > 1 << 36:
-        raise MemoryError
+        raise MemoryError(f"the results take {1e-9 * prod(result.shape) * 4:.0f} GB of memory: crop the layer")
     return np.zeros(result.shape, result.dtype)
 
 
