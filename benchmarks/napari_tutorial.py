@@ -97,7 +97,7 @@ def tutorial(
     shoot("restore")
     restore.start.native.click()
     until(
-        lambda: (len(restore.held_out) > 8 and "cell deconvolved (preview)" in viewer.layers) or not restore.worker.busy
+        lambda: (len(restore.held_out) > 3 and "cell deconvolved (preview)" in viewer.layers) or not restore.worker.busy
     )
     shoot("training")
     until(lambda: not restore.worker.busy and not restore._timer.isActive())

@@ -11,7 +11,7 @@ from qtpy.QtGui import QImage, QPixmap
 
 from zsd_napari.fields import LayerFields, PsfFields
 from zsd_napari.layers import free_name
-from zsd_napari.panel import Panel, buttons, wrap
+from zsd_napari.panel import BLANK, Panel, buttons, wrap
 from zsd_napari.plot import Curve, plot
 from zsd_runtime.errors import InputError
 
@@ -25,8 +25,8 @@ class NoiseAndPsf(Panel):
         super().__init__(viewer)
         self.image, self.psf = LayerFields(viewer), PsfFields(viewer)
         row, (self.noise_button, self.psf_button) = buttons("Measure noise", "Show PSF")
-        self.picture = Label(label=" ", visible=False)
-        self.text = Label(label=" ", visible=False)
+        self.picture = Label(label=BLANK, visible=False)
+        self.text = Label(label=BLANK, visible=False)
         wrap(self.text)
         self.text.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.fields = self.image.fields | self.psf.fields

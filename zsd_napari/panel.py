@@ -18,6 +18,7 @@ from zsd_runtime.errors import InputError
 POLL_MS = 30
 SHOWN_S = 0.3  # between two redrawings of the progress bar: each one redraws the whole window
 LATEST = ("progress", "training")  # messages of which only the last one counts
+BLANK = "\u2003" * 9  # a label as wide as the widest: magicgui measures labels before napari makes their font larger
 AT_FAULT = "border: 1px solid #e5484d; border-radius: 2px;"
 
 
@@ -32,8 +33,8 @@ class Panel(Container[Widget]):
         super().__init__(labels=True)
         self.viewer, self.worker = viewer, Worker()
         self.fields: dict[str, Widget] = {}
-        self.progress = ProgressBar(value=0, min=0, max=1000, label=" ", visible=False)
-        self.status = Label(value="", label=" ", visible=False)
+        self.progress = ProgressBar(value=0, min=0, max=1000, label=BLANK, visible=False)
+        self.status = Label(value="", label=BLANK, visible=False)
         wrap(self.status)
         self.said: list[str] = []  # all errors and warnings, for tests and for people who ask
         self._at_fault: Widget | None = None
@@ -199,6 +200,6 @@ def narrow(box: ComboBox) -> ComboBox:
 def buttons(*texts: str) -> tuple[Container[Widget], list[PushButton]]:
     """Buttons in a row."""
     made = [PushButton(text=text) for text in texts]
-    row: Container[Widget] = Container(widgets=made, layout="horizontal", labels=False, label=" ")
+    row: Container[Widget] = Container(widgets=made, layout="horizontal", labels=False, label=BLANK)
     row.margins = (0, 0, 0, 0)
     return row, made

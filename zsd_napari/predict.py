@@ -21,7 +21,7 @@ AVERAGES = (("1 (fast)", 1), ("2", 2), ("4", 4), ("8 (best)", 8))
 
 def models() -> list[tuple[str, str]]:
     """What can be chosen: title and name."""
-    zoo = [(f"{entry.title} ({name})", PREFIX + name) for name, entry in entries().items() if entry.kind == "model"]
+    zoo = [(f"{name}: {entry.title}", PREFIX + name) for name, entry in entries().items() if entry.kind == "model"]
     return [("a package file…", PACKAGE), *zoo]
 
 

@@ -13,7 +13,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 
 from zsd_napari.fields import NONE, LayerFields, PsfFields
-from zsd_napari.panel import Panel, buttons, narrow
+from zsd_napari.panel import BLANK, Panel, buttons, narrow
 from zsd_napari.predict import PACKAGE, models
 from zsd_napari.restore import Restore
 from zsd_runtime.errors import InputError
@@ -34,7 +34,7 @@ class Report(Panel):
             mode=FileDialogMode.EXISTING_FILE, label="Package", filter="Packages (*.zip rdf.yaml);;All (*)"
         )
         row, (self.start, self.cancel) = buttons("Report", "Cancel")
-        self.lights = Label(label=" ", visible=False)
+        self.lights = Label(label=BLANK, visible=False)
         self.open = PushButton(text="Open the page", visible=False)
         self.fields = {"layer": self.image.layer, "model": self.model, "package": self.package} | (
             self.image.fields | self.psf.fields

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QFileDialog
 from zsd_napari.fields import NONE, LayerFields, PsfFields
 from zsd_napari.job import Message
 from zsd_napari.layers import default_folder, is_lazy
-from zsd_napari.panel import Panel, buttons
+from zsd_napari.panel import BLANK, Panel, buttons
 from zsd_napari.plot import Curve, plot
 from zsd_napari.showing import Results
 from zsd_napari.source import Result
@@ -57,7 +57,7 @@ class Restore(Panel):
         self.start.tooltip = "Train from the beginning."
         self.stop.tooltip = "Stop training, and restore the layer with the result so far."
         self.go_on.tooltip = "Train the same network further, for the minutes above."
-        self.curve = Label(label=" ", visible=False)
+        self.curve = Label(label=BLANK, visible=False)
         self.save = PushButton(text="Save model…", visible=False)
         self.save.tooltip = "A package for further images: Predict opens it, and Fiji, and zsd predict."
         self.fields = self.image.fields | self.psf.fields | {
