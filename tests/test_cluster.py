@@ -14,7 +14,7 @@ import pytest
 
 from tests.command import zsd
 from tests.test_parts import assert_same
-from zsd_runtime import InputError, cluster
+from zsd_runtime import InputError, cluster, workers
 from zsd_runtime.images import Image, Voxel, write_image
 
 distributed = pytest.importorskip("distributed")
@@ -119,12 +119,12 @@ def test_errors_name_the_remedy(scheduler, untrained_package, images, tmp_path, 
         assert said in result.stderr
     with distributed.Client(scheduler) as client:
         with pytest.raises(InputError, match=r"worker tcp.* does not see /nowhere/cell.tif"):
-            cluster._check_workers(client, [image, NOWHERE], tmp_path)
+            workers.check_workers(client, [image, NOWHERE], tmp_path)
         with pytest.raises(InputError, match=r"cannot write to /nowhere .*No such file"):
-            cluster._check_workers(client, [image], NOWHERE.parent)
-        monkeypatch.setattr(cluster, "version", lambda name: "9.9")
+            workers.check_workers(client, [image], NOWHERE.parent)
+        monkeypatch.setattr(workers, "version", lambda name: "9.9")
         with pytest.raises(InputError, match=r"has zsd .*, this machine 9.9: install the same"):
-            cluster._check_workers(client, [image], tmp_path)
+            workers.check_workers(client, [image], tmp_path)
 
 
 def test_the_extra_is_named(monkeypatch, untrained_package, images, tmp_path):

@@ -5,13 +5,11 @@ another one. Done marks are those of `zsd predict --part`: what a killed run did
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -27,9 +25,9 @@ from zsd_runtime.memory import free_memory
 from zsd_runtime.model import Model
 from zsd_runtime.notices import no_notice
 from zsd_runtime.parts.job import Job, open_job
-from zsd_runtime.parts.marks import is_done
 from zsd_runtime.parts.run import finish, missing, names_of, restore_region, warn, write_shards
 from zsd_runtime.terminal import Bar
+from zsd_runtime.workers import check_workers
 from zsd_runtime.zoo import PREFIX
 
 LOCAL = "local"
@@ -140,7 +138,7 @@ def predict_on_cluster(
     packages = [path if str(path).startswith(PREFIX) else path.absolute() for path in packages]
     images = [path.absolute() for path in images]
     how.out.mkdir(parents=True, exist_ok=True)
-    _check_workers(client, [*(path for path in packages if path.is_absolute()), *images], how.out)
+    check_workers(client, [*(path for path in packages if path.is_absolute()), *images], how.out)
     engine = models[0].engine
     done = []
     for path in images:
@@ -206,7 +204,7 @@ def _region(order: Order, region: int) -> bool | InputError:
     """On a worker: restore a region, unless it is done; whether that was needed."""
     try:
         work, job = _OPEN.of(order)
-        if is_done(job.folder, region, checksums=True):
+        if not missing(job, [region], checksums=True):
             return False
         restore_region(work, job, region)
     except InputError as error:
@@ -244,41 +242,6 @@ class _Opened:
 
 
 _OPEN = _Opened()
-
-
-def _facts(paths: list[Path], out: Path) -> dict[str, Any]:
-    """On a worker: its version of zsd, which files it does not see, and why it cannot write to a folder."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=out, prefix=".zsd-"):
-            unwritable = ""
-    except OSError as error:
-        unwritable = error.strerror or str(error)
-    return {
-        "zsd": version("zsd"),
-        "unseen": [str(path) for path in paths if "*" not in path.name and not path.exists()],
-        "unwritable": unwritable,
-    }
-
-
-def _check_workers(client: Any, paths: list[Path], out: Path) -> None:
-    try:
-        found = client.run(_facts, paths, out)
-    except ModuleNotFoundError as error:
-        raise InputError(f"the workers have no {error.name}", "install the same zsd there", option="cluster") from None
-    own = version("zsd")
-    for worker, facts in found.items():
-        if facts["zsd"] != own:
-            raise InputError(f"worker {worker} has zsd {facts['zsd']}, this machine {own}", "install the same on all")
-        if facts["unseen"]:
-            raise InputError(
-                f"worker {worker} does not see {facts['unseen'][0]}",
-                "put it where all machines see it under the same path",
-            )
-        if facts["unwritable"]:
-            raise InputError(
-                f"worker {worker} cannot write to {out} ({facts['unwritable']})",
-                "give an `out` that all machines see under the same path, with permission to write", option="out",
-            )  # fmt: skip
 
 
 def _memory(client: Any) -> int:

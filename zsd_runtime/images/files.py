@@ -17,7 +17,7 @@ from zsd_runtime.images.npy import NPY
 from zsd_runtime.images.ome_files import files_of_one_image
 from zsd_runtime.images.ome_zarr import OME_ZARR, ZIPPED_OME_ZARR
 from zsd_runtime.images.png import PNG
-from zsd_runtime.images.remote import Remote, located
+from zsd_runtime.images.remote import Remote, located, written_in_place
 from zsd_runtime.images.sequences import SLICES, find_slices, one_plane_each, stem_of_pattern
 from zsd_runtime.images.tiff import TIFF
 from zsd_runtime.images.unreadable import RAW_FORMATS, known_unreadable, real_content
@@ -220,7 +220,10 @@ def create_image(path: Path, image: Image, scale: tuple[int, ...] = ()) -> Itera
     if path.is_file() and format is OME_ZARR:
         raise InputError(f"{path} is a file; a folder goes there", "remove it, or choose another name")
     assert format.create is not None
-    with written_whole(path) as temporary, format.create(temporary, image, scale) as target:
+    if isinstance(path, Remote) and format is not OME_ZARR:
+        raise InputError(f"{path}: only OME-Zarr is written to a URL", "give `format` zarr", option="format")
+    writing = written_in_place(path) if isinstance(path, Remote) else written_whole(path)
+    with writing as temporary, format.create(temporary, image, scale) as target:
         yield target
 
 

@@ -7,12 +7,16 @@ What needs a real file fails with a sentence. fsspec finds credentials and endpo
 
 import os
 import re
+import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from zsd_runtime.errors import InputError
+from zsd_runtime.files import cannot_write
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+(.*)")  # a path has one slash left, on Windows a backslash
 FRESH = {"use_listings_cache": False}  # other processes write there, too
@@ -168,9 +172,9 @@ def zarr_place(path: Path, *, read_only: bool = False) -> Any:
     if not isinstance(path, Remote):
         return path
     _file_system(path.scheme)  # so that a missing library is named
-    from zarr.storage import FsspecStore
+    from zsd_runtime.images.remote_store import RemoteStore  # imports zarr, which takes a moment
 
-    return FsspecStore.from_url(str(path), storage_options=dict(FRESH), read_only=read_only)
+    return RemoteStore.from_url(str(path), storage_options=dict(FRESH), read_only=read_only)
 
 
 def root_of(store: Any) -> Path | None:
@@ -215,6 +219,40 @@ def create_exclusively(path: Path, text: str) -> None:
         raise
 
 
+@contextmanager
+def written_in_place(path: "Remote") -> Iterator["Remote"]:
+    """A place to write an image to that has its description at the end; what stands there is removed before.
+
+    Raises
+    ------
+    InputError
+        When the place cannot be written to. Nothing is left behind on any error, if the network allows that.
+    """
+    try:
+        remove_below(path)
+        yield path
+    except BaseException as error:
+        with suppress(OSError):
+            remove_below(path)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
+
+
+def why_unwritable(folder: Path) -> str:
+    """Try to write a file; the reason why that failed, or nothing."""
+    try:
+        if isinstance(folder, Remote):
+            (probe := folder / f".zsd-{uuid.uuid4().hex}").touch()
+            probe.unlink()
+        else:
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".zsd-"):
+                pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def write_at_once(path: Path, text: str, own: str) -> None:
     """Write or replace a file, which is whole for whoever reads it; `own` is a name that no other process uses."""
     if isinstance(path, Remote):  # objects appear when they are whole
@@ -225,8 +263,7 @@ def write_at_once(path: Path, text: str, own: str) -> None:
     temporary.replace(path)
 
 
-def remove_below(folder: Path) -> None:
+def remove_below(folder: Remote) -> None:
     """Remove a URL and all files below it, if there are any."""
-    assert isinstance(folder, Remote)
     if folder.exists():
         folder._do("rm", recursive=True)
