@@ -62,11 +62,15 @@ def in_bucket(s3, movie):
     return "s3://lab/in/cell.zarr"
 
 
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture
 def web(movie):
     """Of a plain web server."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(movie.parent))
-    handler.log_message = lambda *_: None
+    handler = functools.partial(_Silent, directory=str(movie.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{serving.server_address[1]}/cell.zarr"
