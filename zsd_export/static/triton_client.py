@@ -45,7 +45,9 @@ def restore(image: Any, url: str = "http://localhost:8000", model: str = MODEL) 
     head = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
     body, answered = ask(f"{address}/infer", head + image.tobytes(), headers)
-    length = int(answered["Inference-Header-Content-Length"])
+    length = int(answered["Inference-Header-Content-Length"] or 0)
+    if not length:
+        raise SystemExit(f"error: {address} answers without values: {body[:300].decode(errors='replace')}")
     outputs, start = {}, length
     for output in json.loads(body[:length])["outputs"]:
         size = output["parameters"]["binary_data_size"]
