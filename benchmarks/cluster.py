@@ -101,7 +101,7 @@ def workers(count: int) -> Iterator[tuple[str, list[int]]]:
     """The address of a scheduler, and the processes of its workers, each bound to a core."""
     with (
         distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=40
+            n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=40
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

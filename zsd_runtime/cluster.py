@@ -24,7 +24,7 @@ from zsd_runtime.images.ome_zarr_shards import Index, layout_of
 from zsd_runtime.memory import free_memory
 from zsd_runtime.model import Model
 from zsd_runtime.notices import no_notice
-from zsd_runtime.parts.job import Job, open_job
+from zsd_runtime.parts.job import Job, not_written, open_job
 from zsd_runtime.parts.run import finish, missing, names_of, restore_region, warn, write_shards
 from zsd_runtime.terminal import Bar
 from zsd_runtime.workers import check_workers
@@ -79,7 +79,7 @@ def connected(address: str) -> Iterator[Any]:
             distributed.LocalCluster(
                 n_workers=_processes(address),
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=40,
             ) as cluster,
@@ -137,7 +137,10 @@ def predict_on_cluster(
     # A model that came with zsd stands for itself: workers of the same version have it.
     packages = [path if str(path).startswith(PREFIX) else path.absolute() for path in packages]
     images = [path.absolute() for path in images]
-    how.out.mkdir(parents=True, exist_ok=True)
+    try:
+        how.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(how.out, error) from error
     check_workers(client, [*(path for path in packages if path.is_absolute()), *images], how.out)
     engine = models[0].engine
     done = []
