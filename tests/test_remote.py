@@ -140,12 +140,16 @@ def test_errors_of_reading(in_bucket, web, monkeypatch):
 
 
 @pytest.mark.usefixtures("s3")
-def test_one_of_several_creates_a_file(tmp_path):
+def test_one_of_several_creates_a_file(tmp_path, monkeypatch):
     for place in (tmp_path / "job.json", located("s3://lab/job.json")):
         create_exclusively(place, "first")
         with pytest.raises(FileExistsError):
             create_exclusively(place, "second")
         assert place.read_text() == "first"
+    with monkeypatch.context() as blind:  # it came after this process looked
+        blind.setattr(Remote, "is_file", lambda self: False)
+        with pytest.raises(FileExistsError):
+            create_exclusively(located("s3://lab/job.json"), "second")
 
 
 def test_files_of_a_bucket(in_bucket, movie):

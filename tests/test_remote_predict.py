@@ -14,7 +14,7 @@ from zsd_runtime import InputError
 from zsd_runtime.images import Image, Voxel, write_image
 from zsd_runtime.images import ome_zarr_shards as shards
 from zsd_runtime.images.remote import Remote, located, why_unwritable, zarr_place
-from zsd_runtime.parts import run
+from zsd_runtime.parts import job, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -82,12 +82,12 @@ def test_a_failure_leaves_nothing_in_the_bucket(s3, in_bucket, untrained_package
 
 def test_parts_in_a_bucket(s3, in_bucket, untrained_package, one):  # noqa: F811
     """What is done is found by its mark, and by the ETag of its files."""
-    out, job = "s3://lab/parts", "parts/.cell.parts"
+    out, folder = "s3://lab/parts", "parts/.cell.parts"
     assert "1 of 3 regions restored here" in predict(untrained_package, in_bucket, out, "--part", "1/3").stdout
     assert "ome" not in json.loads(located(f"{out}/cell_denoised.zarr/zarr.json").read_text())["attributes"]
     again = predict(untrained_package, in_bucket, out, "--part", "1/3")
     assert "0 of 3 regions restored here, 1 were done before" in again.stdout
-    mark = json.loads(located(f"s3://lab/{job}/done/0.json").read_text())
+    mark = json.loads(located(f"s3://lab/{folder}/done/0.json").read_text())
     damaged = f"{out}/{next(iter(mark['files']))}"
     body = located(damaged).read_bytes()
     located(damaged).write_bytes(body[:-9] + bytes(9))  # as long as before
@@ -96,12 +96,31 @@ def test_parts_in_a_bucket(s3, in_bucket, untrained_package, one):  # noqa: F811
     assert predict(untrained_package, in_bucket, out, "--part", "2/3").returncode == 0
     last = predict(untrained_package, in_bucket, out, "--part", "3/3")
     assert "s3://lab/parts/cell_denoised.zarr, s3://lab/parts/cell_deconvolved.zarr are whole" in last.stdout
-    assert keys(s3, job) == []
+    assert keys(s3, folder) == []
     assert_same(one, out)
     assert "are whole already" in predict(untrained_package, in_bucket, out, "--part", "1/3").stdout
     other = predict(untrained_package, in_bucket, out, "--part", "1/3", "--dtype", "uint16")
     assert other.returncode == 2
     assert "cell_denoised.zarr is there already" in other.stderr
+
+
+def test_of_two_that_begin_a_job_one_does(s3, in_bucket, untrained_package, one, monkeypatch):  # noqa: F811
+    """While one prepares it, another one begins it, and does a part."""
+    out, real, others = "s3://lab/race", job._prepared, []
+
+    def overtaken(*arguments):
+        text = real(*arguments)
+        monkeypatch.setattr(job, "_prepared", real)
+        others.append(predict(untrained_package, in_bucket, out, "--part", "2/3"))
+        return text
+
+    monkeypatch.setattr(job, "_prepared", overtaken)
+    mine = predict(untrained_package, in_bucket, out, "--part", "1/3")
+    assert "1 of 3 regions restored here" in others[0].stdout
+    assert "1 of 3 regions restored here, 0 were done before; 1 are missing" in mine.stdout
+    assert len(keys(s3, "race/.cell.parts/done")) == 2
+    predict(untrained_package, in_bucket, out, "--part", "3/3")
+    assert_same(one, out)
 
 
 def test_a_changed_source_in_a_bucket_is_an_error(s3, movie, untrained_package):  # noqa: F811
