@@ -153,6 +153,7 @@ public final class Train extends Verb {
             throw new IOException(withFields(String.valueOf(error.getMessage())), error);
         } finally {
             removeFolder(work);
+            folder.toFile().delete();  // does nothing unless it is empty
         }
         File model = new File(out, "model.zip");
         Prefs.set(PREFS_MODEL, (model.exists() ? model : new File(out, "models")).getPath());
@@ -194,7 +195,7 @@ public final class Train extends Verb {
         names.put("--overwrite", "'" + OVERWRITE + "'");
         for (Map.Entry<String, String> name : names.entrySet())
             message = message.replaceAll(name.getKey() + "(?![\\w-])", Matcher.quoteReplacement(name.getValue()));
-        return message;
+        return message.contains(" --") ? message + "; what begins with -- goes into '" + Field.OPTIONS.label + "'" : message;
     }
 
     /** Ends the training that runs: of several channels, one after the other has a run folder. */
