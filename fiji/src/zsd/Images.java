@@ -22,7 +22,7 @@ final class Images {
     /** Share of the pixels that are shown black, and white. */
     private static final double SATURATED = 0.001;
 
-    private static final int SAMPLES = 1_000_000;
+    private static final int SAMPLES = 200_000;
 
     private Images() {}
 
