@@ -72,4 +72,3 @@ def write_update_site(jar: Path, folder: Path, version: str, timestamp: str, aut
     (folder / FILENAME).parent.mkdir(parents=True, exist_ok=True)
     (folder / f"{FILENAME}-{timestamp}").write_bytes(jar.read_bytes())
     (folder / "db.xml.gz").write_bytes(gzip.compress(database(jar, version, timestamp, authors), mtime=0))
-

@@ -2,8 +2,8 @@
 
     python benchmarks/fiji_serve.py [--model NAME] [--size 512]
 
-A real ImageJ under Xvfb restores the same plane again and again, and opens both results; the server has one model open and
-as many threads as this process. Between two rounds in ImageJ, the network alone is timed: from the plane in
+A real ImageJ under Xvfb restores the same plane again and again, and opens both results; the server has the model open
+and as many threads as this process. Between two rounds in ImageJ, the prediction alone is timed: from the plane in
 memory to both outputs in memory, as `zsd bench` does it. Results: benchmarks/results/fiji_serve.json.
 """
 
@@ -72,9 +72,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         assert server.stdout is not None
         server.stdout.readline()
         try:
-            rounds = [
-                (restored(home, macro), timed(model, image, arguments.repeats)) for _ in range(arguments.rounds)
-            ]
+            rounds = [(restored(home, macro), timed(model, image, arguments.repeats)) for _ in range(arguments.rounds)]
         finally:
             server.terminate()
             server.wait()

@@ -52,8 +52,8 @@ def test_results_of_ome_tiff(name, kind, tmp_path, request):
         assert image.shape == tuple(fine.get(axis, 1) for axis in "TCZYX")
         assert image.dtype == np.float32
         sizes = image.physical_pixel_sizes
-        assert (sizes.Y, sizes.X) == pytest.approx((0.1 / factor, 0.1 / factor))
-        assert sizes.Z == pytest.approx(0.3) if "Z" in axes else sizes.Z in (None, 1)
+        assert pytest.approx((0.1 / factor, 0.1 / factor)) == (sizes.Y, sizes.X)
+        assert pytest.approx(0.3) == sizes.Z if "Z" in axes else sizes.Z in (None, 1)
         if "C" in axes:
             assert image.channel_names == NAMES
         np.testing.assert_array_equal(image.data.reshape(-1), read_image(path).data.reshape(-1))
@@ -83,4 +83,4 @@ def test_a_pyramid(tmp_path, untrained_package):
     for level in image.resolution_levels:
         image.set_resolution_level(level)
         assert image.shape[-2:] == (1200 >> level, 1400 >> level)
-        assert image.physical_pixel_sizes.X == 0.0625 * 2**level
+        assert 0.0625 * 2**level == image.physical_pixel_sizes.X

@@ -367,12 +367,13 @@ def endless(tmp_path):
 
 QUICK = "patch = 32\nbatch = 1\ndevice = 'cpu'\n[network]\nwidth = 2\ndepth = 1\nhead = 4\n"
 RECORD = """
-run("Record Command", "image=[{folder}/cell 1.tif] command=[Train and restore...] typed=[{typed}] saved={folder}/recorded");
+run("Record Command",
+    "image=[{folder}/cell 1.tif] command=[Train and restore...] typed=[{typed}] saved={folder}/recorded");
 """
 
 
 def test_a_recorded_macro_trains_and_predicts(imagej, tmp_path):
-    """A person at the dialog, with the recorder on, and a command that trains nothing; then what was recorded, with zsd."""
+    """A person at the dialog, the recorder on, a command that trains nothing; then what was recorded, with zsd."""
     image = hyperstack(tmp_path / "cell 1.tif", (70, 80), "YX")
     hyperstack(tmp_path / "movie.tif", (3, 2, 61, 83), "TCYX", finterval=2.5)
     (tmp_path / "quick.toml").write_text(QUICK)
