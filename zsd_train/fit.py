@@ -29,6 +29,7 @@ from zsd_train.threads import Threads
 WARM_UP_STEPS, WARM_UP = 100, 0.1  # in which the learning rate rises, and the share of the budget, if that is sooner
 VALIDATING = 0.1  # share of a time budget that validations may take: slow machines make fewer
 SECONDS_BETWEEN_SAVES = 60.0
+STOP = "stop"  # a file of this name in the run folder ends the training: any program can make one, on any system
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def fit(
 ) -> tuple[str, bool]:
     """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
+    A file `STOP` in the run folder ends the training as if its budget were spent: what is best by then is the result.
+
     Returns
     -------
     str, bool
@@ -123,12 +126,14 @@ def fit(
             state.seconds = time.monotonic() - started
             if stop():
                 interrupted.set()
+            enough = _taken(out / STOP)
 
             message = ""
             # Counted rather than compared with a share of the budget, which a resumed run may have changed.
             validation = math.floor(fraction * s.defaults.validations)
             in_time = config.steps or fraction >= 1 or interrupted.is_set()
-            if validation != state.validated and (in_time or state.validating <= VALIDATING * state.seconds):
+            due = validation != state.validated and (in_time or state.validating <= VALIDATING * state.seconds)
+            if due or enough:
                 state.validated = validation
                 message = state.judge(validate(s))
                 log.write(state, rate, _terms(loss))
@@ -142,6 +147,8 @@ def fit(
                 reason = f"interrupted at step {state.step}"
             elif fraction >= 1:
                 reason = f"budget spent at step {state.step}; kept step {state.best_step}"
+            elif enough:
+                reason = f"stopped at step {state.step} by the file {STOP}; kept step {state.best_step}"
             elif state.worse >= PATIENCE:
                 reason = f"stopped at step {state.step}: the held-out error has turned; kept step {state.best_step}"
             if message or reason or time.monotonic() - reported > 1:
@@ -157,6 +164,15 @@ def fit(
                 saved = time.monotonic()
                 state.save(out)
     return reason, interrupted.is_set()
+
+
+def _taken(file: Path) -> bool:
+    """Remove a file; whether there was one."""
+    try:
+        file.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
