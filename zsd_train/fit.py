@@ -223,7 +223,7 @@ def _warnings(s: Setup) -> list[str]:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of tearing a step apart; a second one is Python's own."""
+    """Ctrl-C, or a scheduler's SIGTERM, sets the event instead of tearing a step apart; a second one is as before."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -231,10 +231,14 @@ def interruptible() -> Iterator[threading.Event]:
 
     def on_signal(_number: int, _frame: object) -> None:
         event.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from zsd_runtime.errors import InputError
@@ -76,7 +76,9 @@ class Group:
             return ""
         device = self.fabric.device.type
         found = ", as torch finds no GPU" * (not torch.cuda.is_available())
-        return f"{self.size} processes train together, on " + (f"the CPU{found}" if device == "cpu" else f"{device} GPUs")
+        return f"{self.size} processes train together, on " + (
+            f"the CPU{found}" if device == "cpu" else f"{device} GPUs"
+        )
 
     def share(self, batch: int) -> slice:
         """The samples of a batch that this process computes with."""
@@ -87,7 +89,8 @@ class Group:
         """The mean over all processes of a tensor that needs no gradient."""
         if self.size == 1:
             return value
-        found: Tensor = self.fabric.all_reduce(value.detach().clone(), reduce_op="mean")
+        found = self.fabric.all_reduce(value.detach().clone(), reduce_op="mean")
+        assert isinstance(found, Tensor)
         return found
 
     def std(self, values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ GRACE_S = 5.0  # in which processes end by themselves once one is lost
 LISTENING_S = 0.2
 
 
-def train_in_processes(
+def call_in_processes(
+    function: Callable[..., Any],
     number: int,
     arguments: dict[str, Any],
     out: Path,
@@ -29,14 +31,16 @@ def train_in_processes(
     stop: Callable[[], bool],
     interrupted: threading.Event,
 ) -> None:
-    """Call `zsd_train.train` in several processes, with the variables that torchrun would give them.
+    """Call a function in several processes, with the variables that torchrun would give them.
 
     Parameters
     ----------
+    function : callable
+        `zsd_train.train`.
     number : int
         Of processes.
     arguments : dict
-        Of `train`; they are sent to the processes.
+        Of the function, beside `report` and `stop`; they are sent to the processes.
     out : Path
         The run folder.
     report, stop : callable
@@ -57,7 +61,8 @@ def train_in_processes(
     workers, ends = [], []
     for rank in range(number):
         here, there = context.Pipe()
-        worker = context.Process(target=_work, args=(rank, number, port, arguments, there, stopping), daemon=True)
+        sent = (function, rank, number, port, arguments, there, stopping)
+        worker = context.Process(target=_work, args=sent, daemon=True)
         worker.start()
         there.close()
         workers.append(worker)
@@ -88,13 +93,13 @@ def train_in_processes(
 
 def _listen(ends: list[Connection], raised: dict[int, BaseException], report: Callable[["Progress"], None]) -> None:
     """Hand on what processes say: their progress, and at most one error each."""
-    for end in wait(ends, LISTENING_S) if ends else [time.sleep(LISTENING_S)]:
-        if end is None:
-            continue
+    if not ends:
+        time.sleep(LISTENING_S)
+    for end in [end for end in ends if end in wait(ends, LISTENING_S)]:
         try:
             rank, message = end.recv()
         except (EOFError, OSError):
-            ends.remove(end)  # type: ignore[arg-type]
+            ends.remove(end)
             continue
         if isinstance(message, BaseException):
             raised[rank] = message
@@ -119,7 +124,9 @@ def _raise_first(codes: list[int | None], raised: dict[int, BaseException], out:
             )
     own = sorted(raised.items(), key=lambda item: isinstance(item[1], LostContactError))
     for rank, error in own:
-        raise RuntimeError(f"process {rank} of {len(codes)} failed ({error}); the others were ended; {remedy}") from error
+        raise RuntimeError(
+            f"process {rank} of {len(codes)} failed ({error}); the others were ended; {remedy}"
+        ) from error
     for rank, code in enumerate(codes):
         if code != 0:
             raise RuntimeError(
@@ -128,7 +135,13 @@ def _raise_first(codes: list[int | None], raised: dict[int, BaseException], out:
 
 
 def _work(
-    rank: int, number: int, port: int, arguments: dict[str, Any], end: Connection, stopping: Any
+    function: Callable[..., Any],
+    rank: int,
+    number: int,
+    port: int,
+    arguments: dict[str, Any],
+    end: Connection,
+    stopping: Any,
 ) -> None:
     """What each process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent hands it on
@@ -138,20 +151,16 @@ def _work(
     }  # fmt: skip
     import torch
 
-    from zsd_train.training import train
-
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // number))
     parent = multiprocessing.parent_process()
 
     def say(message: Any) -> None:
-        try:
+        with suppress(OSError):  # the parent is gone, and `stop` says so
             end.send((rank, message))
-        except OSError:  # the parent is gone, and `stop` says so
-            pass
 
     try:
-        train(
+        function(
             **arguments, report=say,
             stop=lambda: stopping.is_set() or (parent is not None and not parent.is_alive()),
         )  # fmt: skip

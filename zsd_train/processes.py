@@ -3,7 +3,9 @@
 import os
 from dataclasses import dataclass
 
-from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from zsd_runtime.errors import InputError
 
@@ -31,6 +33,14 @@ class Processes:
         """Number of processes."""
         return self.devices * self.nodes
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the first, or has to start the others."""
+        return self.environment is None or self.environment.global_rank() == 0
+
+
+ALONE = Processes()
+
 
 def processes_for(devices: int | None, nodes: int | None) -> Processes:
     """The processes that are asked for, or that a launcher has started.
@@ -55,13 +65,18 @@ def processes_for(devices: int | None, nodes: int | None) -> Processes:
         total = int(os.environ.get("SLURM_NTASKS", "1"))
         if total > 1 or (nodes or 1) > 1:
             _check_started(asked, total, "srun", "--ntasks-per-node")
+            if "SLURM_NTASKS_PER_NODE" not in os.environ:  # Lightning refuses it, too
+                raise InputError(
+                    "the tasks for each node are not set", "give srun --ntasks-per-node, as many as `devices`",
+                    option="devices",
+                )  # fmt: skip
             return Processes(devices or 1, nodes or 1, SLURMEnvironment(auto_requeue=False))
     if (nodes or 1) > 1:
         raise InputError(
             f"`nodes` {nodes}: zsd starts processes on one machine only",
             "start one for each device with srun or torchrun (docs/cluster.md)", option="nodes",
         )  # fmt: skip
-    return Processes(devices or 1, 1)
+    return Processes(devices or 1)
 
 
 def _check_started(asked: int, started: int, launcher: str, flag: str) -> None:

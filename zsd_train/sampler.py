@@ -62,7 +62,7 @@ class Sampler:
         self.cumulative_size = (sizes / sizes.sum()).cumsum(0)
 
     def draw(self, batch: int, position_rng: torch.Generator, noise_rng: torch.Generator) -> Batch:
-        """A share of a batch; positions come from `position_rng` (on the CPU), noise from `noise_rng` (on `noise_device`)."""
+        """A share of a batch; positions come from `position_rng` (CPU), noise from `noise_rng` (`noise_device`)."""
         uniforms = torch.rand(batch, generator=position_rng).tolist()
         symmetries = torch.randint(8, (batch,), generator=position_rng)
         coins = torch.randint(2, (batch,), generator=position_rng).tolist()

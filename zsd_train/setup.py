@@ -27,7 +27,7 @@ from zsd_train.mps import check_results, layout_on, noise_device
 from zsd_train.networks.build import build
 from zsd_train.networks.network import Network
 from zsd_train.networks.prune import student
-from zsd_train.processes import Processes
+from zsd_train.processes import ALONE, Processes
 from zsd_train.run import Measured, Run
 from zsd_train.sampler import Sampler
 from zsd_train.schemes.distill import Taught
@@ -95,7 +95,7 @@ def set_up(
     found: dict[str, Any],
     teacher: Run | None = None,
     resumed: Measured | None = None,
-    processes: Processes = Processes(),
+    processes: Processes = ALONE,
 ) -> Setup:
     """Measure the data, choose the scheme, and make everything in the order in which random numbers are drawn.
 

@@ -20,7 +20,7 @@ from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Progress, fit, interruptible
 from zsd_train.group import check_processes
-from zsd_train.launch import train_in_processes
+from zsd_train.launch import call_in_processes
 from zsd_train.processes import Processes, processes_for
 from zsd_train.run import (
     Measured,
@@ -84,8 +84,8 @@ def train(
         For scheme sim: the patterns of the raw frames and the transfer function. Images are (frames, [Z,] Y, X) then,
         direction by direction, and the PSF and the pixel size are those of the reconstruction.
     devices, nodes : int
-        Processes on each machine, one a GPU or, without one, on the CPU, and machines. They share each batch; the result
-        is that of one process, but for rounding. On one machine they are started here: a script then needs
+        Processes on each machine, one a GPU or, without one, on the CPU, and machines. They share each batch; the
+        result is that of one process, but for rounding. On one machine they are started here: a script then needs
         ``if __name__ == "__main__":``. On several, srun or torchrun starts them, and each calls this function. Default:
         one process, or what torchrun has started.
     resume : bool
@@ -120,7 +120,7 @@ def train(
         check_processes(config, processes, accelerator(config))
         given |= {"images": images, "psf": psf, "config": config, "out": out}
         with interruptible() as interrupted:
-            train_in_processes(processes.total, given, out, report, stop, interrupted)
+            call_in_processes(train, processes.total, given, out, report, stop, interrupted)
         return load_run(out)
     return _train(images, psf, config, out, processes=processes, report=report, stop=stop, **given)
 
