@@ -204,6 +204,11 @@ def tasks_of(
     for source in sources:
         check_dimensions(deepest[1], deepest[0], noisy.spatial, axes, source, given, notice)
     maps = maps_of(dark, gain_map)
+    if maps is not None and noisy.large:
+        raise InputError(
+            "calibration maps of the camera are for whole images, and only parts of large ones are read",
+            "train on a few of the images, or on a crop", option=("dark", "gain_map"),
+        )  # fmt: skip
     folders = file_names(noisy.chosen) if len(noisy.chosen) > 1 else [""]
     kernels = [
         source.kernel(image_axes, noisy.voxel, chosen.network.grid_factor, notice) if source else None
@@ -211,7 +216,7 @@ def tasks_of(
     ]
     return [
         Task(
-            noisy.arrays(n),
+            noisy.arrays(n, notice),
             noisy.voxel,
             sources[n],
             kernels[n],
