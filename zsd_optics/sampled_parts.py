@@ -19,7 +19,7 @@ from zsd_runtime.images import read_box
 from zsd_runtime.memory import release
 
 HELD = 2 << 30  # bytes of images that are read as they are
-SAMPLED = {2: 256 << 20, 3: 1 << 30}  # bytes of parts of planes and of volumes
+SAMPLED = 256 << 20  # bytes of the parts: to look for bad pixels in them takes a minute or two on one core
 PART = {2: (512, 512), 3: (64, 256, 256)}  # pixels, at least, where the image has as many
 PEEK = (1, 64, 64)  # pixels in the middle of a part whose mean says how bright it is
 
@@ -74,7 +74,7 @@ def sampled(images: list[Unread], limit: int | None = None) -> tuple[list[NDArra
     limit : int
         Bytes of all parts; default: `SAMPLED`.
     """
-    limit = SAMPLED[len(images[0].data.shape)] if limit is None else limit
+    limit = SAMPLED if limit is None else limit
     rng = np.random.default_rng(0)  # a resumed training draws the same
     shares = np.array([image.nbytes for image in images], float)
     part_bytes = max(prod(image.part) * image.data.dtype.itemsize for image in images)
