@@ -13,7 +13,7 @@ import zarr
 
 from zsd_runtime import InputError
 from zsd_runtime.images import Image, Voxel, create_image, open_image, read_image, write_image
-from zsd_runtime.images.chunked import Chunked
+from zsd_runtime.images.chunked import ChunkCache, Chunked
 from zsd_runtime.memory import release
 
 RNG = np.random.default_rng(0)
@@ -78,9 +78,15 @@ def test_chunks_are_decoded_once_while_they_fit():
     for x in range(0, 40, 5):
         np.testing.assert_array_equal(array[3:30, x : x + 10], STACK[0, 0, 3:30, x : x + 10])
     assert len(decoded) == len({str(box) for box in decoded}) == 6
-    small = Chunked(Array(), cache=2 * 16 * 16 * 2)
-    small[0:40, 0:50]
-    assert len(small._decoded) == 2
+    cache = ChunkCache(2 * 16 * 16 * 2)
+    small, other = Chunked(Array(), cache), Chunked(Array(), cache)
+    for each in (small, other):
+        np.testing.assert_array_equal(each[0:40, 0:50], STACK[0, 0])
+    assert cache.peak <= cache.limit
+    assert cache.decoded == 2 * STACK[0, 0].nbytes
+    del small, other, each
+    Chunked(Array(), cache)[0:16, 0:16]
+    assert cache.held == 16 * 16 * 2  # those of arrays that are gone are forgotten
 
 
 def test_ome_zarr_says_what_it_is(tmp_path, image):

@@ -145,11 +145,15 @@ def compress(
         choices = (read_config(config) if config else {}) | {k: v for k, v in given.items() if v is not None}
         truths = {n: read_image(p, axes).data for n, p in (("denoised", clean), ("deconvolved", truth)) if p}
         with progress_bar("distilling", quiet) as bar:
+
+            def said(text: str) -> None:
+                bar(0, text, milestone=True)
+
             rows = make(
                 run, out, width=width, rate=None if fps is None else FrameRate(fps, **timing), choices=choices,
-                images=open_images(images_in(image), axes).arrays() if image else [],
+                images=open_images(images_in(image), axes).arrays(notice=said) if image else [],
                 truths=truths, resume=resume, report=lambda p: bar(p.fraction, str(p), bool(p.message)),
-                notice=lambda text: bar(0, text, milestone=True),
+                notice=said,
             )  # fmt: skip
         if as_json:
             print(json.dumps([asdict(row) for row in rows], indent=1))

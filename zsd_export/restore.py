@@ -55,6 +55,7 @@ def _restore(
     config: options.ConfigFile = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    devices: options.Devices = None,
     axes: optics.Axes = None,
     series: optics.Series = None,
     channels: options.Channels = None,
@@ -75,6 +76,7 @@ def _restore(
     """
     with reporting(quiet):
         check_average(average)  # before the training
+        _check_alone(devices)
         described = {
             "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
             "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
@@ -85,13 +87,21 @@ def _restore(
             config=config, preset=preset, scheme=scheme, slices=slices, start=start, minutes=minutes, steps=steps,
             seed=seed, device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None,
             remove_lines=remove_lines, dark=dark, gain_map=gain_map,
-            sim={"otf": otf, "parameters": sim_parameters},
+            sim={"otf": otf, "parameters": sim_parameters}, devices=devices,
         )  # fmt: skip
         model = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
             overwrite=overwrite, average=average, progress=lambda title: progress_bar(title, quiet),
         )  # fmt: skip
         print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}")
+
+
+def _check_alone(devices: int | None) -> None:
+    """Refuse to be one of several processes: only a training is shared."""
+    from zsd_train.processes import processes_for
+
+    if processes_for(devices, None).environment is not None:
+        raise InputError("a launcher has started zsd restore several times", "share a training: start zsd train so")
 
 
 def restore(

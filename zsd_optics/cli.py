@@ -150,7 +150,7 @@ def noise(
         corrections = corrections_of(remove_lines=remove_lines, dark=dark, gain_map=gain_map)
         counts = [
             Corrected(array[None], corrections, volumes=array.ndim == 3, name=names_text(opened.paths))
-            for array in opened.arrays()
+            for array in opened.arrays(notice=notices(quiet))
         ]
         total = sum((image.counts for image in counts), Counter[str]())
         blank = [number for number, image in enumerate(counts, 1) if len(image.blank) == prod(image.shape[:-2])]

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zsd_optics import sampled_parts
+from zsd_optics.sampled_parts import Unread, sampled
 from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
 from zsd_runtime.errors import InputError, see_info
-from zsd_runtime.images import Image, Voxel, open_image, read_box, read_image
+from zsd_runtime.images import Image, Voxel, open_image, read_image
+from zsd_runtime.images.views import View
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import agreed, names_text, required
 
@@ -50,12 +53,28 @@ class Noisy:
             for image in self.images
         )
 
-    def arrays(self, channel: int = 0) -> list[NDArray[np.generic]]:
-        """All planes (Y, X) or volumes (Z, Y, X) of the channel at this place in `chosen`; mapped where possible."""
+    @property
+    def large(self) -> bool:
+        """Whether there is more than is held in memory: then `arrays` draws parts (`zsd_optics.sampled_parts`)."""
+        pixels = (
+            prod(image.data.shape) // len(channels_of(image)) * image.data.dtype.itemsize for image in self.images
+        )
+        return sum(pixels) > sampled_parts.HELD
+
+    def arrays(self, channel: int = 0, notice: Notice = no_notice) -> list[NDArray[np.generic]]:
+        """All planes (Y, X) or volumes (Z, Y, X) of the channel at this place in `chosen`; mapped where possible.
+
+        Of more than is held in memory, parts; `notice` gets a sentence on that.
+        """
         found = []
         for path, image, channels in zip(self.paths, self.images, self.channels, strict=True):
-            found += _arrays(only(image, [channels[channel]]), self.spatial, str(path))
-        return found
+            found += _unread(only(image, [channels[channel]]), self.spatial, str(path))
+        if self.large:
+            parts, what = sampled(found)
+            notice(what)
+            return parts
+        # Chunks are decoded on reading, and training reads all of them often.
+        return [image.data if isinstance(image.data, np.ndarray) else image.whole() for image in found]
 
 
 def open_images(
@@ -204,8 +223,9 @@ def read_sized(
     return data, (size(f"{prefix}z_step", given.z_um, image.voxel.z_um), pixel_size)
 
 
-def _arrays(image: Image, spatial: str, name: str) -> list[NDArray[np.generic]]:
-    """The arrays over the `spatial` axes; a Z of length 1 is dropped."""
-    if not isinstance(image.data, np.ndarray):  # chunks are decoded on reading, and training reads all of them often
-        image = replace(image, data=read_box(image.data, tuple(slice(0, n) for n in image.data.shape), name))
-    return [array.reshape(array.shape[-len(spatial) :]) for array in image.planes(spatial)]
+def _unread(image: Image, spatial: str, name: str) -> list[Unread]:
+    """The images over the `spatial` axes; a Z of length 1 is dropped."""
+    if isinstance(image.data, np.ndarray):
+        return [Unread(array.reshape(array.shape[-len(spatial) :]), name) for array in image.planes(spatial)]
+    outer = image.data.shape[: image.data.ndim - len(spatial)]
+    return [Unread(View(image.data, at=dict(enumerate(index))), name) for index in np.ndindex(outer)]

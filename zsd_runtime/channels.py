@@ -116,7 +116,7 @@ class _View:
     def __init__(self, data: Any, axis: int, numbers: list[int]) -> None:
         self.shape = (*data.shape[:axis], len(numbers), *data.shape[axis + 1 :])
         self.dtype, self.ndim, self.chunks = data.dtype, len(self.shape), getattr(data, "chunks", None)
-        self.shards = getattr(data, "shards", None)
+        self.shards, self.parts = getattr(data, "shards", None), getattr(data, "parts", None)
         self._data, self._axis, self._numbers = data, axis, numbers
 
     def __getitem__(self, box: tuple[int | slice, ...]) -> NDArray[Any]:

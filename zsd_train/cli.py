@@ -41,6 +41,8 @@ def train(
     read_noise: options.ReadNoise = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    devices: options.Devices = None,
+    nodes: options.Nodes = None,
     axes: optics.Axes = None,
     series: optics.Series = None,
     channels: options.Channels = None,
@@ -55,7 +57,11 @@ def train(
 
     Several channels (--channels) are trained one after the other, each for --minutes, into OUT/<channel>.
     """
+    from zsd_train.processes import processes_for
+
     with reporting(quiet):
+        leads = processes_for(devices, nodes).leads  # of processes that a launcher has started, one talks
+        quiet = quiet or not leads
         described = {
             "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
             "psf_sigma": psf_sigma, "na": na, "wavelength": wavelength, "refractive_index": refractive_index,
@@ -65,9 +71,11 @@ def train(
             config=config, preset=preset, scheme=scheme, slices=slices, start=start, minutes=minutes, steps=steps,
             offset=offset, gain=gain, read_noise=read_noise, seed=seed, device=device, notice=notices(quiet),
             hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
-            sim={"otf": otf, "parameters": sim_parameters},
+            sim={"otf": otf, "parameters": sim_parameters}, devices=devices, nodes=nodes,
         )  # fmt: skip
         runs = options.train_each(tasks, out, lambda title: progress_bar(title, quiet), resume=resume)
+        if not leads:
+            return
         if len(runs) == 1:
             print(f"OK {runs[0].measured.stopped}; {out}")
         else:

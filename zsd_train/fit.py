@@ -21,6 +21,7 @@ from zsd_runtime.files import written_whole
 from zsd_runtime.tiling import EDGE
 from zsd_train.config import TrainConfig
 from zsd_train.flux import keep_flux
+from zsd_train.group import End
 from zsd_train.objective import Loss, objective, tile_errors
 from zsd_train.setup import Setup
 from zsd_train.state import PATIENCE, Log, with_weights
@@ -101,27 +102,33 @@ def fit(
     """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
     A file `STOP` in the run folder ends the training as if its budget were spent: what is best by then is the result.
+    Of several processes, the first one decides; the others make the same steps.
 
     Returns
     -------
     str, bool
         Why it stopped, and whether that was somebody.
     """
+    if not s.group.leads:
+        return _follow(s, stop)
     config, state = s.config, s.state
     minutes = config.minutes or s.defaults.minutes
     started, saved, reported = time.monotonic() - state.seconds, time.monotonic(), 0.0
     loss: Loss | None = None  # a finished run makes no step
     reason = ""
+    fixed = bool(config.steps) or s.group.size > 1  # the other processes are no strangers
     if notice:
         report(Progress(state.step, 0, 0, 0, **_terms(loss), message=notice))
     for warning in _warnings(s):
         report(Progress(state.step, 0, 0, 0, **_terms(loss), message=warning))
-    with _interruptible() as interrupted, Log(out, state.step) as log, Threads(fixed=bool(config.steps)) as threads:
+    with interruptible() as interrupted, Log(out, state.step) as log, Threads(fixed=fixed) as threads:
         while not reason:
             seconds = time.monotonic() - started
             fraction = min(1.0, state.step / config.steps if config.steps else seconds / (60 * minutes))
             rate = _learning_rate(config, state.step, fraction)
             if fraction < 1:
+                if s.group.agree(rate).stop:
+                    interrupted.set()
                 loss = _step(s, rate)
             state.seconds = time.monotonic() - started
             if stop():
@@ -163,7 +170,18 @@ def fit(
             if reason or time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 saved = time.monotonic()
                 state.save(out)
+    s.group.agree(end=End.INTERRUPTED if interrupted.is_set() else End.DONE)
     return reason, interrupted.is_set()
+
+
+def _follow(s: Setup, stop: Callable[[], bool]) -> tuple[str, bool]:
+    """Make the steps that the first process decides on, which validates, saves and reports."""
+    with interruptible() as interrupted:
+        while True:
+            agreed = s.group.agree(stop=interrupted.is_set() or stop())
+            if agreed.end:
+                return f"ended at step {s.state.step}", agreed.end is End.INTERRUPTED
+            _step(s, agreed.rate)
 
 
 def _taken(file: Path) -> bool:
@@ -189,14 +207,15 @@ def _step(s: Setup, learning_rate: float) -> Loss:
     batch = s.sampler.draw(config.batch, state.position_rng, state.noise_rng)
     restored = s.model(batch.noisy.contiguous(memory_format=s.defaults.layout))
     compared = config.scheme.compare(restored, batch, s.forward, s.model.denoised)
-    loss = objective(compared, restored, s.sharpen, config, config.scheme.penalty(restored, batch))
+    penalty = config.scheme.penalty(restored, batch, s.group.std)
+    loss = objective(compared, restored, s.sharpen, config, penalty, s.group.mean)
     state.optimizer.zero_grad()
-    s.fabric.backward(loss.total)
-    s.fabric.clip_gradients(s.model, state.optimizer, max_norm=1.0)
+    s.group.fabric.backward(loss.total)
+    s.group.fabric.clip_gradients(s.model, state.optimizer, max_norm=1.0)
     state.optimizer.step()
     state.step += 1
     state.average(config.ema_decay)
-    return loss
+    return Loss(s.group.mean(loss.total), {name: s.group.mean(term) for name, term in loss.data.items()})
 
 
 def _terms(loss: Loss | None) -> dict[str, float]:
@@ -216,7 +235,7 @@ def validate(s: Setup) -> Tensor:
     network, errors, size = with_weights(s.network, s.state.averaged), [], 2 * s.config.batch
     for i in range(0, len(s.held_out.target), size):
         part = s.held_out.part(slice(i, i + size))
-        with s.fabric.autocast():
+        with s.group.fabric.autocast():
             restored = network(part.noisy.contiguous(memory_format=s.defaults.layout))
         restored = type(restored)(*(image.float() for image in restored))
         errors.append(tile_errors(s.config.scheme.compare(restored, part, s.forward), s.config))
@@ -262,8 +281,8 @@ def _warnings(s: Setup) -> list[str]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of tearing a step apart; a second one is Python's own."""
+def interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C, or a scheduler's SIGTERM, sets the event instead of tearing a step apart; a second one is as before."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -271,10 +290,14 @@ def _interruptible() -> Iterator[threading.Event]:
 
     def on_signal(_number: int, _frame: object) -> None:
         event.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

@@ -24,6 +24,7 @@ def objective(
     sharpen: WienerFilter | None,
     config: TrainConfig,
     penalty: Tensor | None = None,
+    mean: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Loss:
     """L = µ · L_den + (1 − µ) · L_dec of eq. 4; where one output is compared, its term alone.
 
@@ -37,9 +38,11 @@ def objective(
         For residuals that went through the PSF.
     penalty : Tensor or None
         From `Scheme.penalty`.
+    mean : callable
+        The mean of a number over all processes that share the batch (`Group.mean`).
     """
     data = {
-        name: _data_terms(comparison, sharpen if comparison.blurred else None, squared=config.loss == "mse")
+        name: _data_terms(comparison, sharpen if comparison.blurred else None, mean, squared=config.loss == "mse")
         for name, comparison in compared.items()
     }
     terms = dict(data)
@@ -77,11 +80,15 @@ def tile_errors(compared: dict[str, Comparison], config: TrainConfig) -> Tensor:
     return torch.stack(errors).sum(0)
 
 
-def _data_terms(comparison: Comparison, sharpen: WienerFilter | None, *, squared: bool) -> Tensor:
+def _data_terms(
+    comparison: Comparison, sharpen: WienerFilter | None, mean: Callable[[Tensor], Tensor], *, squared: bool
+) -> Tensor:
     """The data term of eq. 5 and 6; of eq. 8 and 9, where there is a second target."""
     prediction, targets, mask, _ = comparison
+    pixels = mean(mask.sum())
     terms = [
-        share * data_term(prediction, target, squared=squared, mask=mask, filtered=sharpen) for share, target in targets
+        share * data_term(prediction, target, squared=squared, mask=mask, pixels=pixels, filtered=sharpen)
+        for share, target in targets
     ]
     return torch.stack(terms).sum()
 
@@ -92,11 +99,13 @@ def data_term(
     *,
     squared: bool,
     mask: Tensor | None = None,
+    pixels: Tensor | None = None,
     filtered: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Mean of the absolute or squared difference.
 
-    `mask` (same shape, 0 or 1) says which pixels count; `filtered` is a linear filter of the difference.
+    `mask` (same shape, 0 or 1) says which pixels count, `pixels` how many, if not those of this mask; `filtered` is a
+    linear filter of the difference.
     """
     difference = prediction - target
     if mask is not None:
@@ -104,7 +113,9 @@ def data_term(
     if filtered is not None:
         difference = filtered(difference)
     error = difference.square() if squared else difference.abs()
-    return error.mean() if mask is None else error.sum() / mask.sum().clamp(min=1)
+    if mask is None:
+        return error.mean()
+    return error.sum() / (mask.sum() if pixels is None else pixels).clamp(min=1)
 
 
 def hessian(image: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, images_in
 from zsd_runtime.notices import Notice, no_notice, with_flags
 from zsd_runtime.terminal import Bar, flag
-from zsd_train.sim_tasks import sim_frames
+from zsd_train.sim_tasks import of_sim, sim_frames
 
 if TYPE_CHECKING:
     from zsd_runtime.sim.microscope import Sim
@@ -72,6 +72,11 @@ Gain = Annotated[float | None, typer.Option(help="Counts per photo-electron; def
 ReadNoise = Annotated[float | None, typer.Option(help="Read noise, counts; default: estimated.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, patches and noise.")]
 Device = Annotated[str | None, typer.Option(help="auto (cuda, else cpu), cpu, cuda, or mps (an Apple GPU).")]
+Devices = Annotated[
+    int | None,
+    typer.Option(help="GPUs of a machine to train on together; without a GPU, processes on the CPU. Default: 1."),
+]
+Nodes = Annotated[int | None, typer.Option(help="Machines; srun or torchrun starts the processes. Default: 1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 
 
@@ -80,7 +85,7 @@ class Task:
     """A training that can start: the images, their voxel size and PSF, and the configuration.
 
     `channel` is what is known of the channel that the images are of; `folder`, the name for its run beside those of
-    other channels, is empty if there are none.
+    other channels, is empty if there are none; `devices` and `nodes` are the processes that share the work.
     """
 
     images: list[NDArray[np.generic]]
@@ -92,6 +97,8 @@ class Task:
     camera_maps: CameraMaps | None = None
     of_several: bool = False
     folder: str = ""
+    devices: int | None = None
+    nodes: int | None = None
     sim: "Sim | None" = None
 
     def train(self, out: Path, bar: Bar, *, resume: bool = False) -> "Run":
@@ -102,7 +109,7 @@ class Task:
             self.images, self.kernel, self.config, out, pixel_size_um=self.voxel.x_um, z_step_um=self.voxel.z_um,
             psf_source=self.psf.to_dict() if self.psf else None, channel=self.channel.channel.name or None,
             channel_number=self.channel.number if self.of_several else None, camera_maps=self.camera_maps,
-            sim=self.sim, resume=resume,
+            sim=self.sim, devices=self.devices, nodes=self.nodes, resume=resume,
             report=lambda p: bar(p.fraction, with_flags(str(p)), bool(p.message)),
         )  # fmt: skip
 
@@ -120,6 +127,8 @@ def tasks_of(
     dark: Path | None = None,
     gain_map: Path | None = None,
     sim: dict[str, Any] | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
     notice: Notice = no_notice,
     **choices: Any,
 ) -> list[Task]:
@@ -145,6 +154,8 @@ def tasks_of(
         Calibration maps of the camera.
     sim : dict
         Options of scheme sim, `otf` and `parameters`.
+    devices, nodes : int
+        Processes that share the work, as for `zsd_train.train`.
     notice : callable
         Gets a sentence for everything that a user should know of the files.
     **choices
@@ -160,7 +171,7 @@ def tasks_of(
     values = (read_config(config) if config else {}) | {k: v for k, v in choices.items() if v is not None}
     if config:
         values |= _scheme_of_both(read_config(config).get("scheme"), choices.get("scheme"), config)
-    if _of_sim(values.get("scheme"), sim):
+    if of_sim(values.get("scheme"), sim):
         if channels is not None:
             raise InputError("scheme sim trains on one channel", "leave `channels` out", option="channels")
         if dark is not None or gain_map is not None:
@@ -173,7 +184,7 @@ def tasks_of(
             images_in(paths), psf, sim or {}, notice, **reading, offset=values.get("offset")
         )
         chosen = make_config(**(values | {"axes": "zyx"[-microscope.axes :]}))
-        return [Task(frames, voxel, None, None, chosen, sim=microscope)]
+        return [Task(frames, voxel, None, None, chosen, sim=microscope, devices=devices, nodes=nodes)]
     noisy = open_images(
         images_in(paths), axes, series=series, channels=channels, typed=Voxel.square(pixel_size, z_step), notice=notice
     )
@@ -193,32 +204,32 @@ def tasks_of(
     for source in sources:
         check_dimensions(deepest[1], deepest[0], noisy.spatial, axes, source, given, notice)
     maps = maps_of(dark, gain_map)
+    if maps is not None and noisy.large:
+        raise InputError(
+            "calibration maps of the camera are for whole images, and only parts of large ones are read",
+            "train on a few of the images, or on a crop", option=("dark", "gain_map"),
+        )  # fmt: skip
     folders = file_names(noisy.chosen) if len(noisy.chosen) > 1 else [""]
     kernels = [
         source.kernel(image_axes, noisy.voxel, chosen.network.grid_factor, notice) if source else None
         for source in sources
     ]
     return [
-        Task(noisy.arrays(n), noisy.voxel, sources[n], kernels[n], chosen, channel, maps, len(every) > 1, folders[n])
+        Task(
+            noisy.arrays(n, notice),
+            noisy.voxel,
+            sources[n],
+            kernels[n],
+            chosen,
+            channel,
+            camera_maps=maps,
+            of_several=len(every) > 1,
+            folder=folders[n],
+            devices=devices,
+            nodes=nodes,
+        )
         for n, channel in enumerate(noisy.chosen)
     ]
-
-
-def _of_sim(scheme: Any, options: dict[str, Any] | None) -> bool:
-    """Whether the scheme is that of structured illumination.
-
-    Raises
-    ------
-    InputError
-        When options of that scheme are given with another.
-    """
-    kind = scheme.get("kind") if isinstance(scheme, dict) else scheme
-    given = [name for name, value in (options or {}).items() if value is not None]
-    of_sim = kind in ("sim", "sim-odd-even")
-    if given and not of_sim:
-        option = {"parameters": "sim_parameters"}.get(given[0], given[0])
-        raise InputError(f"`{option}` is of scheme sim", "add `scheme` sim, or leave it out", option=(option, "scheme"))
-    return of_sim
 
 
 def _scheme_of_both(table: Any, typed: str | None, config: Path) -> dict[str, Any]:

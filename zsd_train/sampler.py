@@ -1,6 +1,7 @@
 """Draws batches of training samples; what becomes input and target is the scheme's."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,9 @@ class Sampler:
         Pixels, axis by axis, that the losses see, and that surround them on each side.
     device : torch.device or str
         Of the batches; samples are made where noise can be drawn.
+    share : callable
+        Which samples of a batch of so many are computed with here. All are drawn: noise follows on from that of the
+        sample before it.
     """
 
     def __init__(
@@ -45,11 +49,12 @@ class Sampler:
         patch: Shape,
         margin: Shape,
         device: torch.device | str = "cpu",
+        share: Callable[[int], slice] = lambda batch: slice(batch),
     ) -> None:
         self.frames, self.scheme, self.noise, self.offset, self.scale = frames, scheme, noise, offset, scale
         self.patch, self.margin = patch, margin
         self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
-        self.device = torch.device(device)
+        self.device, self.share = torch.device(device), share
         self.noise_device = noise_device(self.device)
         axes = "zyx"[-len(patch) :]
         self.stride, self.halo = scheme.stride(axes), scheme.halo(axes)
@@ -57,7 +62,7 @@ class Sampler:
         self.cumulative_size = (sizes / sizes.sum()).cumsum(0)
 
     def draw(self, batch: int, position_rng: torch.Generator, noise_rng: torch.Generator) -> Batch:
-        """A batch; positions come from `position_rng` (on the CPU), noise from `noise_rng` (on `noise_device`)."""
+        """A share of a batch; positions come from `position_rng` (CPU), noise from `noise_rng` (`noise_device`)."""
         uniforms = torch.rand(batch, generator=position_rng).tolist()
         symmetries = torch.randint(8, (batch,), generator=position_rng)
         coins = torch.randint(2, (batch,), generator=position_rng).tolist()
@@ -67,7 +72,8 @@ class Sampler:
             frame = self.frames[int(chosen)]
             corner = frame.corner(self._on_image(self.patch), position_rng)
             samples.append(self._sample(frame, corner, Chance(uniform, not coin), noise_rng))
-        return self._batch(samples, symmetries)
+        share = self.share(batch)
+        return self._batch(samples[share], symmetries[share])
 
     def held_out(self, seed: int, most: int) -> Batch | None:
         """Frozen samples of at most `most` held-out tiles, each tile in the middle of its patch, which alone counts."""

@@ -1,6 +1,5 @@
 """From checked inputs to all that a training needs and does not change."""
 
-import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.ndimage as ndi
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,15 +17,17 @@ from zsd_optics.pictures import middle
 from zsd_runtime.corrections.corrected import Corrected
 from zsd_runtime.errors import InputError
 from zsd_runtime.tiling import round_up
-from zsd_train.checks import accelerator, check_slices, precision
+from zsd_train.checks import check_slices
 from zsd_train.config import TrainConfig
 from zsd_train.defaults import DEFAULTS, Defaults, Shape
 from zsd_train.forward import Forward, WienerFilter, light_path
 from zsd_train.frames import Frame
+from zsd_train.group import Group, joined
 from zsd_train.mps import check_results, layout_on, noise_device
 from zsd_train.networks.build import build
 from zsd_train.networks.network import Network
 from zsd_train.networks.prune import student
+from zsd_train.processes import ALONE, Processes
 from zsd_train.run import Measured, Run
 from zsd_train.sampler import Sampler
 from zsd_train.schemes.distill import Taught
@@ -48,7 +48,8 @@ class Setup:
         With a scheme that is chosen.
     defaults : Defaults
     measured : Measured
-    fabric : Fabric
+    group : Group
+        The processes that train together.
     network : Network
     model : Any
         The network as Fabric runs it.
@@ -57,7 +58,7 @@ class Setup:
         The images; where the scheme reconstructs them, the reconstructions.
     sampler : Source
     held_out : Batch or None
-        Samples that are judged at validations.
+        Samples that are judged at validations, by the process that leads.
     forward : Forward
     sharpen : WienerFilter or None
     psf : ndarray
@@ -69,7 +70,7 @@ class Setup:
     config: TrainConfig
     defaults: Defaults
     measured: Measured
-    fabric: Fabric
+    group: Group
     network: Network
     model: Any
     state: State
@@ -84,7 +85,7 @@ class Setup:
     def normalised(self, counts: NDArray[np.float64]) -> Tensor:
         """Counts as a batch of one that the network takes."""
         batch = (counts[None] - self.measured.offset) / self.measured.scale
-        return torch.tensor(batch, dtype=torch.float32, device=self.fabric.device)
+        return torch.tensor(batch, dtype=torch.float32, device=self.group.fabric.device)
 
 
 def set_up(
@@ -94,6 +95,7 @@ def set_up(
     found: dict[str, Any],
     teacher: Run | None = None,
     resumed: Measured | None = None,
+    processes: Processes = ALONE,
 ) -> Setup:
     """Measure the data, choose the scheme, and make everything in the order in which random numbers are drawn.
 
@@ -109,6 +111,8 @@ def set_up(
     teacher : Run
     resumed : Measured
         Of the run that goes on.
+    processes : Processes
+        That train together.
     """
     looked_at = measured_planes(images)
     if teacher is None:
@@ -128,8 +132,8 @@ def set_up(
     margin = tuple(resumed.margin) if resumed else _margin(seen_psf, config, multiple, defaults)
 
     torch.manual_seed(config.seed)
-    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
-    fabric = Fabric(accelerator=accelerator(config), devices=1, precision=precision(config))
+    group = joined(config, processes)
+    fabric = group.fabric
     defaults = replace(defaults, layout=layout_on(fabric.device, defaults.layout))
     network = student(config.network, teacher.network, psf) if teacher else build(config.network, config.axes, psf)
     start = None if teacher or resumed else start_of(config)
@@ -142,7 +146,10 @@ def set_up(
     rng = np.random.default_rng(config.seed)
     frames = [Frame.of(image, config.holdout, rng) for image in images]
     seen = [Frame.of(scheme.view(image), 0, rng) for image in images] if scheme.reconstructs else frames
-    drawn = Sampler(frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin, device=fabric.device)
+    drawn = Sampler(
+        frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin, device=fabric.device,
+        share=group.share,
+    )  # fmt: skip
     sampler: Source = drawn
     if teacher is not None:
         sampler = Taught(drawn, fabric.setup(teacher.network.to(memory_format=defaults.layout)))  # type: ignore[call-overload]
@@ -169,8 +176,8 @@ def set_up(
     multiples = (1, *network.size_multiple)
     first = scheme.view(images[0] if seen is frames else seen[0].image)  # type: ignore[arg-type]
     return Setup(
-        config, defaults, measured, fabric, network, model, State(network, optimizer, position_rng, noise_rng), seen,
-        sampler, sampler.held_out(config.seed, defaults.held_out),
+        config, defaults, measured, group, network, model, State(network, optimizer, position_rng, noise_rng), seen,
+        sampler, sampler.held_out(config.seed, defaults.held_out) if group.leads else None,
         light_path(kernel, sampler.size, margin, config.network.grid_factor), sharpen, psf,
         middle(first, (len(first), *defaults.sample), multiples).astype(np.float64),
     )  # fmt: skip

@@ -68,3 +68,20 @@ def _number(text: Any) -> float:
         return float(text)
     except ValueError:
         raise InputError(f"`wavelength` {text} must be a number (nm)", option="wavelength") from None
+
+
+def of_sim(scheme: Any, options: dict[str, Any] | None) -> bool:
+    """Whether the scheme is that of structured illumination.
+
+    Raises
+    ------
+    InputError
+        When options of that scheme are given with another.
+    """
+    kind = scheme.get("kind") if isinstance(scheme, dict) else scheme
+    given = [name for name, value in (options or {}).items() if value is not None]
+    of_sim = kind in ("sim", "sim-odd-even")
+    if given and not of_sim:
+        option = {"parameters": "sim_parameters"}.get(given[0], given[0])
+        raise InputError(f"`{option}` is of scheme sim", "add `scheme` sim, or leave it out", option=(option, "scheme"))
+    return of_sim

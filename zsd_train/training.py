@@ -15,10 +15,13 @@ from zsd_runtime.images import Voxel
 from zsd_runtime.sim.files import load_microscope, save_microscope
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.reconstruction import reconstruct
-from zsd_train.checks import channelled, check_teacher, checked_psf, config_for
+from zsd_train.checks import accelerator, channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
-from zsd_train.fit import Preview, Progress, fit
+from zsd_train.fit import Preview, Progress, fit, interruptible
+from zsd_train.group import check_processes
+from zsd_train.launch import call_in_processes
+from zsd_train.processes import Processes, processes_for
 from zsd_train.run import (
     Measured,
     Run,
@@ -47,6 +50,8 @@ def train(
     teacher: Run | None = None,
     camera_maps: CameraMaps | None = None,
     sim: Sim | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
@@ -79,15 +84,21 @@ def train(
     sim : Sim
         For scheme sim: the patterns of the raw frames and the transfer function. Images are (frames, [Z,] Y, X) then,
         direction by direction, and the PSF and the pixel size are those of the reconstruction.
+    devices, nodes : int
+        Processes on each machine, one a GPU or, without one, on the CPU, and machines. They share each batch; the
+        result is that of one process, but for rounding. On one machine they are started here: a script then needs
+        ``if __name__ == "__main__":``. On several, srun or torchrun starts them, and each calls this function. Default:
+        one process, or what torchrun has started.
     resume : bool
         Go on with an interrupted run of the same images. On the CPU the result is bit for bit the same as without the
-        interruption (with a teacher, whose answers are not saved, only nearly).
+        interruption (with a teacher, whose answers are not saved, only nearly). Another number of devices is fine.
     report : callable
         Gets `Progress`.
     stop : callable
         Asked after every step, from any thread: True stops the training as Ctrl-C does.
     preview : callable
         Gets `Preview` after each validation: what the network makes of a part of the first image by then.
+        Not called when several processes are started here.
 
     Returns
     -------
@@ -97,11 +108,48 @@ def train(
     ------
     InputError
         When an image or the PSF cannot be trained with, or `out` cannot be written.
+    RuntimeError
+        When one of several processes is lost.
     Interrupted
         After Ctrl-C or `stop`, once everything is saved.
     """
     out = Path(out)
     config = config or make_config()
+    given: dict[str, Any] = {
+        "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf_source": psf_source, "channel": channel,
+        "channel_number": channel_number, "teacher": teacher, "camera_maps": camera_maps, "sim": sim, "resume": resume,
+    }  # fmt: skip
+    processes = processes_for(devices, nodes)
+    if processes.total > 1 and processes.environment is None:
+        check_processes(config, processes, accelerator(config))
+        given |= {"images": images, "psf": psf, "config": config, "out": out}
+        with interruptible() as interrupted:
+            call_in_processes(train, processes.total, given, out, report, stop, interrupted)
+        return load_run(out)
+    return _train(images, psf, config, out, processes=processes, report=report, stop=stop, preview=preview, **given)
+
+
+def _train(
+    images: list[NDArray[np.generic]],
+    psf: NDArray[np.float64] | None,
+    config: TrainConfig,
+    out: Path,
+    *,
+    pixel_size_um: float | None,
+    z_step_um: float | None,
+    psf_source: dict[str, Any] | None,
+    channel: str | None,
+    channel_number: int | None,
+    teacher: Run | None,
+    camera_maps: CameraMaps | None,
+    sim: Sim | None,
+    resume: bool,
+    processes: Processes,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    preview: Callable[[Preview], None] | None,
+) -> Run:
+    """As `train`, in this process."""
     if sim is not None:
         if psf is not None or not isinstance(config.scheme, StructuredIllumination | SimOddEven):
             raise InputError("`sim` takes the place of a PSF, for scheme sim", "leave one of them out", option="psf")
@@ -136,19 +184,21 @@ def train(
         "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, "channel": channel,
         "channel_number": channel_number, **hashes, "bad_pixels": bad.counts, "blank_images": bad.blank,
     }  # fmt: skip
-    setup = set_up(channels, psf, config, found, teacher, resumed)
-    with _writing(out):
+    setup = set_up(channels, psf, config, found, teacher, resumed, processes)
+    group = setup.group
+    with group.connected(), _writing(out):
         if resume:
             setup.state.load(out)
-            write_config(out, setup.config, setup.measured)  # the state is saved with today's names
-        else:
-            _begin(out, setup, voxel)
-            if microscope := sim or (teacher.sim if teacher else None):
-                save_microscope(out, microscope)
-        reason, interrupted = fit(setup, out, report, stop, bad.notice, preview)
-    if interrupted:
-        raise Interrupted(f"{reason}, saved in {out}")
-    write_config(out, setup.config, _ended(setup, reason))
+            group.wait()
+        if group.leads:
+            _begin(out, setup, voxel, sim or (teacher.sim if teacher else None), resume=resume)
+        notice = "; ".join(filter(None, (bad.notice, group.notice)))
+        reason, interrupted = fit(setup, out, report, stop, notice, preview)
+        if interrupted:
+            raise Interrupted(f"{reason}, saved in {out}")
+        if group.leads:
+            write_config(out, setup.config, _ended(setup, reason))
+        group.wait()
     return load_run(out)
 
 
@@ -173,8 +223,11 @@ def _check_same_patterns(out: Path, sim: Sim) -> None:
         )  # fmt: skip
 
 
-def _begin(out: Path, setup: Setup, voxel: Voxel) -> None:
+def _begin(out: Path, setup: Setup, voxel: Voxel, microscope: Sim | None, *, resume: bool) -> None:
     """Write what a run folder has from its beginning."""
+    if resume:
+        write_config(out, setup.config, setup.measured)  # the state is saved with today's names
+        return
     out.mkdir(parents=True, exist_ok=True)
     finer = dict.fromkeys("YX", float(setup.config.network.grid_factor))
     axes = setup.config.axes.upper()
@@ -182,6 +235,8 @@ def _begin(out: Path, setup: Setup, voxel: Voxel) -> None:
     write_array(out / "psf.tif", setup.psf, axes, voxel.finer(finer))
     write_array(out / "sample.tif", sample, ("C" + axes)[-sample.ndim :], voxel)
     write_config(out, setup.config, setup.measured)
+    if microscope:
+        save_microscope(out, microscope)
 
 
 def _ended(setup: Setup, reason: str) -> Measured:

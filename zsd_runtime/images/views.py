@@ -25,6 +25,8 @@ class View:
         self._order = [a for a in range(len(data.shape)) if a not in self._at] if order is None else list(order)
         self.shape = tuple(data.shape[axis] for axis in self._order)
         self.dtype, self.ndim = data.dtype, len(self._order)
+        parts = getattr(data, "parts", None)  # see `Chunked`
+        self.parts = parts and tuple(parts[axis] for axis in self._order)
 
     def __getitem__(self, box: tuple[int | slice, ...]) -> NDArray[Any]:
         whole: list[int | slice] = [slice(0, n) for n in self._data.shape]

@@ -122,11 +122,11 @@ class BlindSpot(Scheme):
         # Not `blurred`: a filter of the residual would mix seen pixels into it.
         return {"deconvolved": Comparison(image, targets, batch.mask)}
 
-    def penalty(self, restored: Any, batch: Batch) -> Tensor | None:
+    def penalty(self, restored: Any, batch: Batch, std: Callable[[Tensor], Tensor] = torch.std) -> Tensor | None:
         """λ · mean(max(0, −z)), relative to the standard deviation as published: its data term is in units of that²."""
         if not self.positivity or self.blur != "inside":
             return None
-        return self.positivity * batch.target.std() * (-restored.deconvolved).clamp(min=0).mean()
+        return self.positivity * std(batch.target) * (-restored.deconvolved).clamp(min=0).mean()
 
 
 class Noise2Void(BlindSpot):

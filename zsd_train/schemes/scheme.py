@@ -248,8 +248,11 @@ class Scheme(BaseModel):
             compared["deconvolved"] = Comparison(image, targets, batch.mask, blurred=True)
         return compared
 
-    def penalty(self, restored: Any, batch: Batch) -> Tensor | None:  # noqa: ARG002
-        """A term of the loss that asks something of the outputs themselves; None for nothing."""
+    def penalty(self, restored: Any, batch: Batch, std: Callable[[Tensor], Tensor] = torch.std) -> Tensor | None:  # noqa: ARG002
+        """A term of the loss that asks something of the outputs themselves; None for nothing.
+
+        `std` is the standard deviation of a tensor of this and all other parts of the batch (`Group.std`).
+        """
         return None
 
 
