@@ -14,6 +14,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import napari
 import numpy as np
+import PIL.Image
 from npe2 import PluginManager
 from qtpy.QtWidgets import QApplication
 
@@ -21,6 +22,7 @@ from zsd_napari.restore import Restore
 
 SIZE = 1280, 800
 LONGEST_S = 600
+COLOURS = 128  # of a screenshot: half the bytes
 STEPS = (
     "sample", "noise", "psf", "restore", "training", "restored", "grid", "predict", "report",
 )  # fmt: skip
@@ -76,7 +78,8 @@ def tutorial(
                 notification.close()
         settle(0.1)
         picture = viewer.screenshot(canvas_only=False, flash=False)
-        iio.imwrite(folder / f"{STEPS.index(step) + 1:02d}-{step}.png", picture[..., :3], optimize=True)
+        few_colours = PIL.Image.fromarray(picture[..., :3]).quantize(COLOURS)
+        few_colours.save(folder / f"{STEPS.index(step) + 1:02d}-{step}.png", optimize=True)
 
     viewer.open_sample("zsd", "plane")
     image = viewer.layers["cell"]

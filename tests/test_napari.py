@@ -76,6 +76,7 @@ def screen():
 
 @pytest.fixture(scope="module", autouse=True)
 def imported(screen):  # noqa: ARG001
+    os.environ["ZSD_NAPARI_NICE"] = "0"  # other tests keep the cores busy
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of napari's libraries
         import npe2  # noqa: F401

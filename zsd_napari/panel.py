@@ -18,7 +18,7 @@ from zsd_runtime.errors import InputError
 POLL_MS = 30
 SHOWN_S = 0.3  # between two redrawings of the progress bar: each one redraws the whole window
 LATEST = ("progress", "training")  # messages of which only the last one counts
-BLANK = "\u2003" * 9  # a label as wide as the widest: magicgui measures labels before napari makes their font larger
+BLANK = "\u2003" * 8  # a label as wide as the widest: magicgui measures labels before napari makes their font larger
 AT_FAULT = "border: 1px solid #e5484d; border-radius: 2px;"
 
 

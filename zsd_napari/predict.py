@@ -113,7 +113,7 @@ class Predict(Panel):
         """The person cancelled it."""
         super().on_stopped("cancelled")
         if self._results is not None:
-            self._results.discard()
+            self.later(*self._results.discard())
 
     def on_done(self, result: dict[str, Any]) -> None:
         """The layer is restored."""

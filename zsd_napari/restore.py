@@ -218,7 +218,7 @@ class Restore(Panel):
         """The person stopped the restoration of the layer."""
         super().on_stopped(text)
         if self._results is not None:
-            self._results.discard()
+            self.later(*self._results.discard())
 
     def on_results(self, results: list[Result]) -> None:
         """Layers for the results, which are going to be filled, or are on the disk."""

@@ -126,9 +126,11 @@ class Results:
                 if not at_once:
                     return
 
-    def discard(self) -> None:
-        """Remove layers that were not filled to the end: they would look like results."""
-        for made in self.layers.values():
-            if made in self.viewer.layers:
-                self.viewer.layers.remove(made)
-        self.layers = {}
+    def discard(self) -> list[Callable[[], None]]:
+        """What removes layers that were not filled to the end, one after the other: they would look like results."""
+        unfinished, self.layers = list(self.layers.values()), {}
+        return [partial(self._remove, made) for made in unfinished]
+
+    def _remove(self, made: Image) -> None:
+        if made in self.viewer.layers:
+            self.viewer.layers.remove(made)

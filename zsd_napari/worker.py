@@ -30,7 +30,9 @@ TASKS = {
     "report": "zsd_napari.tasks.judging:report_on",
 }
 END_S = 30.0  # that a task has to end by itself after the viewer has gone
-NICENESS = 10  # the viewer comes first: on a single core it would stutter
+# The viewer comes first: on a single core it would stutter. Where other programs keep all cores busy, ZSD_NAPARI_NICE=0
+# gives a training its share of them.
+NICENESS = int(os.environ.get("ZSD_NAPARI_NICE", "10"))
 
 
 class Link:
