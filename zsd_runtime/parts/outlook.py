@@ -97,7 +97,7 @@ def outlook(model: Model, shape: Sequence[int], workers: int, memory: int, tile:
         sum(prod(ceil(n / s) for n, s in zip(t.shape, t.shards, strict=True)) for t in targets),
         sum(4 * prod(t.shape) for t in targets),
         int((d.bytes_per_voxel or BYTES_PER_VOXEL) * prod(plan.tile) + fine * (row + strip)),
-        sum(prod(b.stop - b.start for b in box[:-2]) for box in boxes) / prod(shape[:leading] + tuple(shape[-axes:-2])),
+        sum(prod(b.stop - b.start for b in box[:-2]) for box in boxes) / prod((*shape[:leading], *shape[-axes:-2])),
     )  # fmt: skip
 
 
