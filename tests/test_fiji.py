@@ -431,7 +431,7 @@ def test_esc_ends_the_training_and_its_result_is_opened(imagej, tmp_path):
     lines = said(imagej(
         """
         open("{folder}/movie.tif");
-        run("Press Esc", "seconds=1");
+        run("Press Esc", "after={folder}/training");
         run("Train and restore...", "na=1.4 wavelength=520 minutes=1 zsd={folder}/zsd overwrite");
         """ + TELL
     ))  # fmt: skip
@@ -448,11 +448,11 @@ def test_esc_ends_the_training_and_its_result_is_opened(imagej, tmp_path):
 
 def test_a_second_esc_stops_the_command(imagej, tmp_path):
     hyperstack(tmp_path / "movie.tif", (61, 83), "YX")
-    script(tmp_path / "zsd", TRAINING.format(folder=tmp_path, then="sleep 60 & wait"))
+    script(tmp_path / "zsd", TRAINING.format(folder=tmp_path, then=f"touch '{tmp_path}/ending'; sleep 60 & wait"))
     macro = """
         open("{folder}/movie.tif");
-        run("Press Esc", "seconds=1");
-        run("Press Esc", "seconds=1");
+        run("Press Esc", "after={folder}/training");
+        run("Press Esc", "after={folder}/ending");
         run("Train and restore...", "sigma=1 zsd={folder}/zsd");
         print("never");
         """
