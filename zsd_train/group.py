@@ -150,11 +150,9 @@ def joined(config: TrainConfig, processes: Processes) -> Group:
     if processes.total == 1:
         return Group(Fabric(devices=1, **options))
     assert processes.environment is not None
-    # Buffers never change; torch 2.13 has renamed the option.
-    known = signature(DistributedDataParallel).parameters
-    buffers: dict[str, Any] = {
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
-    }
+    renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters  # by torch 2.13
+    # Buffers never change.
+    buffers: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
     strategy = DDPStrategy(timeout=SILENCE, **buffers)
     fabric = Fabric(
         devices=processes.devices, num_nodes=processes.nodes, strategy=strategy, plugins=[processes.environment],
