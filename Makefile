@@ -49,6 +49,7 @@ fiji:
 	mkdir -p fiji/build/classes
 	javac --release 8 -Xlint:all,-options -cp $(IJ_JAR) -d fiji/build/classes fiji/src/zsd/*.java
 	$(PYTHON) fiji/pack.py fiji/build/classes $(PLUGIN)
+	javac --release 8 -Xlint:-options -cp $(IJ_JAR) -d tests/fixtures/imagej tests/fixtures/imagej/*.java
 
 release: .venv/ready
 	$(BIN)/python .ci/release.py $(if $(TAG),--tag)

@@ -1,4 +1,4 @@
-"""Make a release: check the version, build sdist and wheel, look into them, and run zsd from them.
+"""Make a release: check the version, build sdist and wheel, look into them, run zsd from them, make an update site.
 
 `make release` is a dry run: it leaves the files in dist/ and changes nothing else. `make release TAG=1` makes the tag,
 too, and asks for more: nothing unreleased in the changelog, nothing uncommitted. Nothing is uploaded, and no network is
@@ -8,6 +8,7 @@ needed.
 import argparse
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +25,9 @@ VERSIONED = ("pyproject.toml", "CHANGELOG.md", "CITATION.cff")
 PACKAGED = re.compile(r"zsd\.py|zsd_\w+/.+|model_zoo/.+")  # what of the repository is in the wheel: all of it
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "fiji/plugins.config")
 NEVER = re.compile(r"tests/|benchmarks/|\.ci/|\.github/|docs/|build/|.*\.(pyc|class)$")
+PLUGIN = "zsd_runtime/fiji/zsd_.jar"
 LARGEST_MB = 20.0
+AUTHORS = ["The zsd authors"]
 MINUTES = "0.1"  # of training, to see that an installed zsd restores
 
 
@@ -115,6 +119,16 @@ def restored(scripts: Path, work: Path) -> list[str]:
     return sorted(path.name for path in out.iterdir())
 
 
+def update_site(jar: Path, version: str) -> str:
+    """Write dist/update-site with the plugin; what it has. The date is that of the commit."""
+    write = runpy.run_path(str(ROOT / ".ci" / "update_site.py"))["write_update_site"]
+    folder = ROOT / "dist" / "update-site"
+    shutil.rmtree(folder, ignore_errors=True)
+    date = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
+    write(jar, folder, version, f"{date:%Y%m%d%H%M%S}", AUTHORS)
+    return ", ".join(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+
+
 def main() -> None:
     """Check, build, look, run; exit status 1 with a sentence for each fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -148,6 +162,9 @@ def main() -> None:
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in (sdist, wheel):
             shutil.copy2(path, ROOT / "dist" / path.name)
+        with zipfile.ZipFile(wheel) as archive:
+            jar = Path(archive.extract(PLUGIN, work))
+        print(f"update site of ImageJ: {update_site(jar, version)}")
     if tag:
         _git("tag", "--annotate", f"v{version}", "--message", f"zsd {version}")
         print(f"push it: git push origin v{version}; upload dist/{sdist.name} and dist/{wheel.name}")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 from tests.command import zsd
+from tests.small_disk import small_disk
 from tests.test_parts import assert_same
-from zsd_runtime import InputError, cluster
+from zsd_runtime import InputError, cluster, workers
 from zsd_runtime.images import Image, Voxel, write_image
 
 distributed = pytest.importorskip("distributed")
@@ -25,7 +27,7 @@ NOWHERE = Path("/nowhere/cell.tif")
 @pytest.fixture(scope="module")
 def scheduler():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50
     ) as made:
         yield made.scheduler_address
 
@@ -104,6 +106,35 @@ def test_a_killed_client_is_resumed(scheduler, untrained_package, images, tmp_pa
     assert_same(one, tmp_path)
 
 
+def test_a_full_disk_costs_only_what_did_not_fit(scheduler, untrained_package, images, tmp_path):
+    """The error says so; once there is room, only the missing regions are restored."""
+    image, one = images
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        out = disk.path / "out"
+        full = predict(untrained_package, image, out, "--cluster", scheduler)
+        assert full.returncode == 2
+        assert "No space left on device: free some disk" in full.stderr
+        assert not list(out.glob("*.zarr"))
+        done = marks(out)
+        disk.remount("size=60m")
+        result = predict(untrained_package, image, out, "--cluster", scheduler)
+        assert result.returncode == 0, result.stderr
+        restored, total, before = map(int, re.search(r"(\d+) of (\d+) .*, (\d+) were done", result.stdout).groups())
+        assert 0 < done <= before < total  # the other worker may have finished its region after the error
+        assert restored == total - before
+        assert_same(one, out)
+
+
+def test_a_changed_source_is_an_error(scheduler, untrained_package, images, tmp_path):
+    copied = shutil.copytree(images[0], tmp_path / "cell.zarr")
+    assert predict(untrained_package, copied, tmp_path, "--part", "1/24").returncode == 0
+    os.utime(next(path for path in (copied / "0" / "c").rglob("*") if path.is_file()), (1, 1))
+    result = predict(untrained_package, copied, tmp_path, "--cluster", scheduler)
+    assert result.returncode == 2
+    assert "another image, or it changed since" in result.stderr
+    assert marks(tmp_path) == 1
+
+
 def test_errors_name_the_remedy(scheduler, untrained_package, images, tmp_path, monkeypatch):
     image, _ = images
     monkeypatch.setattr(cluster, "ANSWER_S", 0.5)
@@ -119,12 +150,12 @@ def test_errors_name_the_remedy(scheduler, untrained_package, images, tmp_path, 
         assert said in result.stderr
     with distributed.Client(scheduler) as client:
         with pytest.raises(InputError, match=r"worker tcp.* does not see /nowhere/cell.tif"):
-            cluster._check_workers(client, [image, NOWHERE], tmp_path)
+            workers.check_workers(client, [image, NOWHERE], tmp_path)
         with pytest.raises(InputError, match=r"cannot write to /nowhere .*No such file"):
-            cluster._check_workers(client, [image], NOWHERE.parent)
-        monkeypatch.setattr(cluster, "version", lambda name: "9.9")
+            workers.check_workers(client, [image], NOWHERE.parent)
+        monkeypatch.setattr(workers, "version", lambda name: "9.9")
         with pytest.raises(InputError, match=r"has zsd .*, this machine 9.9: install the same"):
-            cluster._check_workers(client, [image], tmp_path)
+            workers.check_workers(client, [image], tmp_path)
 
 
 def test_the_extra_is_named(monkeypatch, untrained_package, images, tmp_path):

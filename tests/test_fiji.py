@@ -18,21 +18,12 @@ from zsd_runtime import load_model
 from zsd_runtime.fiji.install import COMMAND_FILE, install
 
 IJ_JAR = Path(os.environ.get("IJ_JAR", "/usr/share/java/ij.jar"))
-MISSING = [name for name in ("java", "javac", "Xvfb") if not shutil.which(name)]
+MISSING = [name for name in ("java", "Xvfb") if not shutil.which(name)]
 MISSING += [] if IJ_JAR.exists() else [f"{IJ_JAR} (IJ_JAR=… says where ImageJ is)"]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)}: apt-get install imagej xvfb")
 
-# Presses Esc a second after the restoration began.
-ESCAPE = """
-public class Press_Esc implements ij.plugin.PlugIn {
-    public void run(String ignored) {
-        new Thread(() -> {
-            ij.IJ.wait(1000);
-            ij.IJ.setKeyDown(java.awt.event.KeyEvent.VK_ESCAPE);
-        }).start();
-    }
-}
-"""
+# Plugins of tests: `make fiji` compiles them, so that these tests need no JDK, as users need none.
+HELPERS = Path(__file__).resolve().parent / "fixtures" / "imagej"
 # Title, size, C, Z, T, voxel size, unit, frame interval, of every image; then what is shown black and white.
 TELL = """
 for (i = 1; i <= nImages; i++) {
@@ -67,10 +58,8 @@ def plugins(tmp_path_factory):
     (folder / "macros").mkdir()
     install(folder)
     (folder / "plugins" / COMMAND_FILE).unlink(missing_ok=True)  # tests say themselves which command is called
-    (folder / "Press_Esc.java").write_text(ESCAPE)
-    subprocess.run(
-        ["javac", "-cp", IJ_JAR, "-d", folder / "plugins", folder / "Press_Esc.java"], check=True, capture_output=True
-    )
+    for helper in HELPERS.glob("*.class"):
+        shutil.copy(helper, folder / "plugins")
     return folder
 
 
@@ -80,13 +69,13 @@ def imagej(screen, plugins, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
-    def start(macro, **values):
+    def start(macro, *, batch=True, **values):
         for name, value in {"folder": tmp_path, **values}.items():
             macro = macro.replace(f"{{{name}}}", str(value))
         (tmp_path / "macro.ijm").write_text(macro)
         java = ["java", "-Xmx1g", f"-Duser.home={tmp_path}", f"-Djava.io.tmpdir={temporary}", "-cp", IJ_JAR]
         return subprocess.Popen(
-            [*java, "ij.ImageJ", "-ijpath", plugins, "-batch", tmp_path / "macro.ijm"],
+            [*java, "ij.ImageJ", "-ijpath", plugins, "-batch" if batch else "-macro", tmp_path / "macro.ijm"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "DISPLAY": screen},
         )  # fmt: skip
 
@@ -94,10 +83,14 @@ def imagej(screen, plugins, tmp_path):
     assert list(temporary.iterdir()) == []
 
 
-def said(process):
+WARNING = "zsd: warning: "
+
+
+def said(process, *, warnings=False):
+    """What is in the log: what zsd warns of, or everything else."""
     output, errors = process.communicate(timeout=60)
     assert "Exception" not in output + errors, output + errors
-    return output.splitlines()
+    return [line for line in output.splitlines() if line.startswith(WARNING) == warnings]
 
 
 PLANE = 'newImage("plane", "16-bit ramp", 64, 64, 1);\n'
@@ -198,6 +191,12 @@ def test_a_model_of_volumes(imagej, zsd, volume_package, tmp_path):
     with load_model(volume_package) as model:
         expected = [[model.predict(frame[:, channel]).denoised for channel in range(2)] for frame in movie]
     np.testing.assert_allclose(tifffile.imread(tmp_path / "saved.tif"), np.swapaxes(expected, 1, 2), atol=1e-3)
+
+
+def test_warnings_are_in_the_log(imagej, tmp_path):
+    script(tmp_path / "zsd", 'echo "warning: too dark" >&2; echo "step 1, 3/s, loss 1  warning: too few" >&2; exit 1')
+    process = imagej(PLANE + 'run("Restore...", "model=m zsd={folder}/zsd");')
+    assert said(process, warnings=True) == [WARNING + "too dark", WARNING + "too few"]
 
 
 def test_a_model_of_a_blind_spot(imagej, zsd, blind_spot_package, tmp_path):
@@ -364,6 +363,121 @@ def endless(tmp_path):
         tmp_path / "endless",
         f'cd "{tmp_path}"; trap "touch stopped; exit 1" TERM; touch started; echo "x.tif 12 %" >&2; sleep 60 & wait',
     )
+
+
+QUICK = "patch = 32\nbatch = 1\ndevice = 'cpu'\n[network]\nwidth = 2\ndepth = 1\nhead = 4\n"
+RECORD = """
+run("Record Command",
+    "image=[{folder}/cell 1.tif] command=[Train and restore...] typed=[{typed}] saved={folder}/recorded");
+"""
+
+
+def test_a_recorded_macro_trains_and_predicts(imagej, tmp_path):
+    """A person at the dialog, the recorder on, a command that trains nothing; then what was recorded, with zsd."""
+    image = hyperstack(tmp_path / "cell 1.tif", (70, 80), "YX")
+    hyperstack(tmp_path / "movie.tif", (3, 2, 61, 83), "TCYX", finterval=2.5)
+    (tmp_path / "quick.toml").write_text(QUICK)
+    script(tmp_path / "zsd", 'cp "$2" "$4/cell 1_denoised.tif"')
+    others = f"--steps 3 --config {tmp_path}/quick.toml"
+    typed = f"||||1.2||||{tmp_path}/out 1|{others}|{tmp_path}/zsd"
+    assert said(imagej(RECORD, batch=False, typed=typed)) == []
+    recorded = (tmp_path / "recorded").read_text()
+    assert recorded == (
+        'run("Train and restore...", "psf=[] na=[] wavelength=[] index=[] sigma=1.2 pixel=[] step=[] minutes=[] '
+        f'output=[{tmp_path}/out 1] options=[{others}] zsd={tmp_path}/zsd");\n'
+    )
+    script(tmp_path / "zsd", f'exec "{sys.executable}" -c "import zsd; zsd.main()" "$@"')
+    shutil.rmtree(tmp_path / "out 1")
+    lines = said(imagej(
+        'open("{folder}/cell 1.tif");\n' + recorded + """
+        selectImage("cell 1_denoised.tif");
+        saveAs("tiff", "{folder}/saved.tif");
+        close("*");
+        open("{folder}/movie.tif");
+        run("Restore...", "model=[{folder}/out 1/model.zip] zsd={folder}/zsd");
+        """ + TELL
+    ))  # fmt: skip
+    assert lines[1:3] == [
+        "movie_denoised.tif 83 61 2 1 3 0.125 0.125 1 µm 2.5",
+        "movie_deconvolved.tif 166 122 2 1 3 0.0625 0.0625 1 µm 2.5",
+    ]
+    out = tmp_path / "out 1"
+    assert {path.name for path in out.iterdir()} == {
+        "cell 1_denoised.tif", "cell 1_deconvolved.tif", "model.zip", "run"
+    }  # fmt: skip
+    with load_model(out / "model.zip") as model:
+        expected = model.predict(image).denoised
+    np.testing.assert_allclose(tifffile.imread(out / "cell 1_denoised.tif"), expected, atol=1e-3)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "saved.tif"), tifffile.imread(out / "cell 1_denoised.tif"))
+
+
+# What zsd says while it trains; then it waits for the file that ends a training, and writes results of two channels.
+TRAINING = """
+printf '%s ' "$@" > "{folder}/called"; trap "touch {folder}/killed; exit 1" TERM
+mkdir -p "$4/run/old" "$4/run/new"; touch -d 2020-01-01 "$4/run/old/config.toml"; touch "$4/run/new/config.toml"
+echo "step 1, 3.1/s, loss 0.085, 38 s left  held-out error 0.0595"; touch "{folder}/training"
+while [ ! -e "$4/run/new/stop" ]; do sleep 0.1; done
+{then}
+echo exporting: measuring the model; cp "$2" "$4/movie_denoised.tif"; cp "{folder}/fine.tif" "$4/movie_deconvolved.tif"
+mkdir "$4/models"
+"""
+
+
+def test_esc_ends_the_training_and_its_result_is_opened(imagej, tmp_path):
+    """Of a movie with two channels: the run that has begun last is ended; calibration and dimensions are right."""
+    hyperstack(tmp_path / "movie.tif", (3, 2, 61, 83), "TCYX", finterval=2.5)
+    hyperstack(tmp_path / "fine.tif", (3, 2, 122, 166), "TCYX", finterval=2.5)
+    script(tmp_path / "zsd", TRAINING.format(folder=tmp_path, then=""))
+    lines = said(imagej(
+        """
+        open("{folder}/movie.tif");
+        run("Press Esc", "seconds=1");
+        run("Train and restore...", "na=1.4 wavelength=520 minutes=1 zsd={folder}/zsd overwrite");
+        """ + TELL
+    ))  # fmt: skip
+    out = tmp_path / "movie_zsd"  # beside the image, as no output folder is given
+    assert lines[1] == "movie_denoised.tif 83 61 2 1 3 0.125 0.125 1 µm 2.5"
+    assert lines[2] == "movie_deconvolved.tif 166 122 2 1 3 0.0625 0.0625 1 µm 2.5"
+    assert (tmp_path / "called").read_text().split(" ", 4)[4] == (
+        "--na 1.4 --wavelength 520 --minutes 1 --channels all --overwrite "
+    )
+    assert sorted(path.name for path in (out / "run").glob("*/stop")) == ["stop"]
+    assert not list(out.glob(".zsd-*"))
+    assert not (tmp_path / "killed").exists()
+
+
+def test_a_second_esc_stops_the_command(imagej, tmp_path):
+    hyperstack(tmp_path / "movie.tif", (61, 83), "YX")
+    script(tmp_path / "zsd", TRAINING.format(folder=tmp_path, then="sleep 60 & wait"))
+    macro = """
+        open("{folder}/movie.tif");
+        run("Press Esc", "seconds=1");
+        run("Press Esc", "seconds=1");
+        run("Train and restore...", "sigma=1 zsd={folder}/zsd");
+        print("never");
+        """
+    assert said(imagej(macro)) == []
+    assert (tmp_path / "movie_zsd" / "run" / "new" / "stop").exists()
+    assert (tmp_path / "killed").exists()
+
+
+WRONG_TRAINING = {
+    "no image": ("", "zsd=[{zsd}]", "no image is open: open one"),
+    "not saved": (PLANE, "sigma=1 zsd=[{zsd}]", "no output folder is given, and plane is not saved"),
+    "no psf": (PLANE, "output=[{folder}/out] zsd=[{zsd}]", "no PSF: give 'PSF file' or 'NA of the objective'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TRAINING)
+def test_what_is_wrong_with_a_training_is_one_line(name, imagej, tmp_path):
+    """In the words of the dialog; and no empty folder is left."""
+    zsd = script(tmp_path / "zsd", 'echo "error: no PSF: give --psf or --na" >&2; exit 2')
+    before, options, message = WRONG_TRAINING[name]
+    lines = said(imagej(f'{before}run("Train and restore...", "{options}");\nprint("never");\n', zsd=zsd))
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("zsd: ")
+    assert message in lines[0]
+    assert not (tmp_path / "out").exists()
 
 
 def test_esc_stops_the_command(imagej, endless, tmp_path):

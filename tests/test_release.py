@@ -1,7 +1,11 @@
 """What a release is checked for; `make release` itself builds and installs, and is run by hand."""
 
+import gzip
+import hashlib
 import runpy
+import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -68,3 +72,46 @@ def test_a_file_that_is_too_large(tmp_path):
     with path.open("ab") as file:
         file.write(b"1")
     assert len(RELEASE["size_faults"](path)) == 1
+
+
+UPDATE_SITE = runpy.run_path(str(ROOT / ".ci" / "update_site.py"))
+JAR = ROOT / "zsd_runtime" / "fiji" / "zsd_.jar"
+
+
+def test_an_update_site_of_imagej(tmp_path):
+    """What its updater reads: the file at filename-timestamp, its size, and the XML with the DTD."""
+    UPDATE_SITE["write_update_site"](JAR, tmp_path, "1.2.0", "20260102030405", ["A & B"])
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert files == ["db.xml.gz", "plugins/zsd_.jar-20260102030405"]
+    assert (tmp_path / files[1]).read_bytes() == JAR.read_bytes()
+    text = gzip.decompress((tmp_path / "db.xml.gz").read_bytes())
+    assert b"<!DOCTYPE pluginRecords [" in text
+    records = ElementTree.fromstring(text)
+    assert records.tag == "pluginRecords"
+    (plugin,) = records
+    (version,) = plugin
+    assert plugin.attrib == {"filename": "plugins/zsd_.jar"}
+    assert version.attrib == {
+        "checksum": UPDATE_SITE["jar_checksum"](JAR), "timestamp": "20260102030405", "filesize": str(JAR.stat().st_size)
+    }  # fmt: skip
+    assert [entry.tag for entry in version] == ["description", "author"]
+    assert version[1].text == "A & B"
+
+
+def jar(path, entries, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_the_checksum_of_a_jar_is_that_of_names_and_contents(tmp_path):
+    """The rule of imagej-updater; its own code, compiled by hand, gave the same number for zsd_.jar."""
+    checksum = UPDATE_SITE["jar_checksum"]
+    first = jar(tmp_path / "a.jar", {"META-INF/MANIFEST.MF": "Built-By: a", "zsd/B.class": "b", "A.class": "a"})
+    same = {"A.class": "a", "META-INF/MANIFEST.MF": "Built-By: c", "zsd/B.class": "b"}
+    expected = hashlib.sha1(b"A.class" + b"a" + b"META-INF/MANIFEST.MF" + b"zsd/B.class" + b"b").hexdigest()
+    assert checksum(first) == checksum(jar(tmp_path / "b.jar", same, zipfile.ZIP_STORED)) == expected
+    assert checksum(jar(tmp_path / "c.jar", same | {"A.class": "other"})) != expected
+    with pytest.raises(ValueError, match=r"x\.properties"):
+        checksum(jar(tmp_path / "d.jar", {"x.properties": ""}))

@@ -122,6 +122,22 @@ def test_a_training_in_another_thread_stops_when_it_is_asked_to(tmp_path):
     assert train([image()], PSF, make_config(steps=seen[-1].step + 3), tmp_path / "run", resume=True).measured.steps
 
 
+def test_a_file_ends_a_training_with_the_result_so_far(tmp_path):
+    """As viewers and job scripts do it, on any system; without it, these steps would go on."""
+
+    def enough(progress):
+        if progress.step == 1:
+            (tmp_path / "run" / "stop").touch()
+
+    run = train([image()], PSF, tiny(steps=400), tmp_path / "run", report=enough)
+    steps, kept = run.measured.steps, run.measured.kept_step
+    assert run.measured.stopped == f"stopped at step {steps} by the file stop; kept step {kept}"
+    assert steps < 400
+    assert [int(row["step"]) for row in metrics(tmp_path / "run")][-1] == run.measured.steps  # its last step was judged
+    assert not (tmp_path / "run" / "stop").exists()
+    assert train([image()], PSF, make_config(steps=9), tmp_path / "run", resume=True).measured.steps
+
+
 def test_a_finished_run_goes_on_with_a_larger_budget(tmp_path):
     train([image()], PSF, tiny(steps=4), tmp_path / "run")
     run = train([image()], PSF, make_config(steps=40), tmp_path / "run", resume=True)

@@ -11,7 +11,7 @@ from zsd_export.measure.halo import Halo
 from zsd_export.package.contents import Contents
 from zsd_export.package.credits import ANONYMOUS, Credits
 from zsd_export.package.rdf_04 import DEEPIMAGEJ_TAGS, NO_AUTHOR, NO_LICENCE
-from zsd_export.package.write import Destination, write
+from zsd_export.package.write import TRITON, Destination, write
 from zsd_runtime.archive import read_member
 from zsd_runtime.errors import InputError
 from zsd_runtime.normalize import Linear, ScaleRange
@@ -56,7 +56,7 @@ def convert(
     to = Destination(Path(package), format, overwrite)
     model = read_package(source)
     to.check(model.input.dtype)
-    contents = _contents(model, source, credits, notice)
+    contents = _contents(model, source, credits, notice, format)
     contents = replace(contents, validation={**contents.validation, **(validation or {})})
     try:
         test = np.load(BytesIO(read_member(source, model.test_tensor)), allow_pickle=False)[0, 0]
@@ -71,10 +71,11 @@ def _contents(
     source: str | Path,
     given: Credits,
     notice: Callable[[str], None],
+    format: str,  # noqa: A002
 ) -> Contents:
     """What a package says, as far as zsd wrote it."""
     facts, rdf = model.facts, model.rdf
-    if not isinstance(model.input.processing, Linear | ScaleRange):
+    if format != TRITON and not isinstance(model.input.processing, Linear | ScaleRange):
         raise InputError(f"{source}: zsd cannot write its normalisation in another format")
     theirs = Credits(
         model.name,

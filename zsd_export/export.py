@@ -58,8 +58,8 @@ def export(
         or uint16 (rounded, clipped to 0..65535). Otherwise both are normalised numbers, as rdf.yaml says.
     credits : Credits
         Name, authors, licence and tags. The name is "zsd" and the run folder's name if not given.
-    format : {"zoo", "deepimagej"}
-        BioImage.IO 0.5, or the 0.4.10 that deepImageJ runs.
+    format : {"zoo", "deepimagej", "triton"}
+        BioImage.IO 0.5, the 0.4.10 that deepImageJ runs, or a model repository of NVIDIA Triton.
     test : sequence of int
         Pixels of the test tensors; by default `TEST`.
     overwrite : bool

@@ -8,7 +8,13 @@ import typer
 
 from zsd_runtime.terminal import flag
 
-Format = Annotated[str, typer.Option(help="zoo (BioImage.IO 0.5) or deepimagej (0.4.10, for deepImageJ in Fiji).")]
+Format = Annotated[
+    str,
+    typer.Option(
+        help="zoo (BioImage.IO 0.5), deepimagej (0.4.10, for deepImageJ in Fiji) or triton (a model repository for an "
+        "NVIDIA Triton server)."
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="Name of the model; the source's if not given.")]
 Authors = Annotated[
     list[str] | None,

@@ -15,6 +15,7 @@ from zsd_runtime.corrections.corrected import Corrected, Corrections
 from zsd_runtime.errors import InputError, see_info, size_text
 from zsd_runtime.images import Image, Voxel, create_image, open_image, stem
 from zsd_runtime.images.ome_zarr import OME_ZARR
+from zsd_runtime.images.remote import Remote
 from zsd_runtime.mismatch import Mismatch, image_mismatches
 from zsd_runtime.model import CORRECTIONS, Model
 from zsd_runtime.notices import Notice, file_notices, no_notice
@@ -35,7 +36,7 @@ class How:
     Attributes
     ----------
     out : Path
-        Folder for the results.
+        Folder for the results, or a `Remote`.
     axes, tile, memory, dtype, format, series, channel
         As the command line takes them; `memory` in bytes.
     voxel : Voxel
@@ -214,7 +215,8 @@ def work_of(models: Sequence[Model], path: Path, image: Image, how: How) -> Work
         warnings |= dict.fromkeys(image_mismatches(m.description, only(image, channels)))
     image = only(image, kept)
     leading = image.axes.removesuffix(axes)
-    suffix = ".zarr" if how.format == "zarr" or (how.format == "auto" and OME_ZARR.recognises(path)) else ".tif"
+    zarr = isinstance(how.out, Remote) or OME_ZARR.recognises(path) if how.format == "auto" else how.format == "zarr"
+    suffix = ".zarr" if zarr else ".tif"
     results = []
     for output, shape in zip(d.outputs, model.output_shapes(image.data.shape), strict=True):
         if output.channels > 1 and "C" in leading:

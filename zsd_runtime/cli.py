@@ -18,6 +18,7 @@ from zsd_runtime.channel_models import load_models, packages_in
 from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, images_in
+from zsd_runtime.images.remote import located
 from zsd_runtime.model import Model
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Average, Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
@@ -44,10 +45,13 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="TIFF (OME, ImageJ), PNG, OME-Zarr, or folders of them; each T and C is restored by itself."
+            help="TIFF (OME, ImageJ), PNG, OME-Zarr (also s3:// and https://), or folders of them; each T and C is "
+            "restored by itself."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results, <stem>_denoised and <stem>_deconvolved.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results, <stem>_denoised and <stem>_deconvolved; or its URL, s3://….")
+    ],
     device: Annotated[
         str, typer.Option(help="auto (the fastest that works), cpu, cuda, intel (an Intel GPU) or apple.")
     ] = "auto",
@@ -135,6 +139,7 @@ def predict(
             )  # fmt: skip
         if as_json and (part is not None or cluster is not None):
             raise InputError("--json is not written by several processes yet", "leave it out", option="json")
+        out = located(out)
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
             channel, Voxel.square(pixel_size, z_step), notices(quiet),

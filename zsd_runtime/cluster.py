@@ -5,13 +5,11 @@ another one. Done marks are those of `zsd predict --part`: what a killed run did
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -26,10 +24,10 @@ from zsd_runtime.images.ome_zarr_shards import Index, layout_of
 from zsd_runtime.memory import free_memory
 from zsd_runtime.model import Model
 from zsd_runtime.notices import no_notice
-from zsd_runtime.parts.job import Job, open_job
-from zsd_runtime.parts.marks import is_done
+from zsd_runtime.parts.job import Job, not_written, open_job
 from zsd_runtime.parts.run import finish, missing, names_of, restore_region, warn, write_shards
 from zsd_runtime.terminal import Bar
+from zsd_runtime.workers import check_workers
 from zsd_runtime.zoo import PREFIX
 
 LOCAL = "local"
@@ -81,7 +79,7 @@ def connected(address: str) -> Iterator[Any]:
             distributed.LocalCluster(
                 n_workers=_processes(address),
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=40,
             ) as cluster,
@@ -139,8 +137,11 @@ def predict_on_cluster(
     # A model that came with zsd stands for itself: workers of the same version have it.
     packages = [path if str(path).startswith(PREFIX) else path.absolute() for path in packages]
     images = [path.absolute() for path in images]
-    how.out.mkdir(parents=True, exist_ok=True)
-    _check_workers(client, [*(path for path in packages if path.is_absolute()), *images], how.out)
+    try:
+        how.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(how.out, error) from error
+    check_workers(client, [*(path for path in packages if path.is_absolute()), *images], how.out)
     engine = models[0].engine
     done = []
     for path in images:
@@ -206,7 +207,7 @@ def _region(order: Order, region: int) -> bool | InputError:
     """On a worker: restore a region, unless it is done; whether that was needed."""
     try:
         work, job = _OPEN.of(order)
-        if is_done(job.folder, region, checksums=True):
+        if not missing(job, [region], checksums=True):
             return False
         restore_region(work, job, region)
     except InputError as error:
@@ -244,41 +245,6 @@ class _Opened:
 
 
 _OPEN = _Opened()
-
-
-def _facts(paths: list[Path], out: Path) -> dict[str, Any]:
-    """On a worker: its version of zsd, which files it does not see, and why it cannot write to a folder."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=out, prefix=".zsd-"):
-            unwritable = ""
-    except OSError as error:
-        unwritable = error.strerror or str(error)
-    return {
-        "zsd": version("zsd"),
-        "unseen": [str(path) for path in paths if "*" not in path.name and not path.exists()],
-        "unwritable": unwritable,
-    }
-
-
-def _check_workers(client: Any, paths: list[Path], out: Path) -> None:
-    try:
-        found = client.run(_facts, paths, out)
-    except ModuleNotFoundError as error:
-        raise InputError(f"the workers have no {error.name}", "install the same zsd there", option="cluster") from None
-    own = version("zsd")
-    for worker, facts in found.items():
-        if facts["zsd"] != own:
-            raise InputError(f"worker {worker} has zsd {facts['zsd']}, this machine {own}", "install the same on all")
-        if facts["unseen"]:
-            raise InputError(
-                f"worker {worker} does not see {facts['unseen'][0]}",
-                "put it where all machines see it under the same path",
-            )
-        if facts["unwritable"]:
-            raise InputError(
-                f"worker {worker} cannot write to {out} ({facts['unwritable']})",
-                "give an `out` that all machines see under the same path, with permission to write", option="out",
-            )  # fmt: skip
 
 
 def _memory(client: Any) -> int:

@@ -21,6 +21,7 @@ class InputError(ValueError):
 
     def __init__(self, what: str, remedy: str = "", *, option: str | tuple[str, ...] = ()) -> None:
         super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.what = what
         self.options = (option,) if isinstance(option, str) else option
 
     def message(self, name: Callable[[str], str]) -> str:

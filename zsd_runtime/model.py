@@ -50,7 +50,7 @@ class Model:
             )
         self.description = description
         self.engine = engine
-        self._pools_all = GLOBAL_POOLING in description.weights
+        self.pools_all = GLOBAL_POOLING in description.weights
         self.overlap = self.overlap_for(description)
         self._chosen: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._session: Session | None = None
@@ -286,7 +286,7 @@ class Model:
 
     def overlap_for(self, description: ModelDescription) -> list[int]:
         """Neighbours fade into each other over half a halo: enough where the halo hides all that differs."""
-        return [LONGEST_OVERLAP if self._pools_all else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
+        return [LONGEST_OVERLAP if self.pools_all else min(h // 2, LONGEST_OVERLAP) for h in description.halo]
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """As `ModelDescription.output_shapes`."""

@@ -238,6 +238,14 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
+def edges(halo: Sequence[int], size_multiple: Sequence[int], edge: Sequence[int] | None = None) -> list[int]:
+    """By how much an image is continued beyond its edges, for each axis; see `plan`."""
+    return [
+        min(round_up(e, s), round_up(h, s))
+        for e, s, h in zip(edge or [EDGE] * len(halo), size_multiple, halo, strict=True)
+    ]
+
+
 def _axes(
     image_shape: Sequence[int],
     halo: Sequence[int],
@@ -248,8 +256,8 @@ def _axes(
 ) -> Iterator[tuple[int, int, int, int, int, int]]:
     """(n, halo, size_multiple, overlap, grid, edge) of each axis, halo and edge on the pooling grid."""
     overlap = [min(h // 2, LONGEST_OVERLAP) for h in halo] if overlap is None else overlap
+    edge = edges(halo, size_multiple, edge)
     halo = [round_up(h, s) for h, s in zip(halo, size_multiple, strict=True)]
-    edge = [min(round_up(e, s), h) for e, s, h in zip(edge or [EDGE] * len(halo), size_multiple, halo, strict=True)]
     return zip(image_shape, halo, size_multiple, overlap, grid or [1] * len(size_multiple), edge, strict=True)
 
 

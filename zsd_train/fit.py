@@ -1,16 +1,15 @@
 """The training loop."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as iio
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zsd_optics.noise import correlated_noise
@@ -23,6 +22,7 @@ from zsd_train.group import End
 from zsd_train.objective import Loss, objective, tile_errors
 from zsd_train.setup import Setup
 from zsd_train.state import PATIENCE, Log, with_weights
+from zsd_train.stopping import STOP, interruptible, taken
 from zsd_train.threads import Threads
 
 WARM_UP_STEPS, WARM_UP = 100, 0.1  # in which the learning rate rises, and the share of the budget, if that is sooner
@@ -66,12 +66,40 @@ class Progress:
         return f"step {self.step}, {self.steps_per_second:.1f}/s, loss {self.loss:.5f}{left}  {self.message}"
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What the network makes of the middle of the first image, while it trains.
+
+    Attributes
+    ----------
+    start : tuple of int
+        First pixel ([Z,] Y, X) of that part, in the image as the network sees it.
+    shape : tuple of int
+        Pixels of that part.
+    restored : dict of str to ndarray
+        float32 ([Z,] Y, X), counts above the offset, by output; deconvolved images are on their finer grid.
+    offset : float
+        Counts.
+    """
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    restored: dict[str, NDArray[np.float32]]
+    offset: float
+
+
 def fit(
-    s: Setup, out: Path, report: Callable[[Progress], None], stop: Callable[[], bool], notice: str = ""
+    s: Setup,
+    out: Path,
+    report: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    notice: str = "",
+    preview: Callable[[Preview], None] | None = None,
 ) -> tuple[str, bool]:
     """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
     Of several processes, the first one decides; the others make the same steps.
+    A file `STOP` in the run folder ends the training as if its budget were spent: what is best by then is the result.
 
     Returns
     -------
@@ -102,16 +130,20 @@ def fit(
             state.seconds = time.monotonic() - started
             if stop():
                 interrupted.set()
+            enough = taken(out / STOP)
 
             message = ""
             # Counted rather than compared with a share of the budget, which a resumed run may have changed.
             validation = math.floor(fraction * s.defaults.validations)
             in_time = config.steps or fraction >= 1 or interrupted.is_set()
-            if validation != state.validated and (in_time or state.validating <= VALIDATING * state.seconds):
+            due = validation != state.validated and (in_time or state.validating <= VALIDATING * state.seconds)
+            if due or enough:
                 state.validated = validation
                 message = state.judge(validate(s))
                 log.write(state, rate, _terms(loss))
                 _write_preview(out, s)
+                if preview is not None:
+                    preview(_preview(s))
                 if state.step > 1:  # the first one is of weights that have learnt nothing
                     state.validating += time.monotonic() - started - state.seconds
 
@@ -119,6 +151,8 @@ def fit(
                 reason = f"interrupted at step {state.step}"
             elif fraction >= 1:
                 reason = f"budget spent at step {state.step}; kept step {state.best_step}"
+            elif enough:
+                reason = f"stopped at step {state.step} by the file {STOP}; kept step {state.best_step}"
             elif state.worse >= PATIENCE:
                 reason = f"stopped at step {state.step}: the held-out error has turned; kept step {state.best_step}"
             if message or reason or time.monotonic() - reported > 1:
@@ -212,6 +246,19 @@ def _write_preview(folder: Path, s: Setup) -> None:
         iio.imwrite(temporary, montage([plane[inside] for plane in fine]), extension=".png")
 
 
+@torch.no_grad()
+def _preview(s: Setup) -> Preview:
+    """The sample, up to twice as wide as preview.png shows, restored with the best weights so far."""
+    *depth, y, x = s.defaults.preview
+    view = middle(s.sample, (len(s.sample), *depth, 2 * y, 2 * x), (1, *s.network.size_multiple))
+    restored = with_weights(s.network, s.state.best)(s.normalised(view))
+    counts = [image[0, 0].float().cpu().numpy() * s.measured.scale for image in restored]
+    sizes = zip(s.frames[0].shape, s.sample.shape[1:], view.shape[1:], strict=True)
+    start = tuple((n - sample) // 2 + (sample - part) // 2 for n, sample, part in sizes)
+    restored_by = dict(zip(s.network.outputs, counts, strict=True))
+    return Preview(start, view.shape[1:], restored_by, s.measured.offset)
+
+
 def _warnings(s: Setup) -> list[str]:
     """What makes the noise of the images difficult."""
     noise = s.measured.noise
@@ -219,26 +266,3 @@ def _warnings(s: Setup) -> list[str]:
     if remedy := s.config.scheme.correlated_noise_remedy:
         remedies[correlated_noise(noise)] = correlated_noise(noise, remedy)
     return [f"warning: {remedies.get(text, text)}" for text in noise.warnings]
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C, or a scheduler's SIGTERM, sets the event instead of tearing a step apart; a second one is as before."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def on_signal(_number: int, _frame: object) -> None:
-        event.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        restore()

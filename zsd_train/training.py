@@ -18,7 +18,7 @@ from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train.checks import accelerator, channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
-from zsd_train.fit import Progress, fit, interruptible
+from zsd_train.fit import Preview, Progress, fit
 from zsd_train.group import check_processes
 from zsd_train.launch import call_in_processes
 from zsd_train.processes import Processes, processes_for
@@ -34,6 +34,7 @@ from zsd_train.run import (
 )
 from zsd_train.schemes import Distill, Recorrupt, SimOddEven, StructuredIllumination
 from zsd_train.setup import Setup, set_up
+from zsd_train.stopping import interruptible
 
 
 def train(
@@ -55,6 +56,7 @@ def train(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    preview: Callable[[Preview], None] | None = None,
 ) -> Run:
     """Train a network on noisy images alone (ZS-DeconvNet, Qiao et al. 2024, eq. 2-9).
 
@@ -95,6 +97,8 @@ def train(
         Gets `Progress`.
     stop : callable
         Asked after every step, from any thread: True stops the training as Ctrl-C does.
+    preview : callable
+        Gets `Preview` after each validation: what the network makes of a part of the first image by then.
 
     Returns
     -------
@@ -119,10 +123,20 @@ def train(
     if processes.total > 1 and processes.environment is None:
         check_processes(config, processes, accelerator(config))
         given |= {"images": images, "psf": psf, "config": config, "out": out}
+
+        def hear(message: Any) -> None:
+            if isinstance(message, Progress):
+                report(message)
+            elif preview is not None:
+                preview(message)
+
+        said = ("report",) if preview is None else ("report", "preview")
         with interruptible() as interrupted:
-            call_in_processes(train, processes.total, given, out, report, stop, interrupted)
+            call_in_processes(
+                train, processes.total, given, out, said=said, hear=hear, stop=stop, interrupted=interrupted
+            )
         return load_run(out)
-    return _train(images, psf, config, out, processes=processes, report=report, stop=stop, **given)
+    return _train(images, psf, config, out, processes=processes, report=report, stop=stop, preview=preview, **given)
 
 
 def _train(
@@ -143,6 +157,7 @@ def _train(
     processes: Processes,
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
+    preview: Callable[[Preview], None] | None,
 ) -> Run:
     """As `train`, in this process."""
     if sim is not None:
@@ -185,9 +200,10 @@ def _train(
         if resume:
             setup.state.load(out)
             group.wait()
+        notice = "; ".join(filter(None, (bad.notice, group.notice)))
         if group.leads:
             _begin(out, setup, voxel, sim or (teacher.sim if teacher else None), resume=resume)
-        reason, interrupted = fit(setup, out, report, stop, "; ".join(filter(None, (bad.notice, group.notice))))
+        reason, interrupted = fit(setup, out, report, stop, notice, preview)
         if interrupted:
             raise Interrupted(f"{reason}, saved in {out}")
         if group.leads:

@@ -4,6 +4,7 @@ import numpy as np
 import onnx as onnx_module
 from onnx import TensorProto, helper, numpy_helper
 
+from zsd_export.graph.ends import inner_ends
 from zsd_runtime.normalize import Linear
 
 
@@ -27,10 +28,7 @@ def counts_graph(onnx: bytes, before: Linear, after: Linear, output: str = "floa
     model = onnx_module.load_from_string(onnx)
     graph = model.graph
     (source,) = graph.input
-    inner = {end.name: f"{end.name}/normalised" for end in (source, *graph.output)}
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [inner.get(name, name) for name in names]
+    inner = inner_ends(graph, "normalised")
     # In float32 (counts - offset) / scale loses fewer digits than slope · counts + intercept.
     values = {"offset": -before.intercept / before.slope, "scale": after.slope, "darkest": 0, "brightest": 65535}
     graph.initializer.extend(numpy_helper.from_array(np.array(v, np.float32), k) for k, v in values.items())

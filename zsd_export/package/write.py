@@ -17,6 +17,7 @@ from zsd_export.package.contents import Contents
 from zsd_export.package.page import readme
 from zsd_export.package.rdf_04 import deepimagej
 from zsd_export.package.rdf_05 import zoo
+from zsd_export.package.triton import no_repository, write_repository
 from zsd_optics.pictures import GAP, continued, enlarged, montage
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
@@ -27,6 +28,7 @@ from zsd_runtime.package import read_package
 from zsd_runtime.sim.files import OTF
 
 FORMATS = {"zoo": zoo, "deepimagej": deepimagej}
+TRITON = "triton"  # no package of BioImage.IO, but a model repository
 COVER_HEIGHT = 256
 
 Counts = NDArray[Any]  # float32 or uint16
@@ -40,8 +42,8 @@ class Destination:
     ----------
     path : Path
         A folder, or a file ending in .zip.
-    format : {"zoo", "deepimagej"}
-        BioImage.IO 0.5, or the 0.4.10 that deepImageJ runs.
+    format : {"zoo", "deepimagej", "triton"}
+        BioImage.IO 0.5, the 0.4.10 that deepImageJ runs, or a model repository of NVIDIA Triton, a folder.
     overwrite : bool
         Replace the package that is there.
     """
@@ -59,8 +61,11 @@ class Destination:
             When the format is unknown or cannot hold the graph's input, when something exists at `path` and must not
             be replaced, or when it is no package of zsd.
         """
-        if self.format not in FORMATS:
-            raise InputError(f"format {self.format!r} must be one of {', '.join(FORMATS)}", option="format")
+        if self.format not in (*FORMATS, TRITON):
+            known = ", ".join((*FORMATS, TRITON))
+            raise InputError(f"format {self.format!r} must be one of {known}", option="format")
+        if self.format == TRITON and self.path.suffix == ".zip":
+            raise InputError(f"{self.path} is a zip; a model repository is a folder", "give a name without .zip")
         if self.format == "deepimagej" and input_dtype != "float32":  # JDLL has no 16 bit
             raise InputError(
                 f"deepImageJ cannot run a graph of {input_dtype} counts",
@@ -73,7 +78,7 @@ class Destination:
             raise InputError(
                 f"{self.path} exists already", "choose another name, or replace it with `overwrite`", option="overwrite"
             )
-        reason = _no_package(self.path)
+        reason = (no_repository if self.format == TRITON else _no_package)(self.path)
         if reason:
             raise InputError(f"{self.path} is left alone: {reason}", "choose another name, or remove it yourself")
 
@@ -117,6 +122,9 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
         When the destination exists or cannot be written to.
     """
     to.check(contents.input.dtype)
+    if to.format == TRITON:
+        write_repository(to.path, contents, onnx)
+        return
     test = continued(test, [max(n, least) for n, least in zip(test.shape, contents.smallest, strict=True)])
     test = test[None, None].astype(contents.input.dtype)
     tensors = [test, *_predicted(onnx, test, contents)]

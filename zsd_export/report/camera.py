@@ -33,6 +33,8 @@ def noise_section(case: Case) -> Section:
         judged("line_noise", lines / noise.read_noise if noise.read_noise > 0 else None),
     )
     notes = [f"{text[0].upper()}{text[1:]}." for text in map(with_flags, noise.warnings)]
+    if any("--" in note for note in notes):
+        notes.append("Options are those of `zsd train`.")
     if noise.message:
         notes.insert(0, f"How it was measured: {noise.message}.")
     return Section("noise", "Noise", INTRO, findings, tuple(_numbers(noise, trained)), plots=(_plot(case, trained),),

@@ -186,7 +186,7 @@ def noise_of(counts: NDArray[np.float64], bad: list[BadPixels]) -> tuple[NoiseMo
     try:
         return estimate_noise([planes[i] for i in chosen], [masks[i] for i in chosen]), ""
     except InputError as error:
-        return None, error.message(flag)
+        return None, error.what  # the remedy names options of a training, which this command does not have
     except (ValueError, IndexError):  # nothing is left of it
         return None, "the image has no noise to measure"
 

@@ -17,6 +17,7 @@ from zsd_runtime.images.npy import NPY
 from zsd_runtime.images.ome_files import files_of_one_image
 from zsd_runtime.images.ome_zarr import OME_ZARR, ZIPPED_OME_ZARR
 from zsd_runtime.images.png import PNG
+from zsd_runtime.images.remote import Remote, located, written_in_place
 from zsd_runtime.images.sequences import SLICES, find_slices, one_plane_each, stem_of_pattern
 from zsd_runtime.images.tiff import TIFF
 from zsd_runtime.images.unreadable import RAW_FORMATS, known_unreadable, real_content
@@ -40,7 +41,13 @@ def image_files(path: Path) -> list[Path]:
     InputError
         When the folder has no images.
     """
-    if not path.is_dir() or path.suffix == ".zarr" or any(known.recognises(path) for known in FORMATS):
+    path = located(path)
+    if (
+        isinstance(path, Remote)
+        or not path.is_dir()
+        or path.suffix == ".zarr"
+        or any(known.recognises(path) for known in FORMATS)
+    ):
         return [path]
     listed = sorted(p for p in path.iterdir() if is_image_name(p))
     files = _without_repeats(listed)
@@ -74,7 +81,7 @@ def _without_repeats(files: list[Path]) -> list[Path]:
     """Each image once: no links to files that are listed, and one file of an OME-TIFF in several."""
     kept: set[Path] = set()
     seen: set[Path] = set()
-    for path in sorted(files, key=Path.is_symlink):  # the files themselves first
+    for path in sorted(files, key=lambda file: file.is_symlink()):  # the files themselves first
         if path.resolve() not in seen:
             seen |= {path.resolve(), *(other.resolve() for other in files_of_one_image(path))}
             kept.add(path)
@@ -88,7 +95,8 @@ def open_image(path: str | Path, axes: str | None = None, series: int | None = N
     ----------
     path : path
         TIFF (also OME-TIFF, ImageJ hyperstacks, MetaMorph STK and Zeiss LSM), PNG, NumPy's .npy, a Zarr folder, a
-        folder of NDTiff, or slices in a file each: their folder, or a pattern such as ``img_z*.tif``.
+        folder of NDTiff, or slices in a file each: their folder, or a pattern such as ``img_z*.tif``. Or the URL of
+        an OME-Zarr, such as s3://bucket/cell.zarr.
     axes : str
         Letters of "TCZYX" that overrule the axes in the file.
     series : int
@@ -99,8 +107,8 @@ def open_image(path: str | Path, axes: str | None = None, series: int | None = N
     InputError
         When the file is missing, not an image, cut off, in colour, or holds values that are not real numbers.
     """
-    path = Path(path)
-    format = _format(path)  # noqa: A001
+    path = located(path)
+    format = _remote_format(path) if isinstance(path, Remote) else _format(path)  # noqa: A001
     try:
         image = format.open(path, axes, series)
     except InputError as error:
@@ -144,6 +152,21 @@ def _format(path: Path) -> Format:
             raise InputError(f"{path} is a folder that is not Zarr", hidden)
         raise InputError(f"{path} is a folder", "give one of its files")
     return known
+
+
+def _remote_format(path: Remote) -> Format:
+    """OME-Zarr, if there is one at this URL."""
+    try:
+        if OME_ZARR.recognises(path):
+            return OME_ZARR
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error})",
+            "check the address and the credentials, which zsd takes from the environment, such as AWS_ENDPOINT_URL",
+        ) from None
+    raise InputError(
+        f"{path} is not OME-Zarr, does not exist or may not be read", "check the address; copy other files here"
+    )
 
 
 def _pointing_to_info(error: InputError, path: Path) -> InputError:
@@ -197,7 +220,10 @@ def create_image(path: Path, image: Image, scale: tuple[int, ...] = ()) -> Itera
     if path.is_file() and format is OME_ZARR:
         raise InputError(f"{path} is a file; a folder goes there", "remove it, or choose another name")
     assert format.create is not None
-    with written_whole(path) as temporary, format.create(temporary, image, scale) as target:
+    if isinstance(path, Remote) and format is not OME_ZARR:
+        raise InputError(f"{path}: only OME-Zarr is written to a URL", "give `format` zarr", option="format")
+    writing = written_in_place(path) if isinstance(path, Remote) else written_whole(path)
+    with writing as temporary, format.create(temporary, image, scale) as target:
         yield target
 
 

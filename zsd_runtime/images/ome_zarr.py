@@ -20,6 +20,7 @@ from zsd_runtime.images.ome_zarr_metadata import Axis, as_dict, as_list
 from zsd_runtime.images.ome_zarr_series import Member, chosen
 from zsd_runtime.images.ome_zarr_store import beside, is_zarr, is_zip, missing_chunks, zip_roots
 from zsd_runtime.images.ome_zarr_write import create
+from zsd_runtime.images.remote import root_of, zarr_place
 from zsd_runtime.images.views import View
 
 ABOVE = 3  # folders above a level in which its image is searched: image.zarr/scale0/image
@@ -61,7 +62,10 @@ def _node(path: Path, store: Any, inner: str) -> Any:
     import zarr  # takes a moment
 
     try:
-        return zarr.open(store, path=inner, mode="r", use_consolidated=False)
+        place = zarr_place(store, read_only=True) if isinstance(store, Path) else store
+        return zarr.open(place, path=inner, mode="r", use_consolidated=False)
+    except InputError:
+        raise
     except Exception as error:  # many kinds, from many layers; all mean the same to the user
         raise InputError(f"{path} is not readable as Zarr ({error})", "copy it again") from None
 
@@ -172,7 +176,7 @@ def _finest(path: Path, group: Any, multiscale: Any) -> tuple[Any, Any]:
 def _ome_image(member: Member) -> OmeImage | None:
     """What the OME-XML of bioformats2raw says of a member; None if there is none."""
     place = member.group.store_path
-    name = (place.path or str(getattr(place.store, "root", ""))).rpartition("/")[2]
+    name = (place.path or str(root_of(place.store) or "")).rpartition("/")[2]
     xml = beside(place, "OME/METADATA.ome.xml")
     if xml is None:
         return None

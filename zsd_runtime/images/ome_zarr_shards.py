@@ -26,6 +26,7 @@ from zsd_runtime.images.ome_zarr_write import (
     window_of,
     with_known_channels,
 )
+from zsd_runtime.images.remote import zarr_place
 from zsd_runtime.images.whole_shards import WholeShards
 
 # Chunks in a shard along each axis: files of 16 to 34 MB. 100 TB in chunks of 1 to 8 MB would be many more files than
@@ -62,16 +63,24 @@ def _layout(axes: str, shape: Index, dtype: Any, scale: tuple[int, ...], *, fine
     return Layout(shape, chunks, shards, dtype)
 
 
-def begin(path: Path, image: Image, scale: tuple[int, ...]) -> None:
-    """Make the arrays of an image, `scale` times as fine as its raw one along its last axes; all are empty."""
+def begin(path: Path, image: Image, scale: tuple[int, ...], *, again: bool = False) -> None:
+    """Make the arrays of an image, `scale` times as fine as its raw one along its last axes; all are empty.
+
+    With `again`, arrays that are there stay: several processes may do so at once.
+    """
     import zarr
+    from zarr.errors import ContainsArrayError
 
     few_threads()
     axes, _ = _ordered(image)
-    group = zarr.open_group(path, mode="w-", zarr_format=3)
+    group = zarr.open_group(zarr_place(path), mode="a" if again else "w-", zarr_format=3)
     for level, (_, size) in enumerate(_levels(image)):
         made = _layout(axes, size, image.data.dtype, scale, finest=level == 0)
-        make_array(group, level, axes, size, made.chunks, made.dtype, made.shards)
+        try:
+            make_array(group, level, axes, size, made.chunks, made.dtype, made.shards)
+        except ContainsArrayError:
+            if not again:
+                raise
 
 
 class Sharded:
@@ -88,7 +97,7 @@ class Sharded:
 
         few_threads()
         axes, _ = _ordered(image)
-        array: Any = zarr.open_group(path, mode="r+", zarr_format=3)["0"]
+        array: Any = zarr.open_group(zarr_place(path), mode="r+", zarr_format=3)["0"]
         self._array, self._path = array, path
         self._order = [axes.index(a) for a in image.axes]
         self.shape = tuple(array.shape[axis] for axis in self._order)
@@ -123,7 +132,7 @@ def coarser_shards(path: Path) -> Iterator[tuple[int, Index]]:
     """The level and the index of each shard of the coarser levels that is not stored yet, finer levels first."""
     import zarr
 
-    group = zarr.open_group(path, mode="r", zarr_format=3)
+    group = zarr.open_group(zarr_place(path, read_only=True), mode="r", zarr_format=3)
     for level in range(1, len(list(group.array_keys()))):
         array: Any = group[str(level)]
         for index in product(*(range(ceil(n / s)) for n, s in zip(array.shape, array.shards, strict=True))):
@@ -136,7 +145,7 @@ def write_shard(path: Path, image: Image, level: int, index: Index) -> None:
     import zarr
 
     few_threads()
-    group = zarr.open_group(path, mode="r+", zarr_format=3)
+    group = zarr.open_group(zarr_place(path), mode="r+", zarr_format=3)
     finer: Any = group[str(level - 1)]
     coarser: Any = group[str(level)]
     factor = _levels(image)[level][0]
@@ -157,7 +166,7 @@ def describe(path: Path, image: Image, extra: dict[str, Any]) -> None:
 
     image = with_known_channels(image)
     axes, _ = _ordered(image)
-    group = zarr.open_group(path, mode="r+", zarr_format=3)
+    group = zarr.open_group(zarr_place(path), mode="r+", zarr_format=3)
     levels = _levels(image)
     shrunk, total = [], dict.fromkeys(axes, 1)
     for factor, _ in levels:

@@ -1,12 +1,13 @@
-"""The files of a Zarr hierarchy, in a folder or in a zip."""
+"""The files of a Zarr hierarchy, in a folder, in a zip or behind a URL."""
 
-import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from math import ceil, prod
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from zsd_runtime.images.remote import Remote, files_below, root_of
 
 MARKERS = ("zarr.json", ".zgroup", ".zarray")  # a folder with one of these files is Zarr
 ZIP = b"PK\3\4"
@@ -40,6 +41,9 @@ def zip_roots(path: Path) -> list[str]:
 
 def missing_chunks(array: Any) -> str:
     """A notice of chunks that are not stored: by the standard they hold the fill value, or a copy was interrupted."""
+    root = root_of(array.store_path.store)
+    if isinstance(root, Remote) and not root.lists:
+        return ""
     stored = sum(CHUNK_KEY.fullmatch(name) is not None for name in _files(array.store_path))
     outer = getattr(array, "shards", None) or array.chunks
     expected = prod(ceil(n / c) for n, c in zip(array.shape, outer, strict=True))
@@ -51,24 +55,20 @@ def missing_chunks(array: Any) -> str:
     )
 
 
-def _files(place: Any) -> Iterator[str]:
+def _files(place: Any) -> Iterable[str]:
     """Names of all files in a folder of a store, relative to it."""
-    if (root := getattr(place.store, "root", None)) is None:
-        start = f"{place.path}/" if place.path else ""
-        with zipfile.ZipFile(place.store.path) as archive:
-            yield from (name.removeprefix(start) for name in archive.namelist() if name.startswith(start))
-        return
-    folder = Path(root) / place.path
-    for parent, _, names in os.walk(folder):
-        relative = Path(parent).relative_to(folder).as_posix()
-        yield from (name if relative == "." else f"{relative}/{name}" for name in names)
+    if (root := root_of(place.store)) is not None:
+        return files_below(root / place.path)
+    start = f"{place.path}/" if place.path else ""
+    with zipfile.ZipFile(place.store.path) as archive:
+        return [name.removeprefix(start) for name in archive.namelist() if name.startswith(start)]
 
 
 def beside(place: Any, name: str) -> str | None:
     """The text of a file beside a folder of a store; None if there is none."""
     try:
-        if (root := getattr(place.store, "root", None)) is not None:
-            return ((Path(root) / place.path).absolute().parent / name).read_text("utf-8")
+        if (root := root_of(place.store)) is not None:
+            return ((root / place.path).absolute().parent / name).read_text("utf-8")
         with zipfile.ZipFile(place.store.path) as archive:
             return archive.read((PurePosixPath(place.path).parent / name).as_posix()).decode("utf-8")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):

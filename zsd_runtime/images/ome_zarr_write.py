@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsd_runtime.images.image import Image, as_dtype
+from zsd_runtime.images.remote import zarr_place
 
 CHUNK = {"Z": 8, "Y": 256, "X": 256}  # voxels on the raw grid; a finer output has as many times larger chunks
 COARSEST = 256  # pixels; a plane of a viewer's overview
@@ -33,7 +34,7 @@ def create(path: Any, image: Image, scale: tuple[int, ...]) -> Iterator[Any]:
     finer = dict(zip(image.axes[::-1], scale[::-1], strict=False))
     axes = "".join(a for a in ORDER if a in image.axes)
     length = dict(zip(image.axes, image.data.shape, strict=True))
-    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group = zarr.open_group(zarr_place(path), mode="w", zarr_format=3)
     shape = tuple(length[a] for a in axes)
     chunk = CHUNK if len(scale) != 2 else CHUNK | {"Z": 1}  # results of planes come one by one
     chunks = tuple(min(chunk.get(a, 1) * finer.get(a, 1), length[a]) for a in axes)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ import numpy as np
 
 from zsd_runtime.batch import Work
 from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.images.ome_zarr_store import MARKERS
+from zsd_runtime.images.remote import Remote, files_below
 
 MOST_FILES = 4096  # of a Zarr of more, some are compared, evenly spread
 NAMES = {
@@ -66,8 +66,14 @@ def check_same(begun: dict[str, Any], now: dict[str, Any], folder: Path) -> None
 
 
 def _content(path: Path) -> str:
-    """Sizes and times of an image's files; a copy that keeps the times (cp -p) is the same."""
-    found = sorted(_files(path))
+    """Sizes and times of an image's files; a copy that keeps the times (cp -p) is the same.
+
+    Of a web server, which cannot list its files, those of the metadata.
+    """
+    if isinstance(path, Remote):
+        metadata = [name for name in MARKERS if (path / name).is_file()]
+        return _hash(_json(path.listed() or [[name, (path / name).version()] for name in metadata]))
+    found = sorted(files_below(path) if path.is_dir() else [""])
     some = found if len(found) <= MOST_FILES else [
         found[i] for i in np.linspace(0, len(found) - 1, MOST_FILES).round().astype(int)
     ]  # fmt: skip
@@ -76,15 +82,6 @@ def _content(path: Path) -> str:
         status = (path / name if name else path).stat()
         facts.append([name, status.st_size, status.st_mtime_ns])
     return _hash(_json(facts))
-
-
-def _files(path: Path) -> Iterator[str]:
-    if not path.is_dir():
-        yield ""
-        return
-    for parent, _, names in os.walk(path):
-        relative = Path(parent).relative_to(path).as_posix()
-        yield from (name if relative == "." else f"{relative}/{name}" for name in names)
 
 
 def _json(value: Any) -> bytes:

@@ -1,10 +1,12 @@
 """A job on disk: begun by the process that comes first, found by all others."""
 
+import io
 import json
 import os
 import shutil
 import socket
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,8 +21,9 @@ from zsd_runtime.corrections.regional import Measured, measured
 from zsd_runtime.errors import InputError
 from zsd_runtime.fitting import SHARE_OF_FREE_MEMORY, chunk_grid, fitting_tile, longest_row, shard_grid
 from zsd_runtime.images import stem
-from zsd_runtime.images.ome_zarr_shards import Sharded, begin
+from zsd_runtime.images.ome_zarr_shards import begin, layout_of
 from zsd_runtime.images.ome_zarr_store import is_zarr
+from zsd_runtime.images.remote import Remote, create_exclusively
 from zsd_runtime.memory import free_memory
 from zsd_runtime.model import Model
 from zsd_runtime.normalize import Linear
@@ -69,9 +72,14 @@ class Job:
         """Whether its folder is still there: the last process moves the results, and removes it."""
         return (self.folder / "job.json").is_file()
 
+    @property
+    def results(self) -> Path:
+        """Where results are written until all of them are there: buckets cannot move them, so they begin in place."""
+        return self.folder.parent if isinstance(self.folder, Remote) else self.folder
+
     def store(self, result: Path) -> Path:
         """Where a result is written until all of it is there."""
-        return self.folder / result.name
+        return self.results / result.name
 
 
 def job_folder(work: Work) -> Path:
@@ -114,12 +122,15 @@ def open_job(work: Work, workers: int) -> Job | None:
             )
     identity, folder = identity_of(work), job_folder(work)
     while True:
-        if (folder / "job.json").is_file():
-            return _read(folder, identity)
-        if is_whole(work, key_of(identity)):
-            return None
         try:
-            _begin(work, identity, folder, workers)
+            if (folder / "job.json").is_file():
+                return _read(folder, identity, work)
+            if is_whole(work, key_of(identity)):
+                return None
+            if isinstance(folder, Remote):
+                _begin_remote(work, identity, folder, workers)
+            else:
+                _begin(work, identity, folder, workers)
         except OSError as error:
             raise not_written(folder, error) from error
 
@@ -140,7 +151,7 @@ def _begin(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> 
         (temporary / FOLDER).mkdir(parents=True)
         for path, image, scale in work.results:
             begin(temporary / path.name, image, scale)
-        _prepare(work, identity, temporary, workers)
+        (temporary / "job.json").write_text(_prepared(work, identity, temporary, workers))
         if folder.is_dir() and not (folder / "job.json").is_file():
             shutil.rmtree(folder)  # chunks that a process wrote late, after the end of its job
         try:
@@ -152,9 +163,22 @@ def _begin(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _prepare(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> None:
-    """Choose tiles and regions, and measure what depends on the whole image."""
-    targets = [Sharded(folder / path.name, image) for path, image, _ in work.results]
+def _begin_remote(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> None:
+    """Nothing can be renamed: whoever creates the description of the job has begun it."""
+    for path, _, _ in work.results:
+        if path.exists() and not (folder / "job.json").is_file():
+            raise InputError(
+                f"{path} is there already; processes that share the work replace nothing at a URL",
+                "remove it, or choose another `out`", option="out",
+            )  # fmt: skip
+    text = _prepared(work, identity, folder, workers)
+    with suppress(FileExistsError):  # another process was faster
+        create_exclusively(folder / "job.json", text)
+
+
+def _prepared(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> str:
+    """Choose tiles and regions, and measure what depends on the whole image: the description of the job."""
+    targets = [layout_of(image, scale) for _, image, scale in work.results]
     tiles, regions, lines = [], [], []
     memory = work.how.memory or int(free_memory(work.jobs[0][0].engine.device) * SHARE_OF_FREE_MEMORY)
     for number, (model, channels) in enumerate(work.jobs):
@@ -176,7 +200,7 @@ def _prepare(work: Work, identity: dict[str, Any], folder: Path, workers: int) -
         "schema": SCHEMA, "id": uuid.uuid4().hex, "identity": identity, "tiles": tiles, "regions": regions,
         "lines": lines,
     }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job))
+    return json.dumps(job)
 
 
 def regional_tile(
@@ -204,11 +228,14 @@ def regional_tile(
     return min(found)[2]
 
 
-def _read(folder: Path, identity: dict[str, Any]) -> Job:
+def _read(folder: Path, identity: dict[str, Any], work: Work) -> Job:
     job = json.loads((folder / "job.json").read_text())
     if job.get("schema") != SCHEMA:
         raise InputError(f"{folder} was begun by another version of zsd", "remove this folder to begin again")
     check_same(job["identity"], identity, folder)
+    if isinstance(folder, Remote):
+        for path, image, scale in work.results:
+            begin(path, image, scale, again=True)
     lines: list[Lines] = [
         {tuple(index): Linear(slope, intercept) for index, slope, intercept in each} for each in job["lines"]
     ]
@@ -225,11 +252,13 @@ def _save(path: Path, known: Measured) -> None:
         arrays |= {"level": known.spread.level, "sigma": known.spread.sigma}
     if known.lasting is not None:
         arrays["lasting"] = known.lasting
-    np.savez_compressed(path, **arrays)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    path.write_bytes(file.getvalue())
 
 
 def _load(path: Path) -> Measured:
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
         spread = Spread(arrays["level"], arrays["sigma"]) if "level" in arrays else None
         return Measured(spread, arrays.get("lasting"), bool(arrays["nan"]))
 

@@ -17,6 +17,7 @@ from zsd_runtime.images import Image, open_image
 from zsd_runtime.images.ome_zarr_shards import layout_of
 from zsd_runtime.memory import free_memory
 from zsd_runtime.model import Model, load_model
+from zsd_runtime.options import Series
 from zsd_runtime.parts.job import regional_tile
 from zsd_runtime.regions import longest_row_of, max_and_sum_of_tiles
 from zsd_runtime.terminal import command_line, numbers, reporting
@@ -118,13 +119,17 @@ def tile_seconds(model: Model, tile: tuple[int, ...]) -> float:
 
 @app.command("plan")
 def plan_command(
-    volume: Annotated[str, typer.Argument(help="An image file, or a size, [Tx][Cx][Zx]YxX, as 2000x40000x40000.")],
+    volume: Annotated[
+        str,
+        typer.Argument(help="An image file, also s3:// and https://, or a size, [Tx][Cx][Zx]YxX, as 2000x40000x40000."),
+    ],
     package: Annotated[Path, typer.Argument(help="Model package made by `zsd export`: a folder or a zip.")],
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
     memory: Annotated[
         float | None, typer.Option(help="Memory of a worker, GB; by default half of what is free here.")
     ] = None,
     tile: Annotated[str | None, typer.Option(help="Shape of the tiles, [Zx]YxX, input pixels.")] = None,
+    series: Series = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, intel or apple: what the speed is measured on.")
     ] = "auto",
@@ -139,10 +144,10 @@ def plan_command(
         if memory is not None and not memory > 0:
             raise InputError(f"--memory {memory:g} must be a number of GB above 0")
         with load_model(package, device, engine=engine, precision=precision) as model:
-            shape, itemsize = _shape(volume, model)
+            shape, itemsize = _shape(volume, model, series)
             free = int(memory * 1e9) if memory else int(free_memory(model.engine.device) * SHARE_OF_FREE_MEMORY)
             found = outlook(model, shape, workers, free, numbers(tile, "--tile"))
-            seconds = tile_seconds(model, found.tile)
+            seconds, pools_all = tile_seconds(model, found.tile), model.pools_all
             used = ", ".join((model.engine.name, model.engine.device, model.engine.precision))
         hours = found.seconds(workers, seconds) / 3600
         twice = 100 * (found.computed / found.tiles - 1)
@@ -156,12 +161,17 @@ def plan_command(
         print(f"OK {hours:.3g} hours with {workers} worker{'s' * (workers > 1)} as fast as this machine")
         if found.regions < workers:
             print(f"notice: only {found.regions} of {workers} workers get work; smaller --tile make more regions")
+        if pools_all:
+            print(
+                "notice: the network averages over whole tiles, so that its results depend on them: give all runs the "
+                f"same --tile, such as {size_text(found.tile)}"
+            )
 
 
-def _shape(volume: str, model: Model) -> tuple[tuple[int, ...], int]:
+def _shape(volume: str, model: Model, series: int | None) -> tuple[tuple[int, ...], int]:
     """Of an image file, or as it is typed; and the bytes of a pixel."""
-    if Path(volume).exists() or not SIZE.fullmatch(volume):
-        data = open_image(Path(volume)).data
+    if series is not None or Path(volume).exists() or not SIZE.fullmatch(volume):
+        data = open_image(Path(volume), series=series).data
         return tuple(data.shape), data.dtype.itemsize
     shape = numbers(volume, "VOLUME") or ()
     if not len(model.input_axes) <= len(shape) <= len(model.description.axes) + 2:

@@ -20,6 +20,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.fitting import chunk_grid
 from zsd_runtime.images import Image, open_image
 from zsd_runtime.images.ome_zarr_shards import Index, Sharded, coarser_shards, describe, shard_file, write_shard
+from zsd_runtime.images.remote import Remote, create_exclusively, remove_below
 from zsd_runtime.model import Model
 from zsd_runtime.notices import file_notices
 from zsd_runtime.parts.job import Job, is_whole, not_written, open_job
@@ -117,7 +118,7 @@ def missing(job: Job, regions: Iterable[int], *, checksums: bool = False) -> lis
     """Of some regions those that are not done."""
     if (job.folder / WHOLE).exists():  # results are being moved
         return []
-    return [region for region in regions if not is_done(job.folder, region, checksums=checksums)]
+    return [region for region in regions if not is_done(job.folder, job.results, region, checksums=checksums)]
 
 
 def restore_region(work: Work, job: Job, region: int) -> None:
@@ -155,7 +156,7 @@ def restore_region(work: Work, job: Job, region: int) -> None:
             f"{store.name}/{shard_file(index)}"
             for store, target in zip(stores, targets, strict=True) for index in target.written
         ]  # fmt: skip
-        mark(job.folder, region, files, time.monotonic() - started)
+        mark(job.folder, job.results, region, files, time.monotonic() - started)
     except OSError as error:
         raise not_written(job.folder, error) from error
 
@@ -197,16 +198,11 @@ def finish(
                     _complete(job, job.store(path), image, write)
                 (job.folder / WHOLE).touch()
             for path, _, _ in work.results:
-                if (store := job.store(path)).is_dir():  # not moved yet
-                    if path.exists():
-                        shutil.rmtree(path)
-                    store.rename(path)
+                _move(job.store(path), path)
         except BaseException:
             claim.unlink(missing_ok=True)
             raise
-        done = job.folder.with_name(f"{job.folder.name}.done")
-        job.folder.rename(done)
-        shutil.rmtree(done, ignore_errors=True)
+        _remove(job.folder)
     except FileNotFoundError:
         if is_whole(work, job.key):  # by another process, meanwhile
             return True
@@ -216,12 +212,32 @@ def finish(
     return True
 
 
+def _move(store: Path, path: Path) -> None:
+    """Move a result to its place, unless it is there."""
+    if store != path and store.is_dir():
+        if path.exists():
+            shutil.rmtree(path)
+        store.rename(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a finished job: first that by which processes find it."""
+    if isinstance(folder, Remote):
+        (folder / "job.json").unlink()
+        remove_below(folder)
+        return
+    done = folder.with_name(f"{folder.name}.done")
+    folder.rename(done)
+    shutil.rmtree(done, ignore_errors=True)
+
+
 def _complete(job: Job, store: Path, image: Image, write: Callable[[Path, Image, int, list[Index]], None]) -> None:
     """Write what a result needs beside its finest level."""
     for level, shards in groupby(coarser_shards(store), key=itemgetter(0)):
         write(store, image, level, [index for _, index in shards])
-    for left in store.rglob("*.partial"):  # of processes that were killed
-        left.unlink(missing_ok=True)
+    if not isinstance(store, Remote):  # where files appear when they are whole
+        for left in store.rglob("*.partial"):  # of processes that were killed
+            left.unlink(missing_ok=True)
     describe(store, image, {"zsd": {"job": job.key}})
 
 
@@ -229,8 +245,7 @@ def _claimed(claim: Path, *, takes_over: bool) -> bool:
     """Whether this process is the one that finishes."""
     own = f"{socket.gethostname()} {os.getpid()}"
     try:
-        with claim.open("x") as file:
-            file.write(own)
+        create_exclusively(claim, own)
     except FileExistsError:
         host, _, process = claim.read_text().partition(" ")
         died = host == socket.gethostname() and process.isdigit() and not psutil.pid_exists(int(process))

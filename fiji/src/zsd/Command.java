@@ -32,14 +32,26 @@ final class Command {
     /** "cell.tif 12 %", or in a batch "cell.tif (3 of 20) 12 %": what `zsd predict` says when nobody sees a bar. */
     private static final Pattern PROGRESS = Pattern.compile(".*?(?:\\((\\d+) of (\\d+)\\) )?(\\d+) %");
 
+    /** "step 120, 3.2/s, loss 0.0123, 180 s left  ...": what a training says after each validation. */
+    private static final Pattern STEP = Pattern.compile("(step \\d+), .*?(?:, (\\d+) s left)?  .*");
+
     private static final String ERROR = "error: ";
+    private static final String WARNING = "warning: ";
     private static final int POLL_MS = 100;
     private static final int STOP_S = 10;
 
     private final List<String> errors = Collections.synchronizedList(new ArrayList<String>());
     private volatile String lastLine = "it said nothing";
+    private volatile boolean training;
+    private long trainingSince;
 
     private Command() {}
+
+    /** A way to end a training with what it has reached. */
+    interface Enough {
+        /** Ask for it; false if that is not possible (again): then the command is stopped. */
+        boolean ask() throws IOException;
+    }
 
     /**
      * The command that a person means.
@@ -98,9 +110,14 @@ final class Command {
      * @throws CancellationException when Esc was pressed or ImageJ quits
      */
     static void run(File command, String... arguments) throws IOException {
+        run(command, () -> false, Arrays.asList(arguments));
+    }
+
+    /** The same; Esc in a training ends it with what it has reached, and stops the command only if that fails. */
+    static void run(File command, Enough enough, List<String> arguments) throws IOException {
         List<String> line = new ArrayList<String>();
         line.add(command.getPath());
-        line.addAll(Arrays.asList(arguments));
+        line.addAll(arguments);
         // One pipe for both streams: with two, a command that fills the one that nobody reads waits for ever.
         ProcessBuilder builder = new ProcessBuilder(line).redirectErrorStream(true);
         builder.environment().put("PYTHONIOENCODING", "utf-8");
@@ -108,7 +125,7 @@ final class Command {
         Command run = new Command();
         try {
             process.getOutputStream().close();
-            run.follow(process);
+            run.follow(process, enough);
         } finally {
             stop(process);
             IJ.showProgress(1.0);
@@ -117,16 +134,20 @@ final class Command {
             throw new IOException(run.failure(process.exitValue()));
     }
 
-    private void follow(Process process) throws IOException {
+    private void follow(Process process, Enough enough) throws IOException {
         IJ.resetEscape();
-        IJ.showStatus("zsd: opening the model");
+        IJ.showStatus("zsd: starting (Esc stops)");
         Thread reader = new Thread(() -> read(process), "zsd output");
         reader.setDaemon(true);
         reader.start();
         try {
             while (!process.waitFor(POLL_MS, TimeUnit.MILLISECONDS))
-                if (IJ.escapePressed())
-                    throw new CancellationException();
+                if (IJ.escapePressed()) {
+                    if (!training || !enough.ask())
+                        throw new CancellationException();
+                    IJ.resetEscape();
+                    IJ.showStatus("zsd: ending the training (Esc stops everything)");
+                }
             reader.join(TimeUnit.SECONDS.toMillis(STOP_S));  // somebody else may hold the pipe: don't wait for ever
         } catch (InterruptedException quitting) {
             throw new CancellationException();
@@ -137,7 +158,7 @@ final class Command {
         try (BufferedReader lines =
                 new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
             for (String line = lines.readLine(); line != null; line = lines.readLine())
-                if (!showProgress(line))
+                if (!showProgress(line) && !showTraining(line))
                     remember(line.trim());
         } catch (IOException closed) {
             // the process was stopped; what it had said is kept
@@ -147,6 +168,10 @@ final class Command {
     private void remember(String line) {
         if (line.startsWith(ERROR))
             errors.add(line.substring(ERROR.length()));
+        if (line.startsWith(WARNING))
+            IJ.log("zsd: " + line);
+        if (line.startsWith("exporting"))
+            training = false;
         if (!line.isEmpty())
             lastLine = line;
     }
@@ -160,6 +185,25 @@ final class Command {
             share = (Integer.parseInt(progress.group(1)) - 1 + share) / Integer.parseInt(progress.group(2));
         IJ.showStatus("zsd: " + line + " (Esc stops)");
         IJ.showProgress(share);
+        return true;
+    }
+
+    private boolean showTraining(String line) {
+        Matcher step = STEP.matcher(line);
+        if (!step.matches())
+            return false;
+        long now = System.nanoTime();
+        if (!training)
+            trainingSince = now;
+        training = true;
+        if (line.contains(WARNING))
+            IJ.log("zsd: " + line.substring(line.indexOf(WARNING)));
+        String left = step.group(2);
+        IJ.showStatus("zsd: training, " + step.group(1) + (left == null ? "" : ", " + left + " s left")
+                + " (Esc ends it and uses the result)");
+        double spent = (now - trainingSince) / 1e9;
+        if (left != null)
+            IJ.showProgress(spent / Math.max(spent + Integer.parseInt(left), 1));
         return true;
     }
 

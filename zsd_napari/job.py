@@ -1,0 +1,151 @@
+"""The viewer's side of a worker process: it starts tasks, hands over pixels, and takes what the worker sends."""
+
+import json
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from zsd_runtime.errors import InputError
+
+# The worker imports what the viewer imports, but nothing from the folder that it happens to be started in.
+PROGRAM = """
+import json, os, sys
+sys.path[:] = json.loads(os.environ.pop("ZSD_NAPARI_PATH"))
+from zsd_napari.worker import main
+main()
+"""
+ENDS = ("done", "refused", "stopped", "failed")  # the last message of a task
+Message = tuple[Any, ...]
+
+
+class Worker:
+    """A process for the tasks of one widget; it starts with the first one and stays for the next.
+
+    The process talks to a thread of its own here, so that neither reading a layer nor taking results ever holds up the
+    viewer; the widget calls `messages` from its timer.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a task is being done.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writing = threading.Lock()
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._read: Callable[[tuple[int | slice, ...]], Any] | None = None
+        self._take: Callable[[Message], bool] = lambda message: False
+        self.busy = False
+
+    def start(
+        self,
+        task: str,
+        arguments: dict[str, Any],
+        read: Callable[[tuple[int | slice, ...]], Any] | None = None,
+        take: Callable[[Message], bool] = lambda message: False,
+    ) -> None:
+        """Begin a task.
+
+        Parameters
+        ----------
+        task : str
+            One of `zsd_napari.worker.TASKS`.
+        arguments : dict
+            Of the function that does it.
+        read : callable
+            Gives the worker a part of a layer; called in a thread.
+        take : callable
+            Gets each message first, in a thread; True keeps it from `messages`.
+        """
+        assert not self.busy
+        if self._process is None or self._process.poll() is not None:
+            self._begin()
+        self.messages()  # of a process that ended while it had nothing to do
+        self._read, self._take, self.busy = read, take, True
+        self._write(("task", task, arguments))
+
+    def stop(self) -> None:
+        """Ask the task to stop; its end comes as a message."""
+        self._write(("stop",))
+
+    def messages(self) -> list[Message]:
+        """What has come since the last call."""
+        found = []
+        while not self._messages.empty():
+            found.append(self._messages.get())
+        if any(message[0] in ENDS for message in found):
+            self.busy = False
+        return found
+
+    def close(self) -> None:
+        """End the process: a training saves what it has and stops."""
+        if self._process is not None and self._process.stdin is not None:
+            with self._writing:
+                _closed(self._process.stdin)
+        self._process = None
+
+    def _begin(self) -> None:
+        no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # of Windows
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=os.environ | {"ZSD_NAPARI_PATH": json.dumps(sys.path)}, creationflags=no_console,
+        )  # fmt: skip
+        weakref.finalize(self, _closed, self._process.stdin)  # also when Python ends
+        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+
+    def _write(self, message: Message) -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        with suppress(OSError, ValueError), self._writing:  # of a process that has ended `_listen` finds out
+            pickle.dump(message, process.stdin, protocol=5)
+            process.stdin.flush()
+
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        """Take messages until the process ends."""
+        assert process.stdout is not None
+        while True:
+            try:
+                message: Message = pickle.load(process.stdout)
+            except (EOFError, OSError, pickle.UnpicklingError):
+                break
+            if message[0] == "read":
+                self._write(("data", self._part(message[1])))
+            elif not self._taken(message, process):
+                self._messages.put(message)
+        status = process.wait()
+        process.stdout.close()
+        if self._process is process:
+            self._messages.put(("failed", f"the worker process ended with status {status}", ""))
+
+    def _taken(self, message: Message, process: "subprocess.Popen[bytes]") -> bool:
+        """Whether `take` keeps a message; an error of it, as of a lack of memory, ends the task."""
+        try:
+            return self._take(message)
+        except Exception as error:
+            self._messages.put(("failed", str(error) or type(error).__name__, ""))
+            process.kill()
+            return True
+
+    def _part(self, box: tuple[int | slice, ...]) -> Any:
+        """A part of the layer, or the error that reading it made."""
+        try:
+            assert self._read is not None
+            return np.ascontiguousarray(self._read(box))
+        except Exception as error:  # files behind lazily opened layers fail in many ways
+            return InputError(f"the layer cannot be read ({error})", "open it again")
+
+
+def _closed(pipe: Any) -> None:
+    with suppress(OSError, ValueError):
+        pipe.close()
