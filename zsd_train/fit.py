@@ -1,11 +1,8 @@
 """The training loop."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +22,12 @@ from zsd_train.group import End
 from zsd_train.objective import Loss, objective, tile_errors
 from zsd_train.setup import Setup
 from zsd_train.state import PATIENCE, Log, with_weights
+from zsd_train.stopping import STOP, interruptible, taken
 from zsd_train.threads import Threads
 
 WARM_UP_STEPS, WARM_UP = 100, 0.1  # in which the learning rate rises, and the share of the budget, if that is sooner
 VALIDATING = 0.1  # share of a time budget that validations may take: slow machines make fewer
 SECONDS_BETWEEN_SAVES = 60.0
-STOP = "stop"  # a file of this name in the run folder ends the training: any program can make one, on any system
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,8 @@ def fit(
 ) -> tuple[str, bool]:
     """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
-    A file `STOP` in the run folder ends the training as if its budget were spent: what is best by then is the result.
     Of several processes, the first one decides; the others make the same steps.
+    A file `STOP` in the run folder ends the training as if its budget were spent: what is best by then is the result.
 
     Returns
     -------
@@ -133,7 +130,7 @@ def fit(
             state.seconds = time.monotonic() - started
             if stop():
                 interrupted.set()
-            enough = _taken(out / STOP)
+            enough = taken(out / STOP)
 
             message = ""
             # Counted rather than compared with a share of the budget, which a resumed run may have changed.
@@ -182,15 +179,6 @@ def _follow(s: Setup, stop: Callable[[], bool]) -> tuple[str, bool]:
             if agreed.end:
                 return f"ended at step {s.state.step}", agreed.end is End.INTERRUPTED
             _step(s, agreed.rate)
-
-
-def _taken(file: Path) -> bool:
-    """Remove a file; whether there was one."""
-    try:
-        file.unlink()
-    except OSError:
-        return False
-    return True
 
 
 def _learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
@@ -278,26 +266,3 @@ def _warnings(s: Setup) -> list[str]:
     if remedy := s.config.scheme.correlated_noise_remedy:
         remedies[correlated_noise(noise)] = correlated_noise(noise, remedy)
     return [f"warning: {remedies.get(text, text)}" for text in noise.warnings]
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C, or a scheduler's SIGTERM, sets the event instead of tearing a step apart; a second one is as before."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def on_signal(_number: int, _frame: object) -> None:
-        event.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        restore()

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from zsd_runtime.errors import InputError
 from zsd_train.checks import accelerator, precision
@@ -140,14 +142,18 @@ def joined(config: TrainConfig, processes: Processes) -> Group:
     InputError
         When the batch cannot be divided, or the devices are not there.
     """
-    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)  # it announces its precision
+    for module in ("rank_zero", "distributed"):  # they announce precision and ranks
+        logging.getLogger(f"lightning_fabric.utilities.{module}").setLevel(logging.WARNING)
     where = accelerator(config)
     check_processes(config, processes, where)
     options: dict[str, Any] = {"accelerator": where, "precision": precision(config)}
     if processes.total == 1:
         return Group(Fabric(devices=1, **options))
     assert processes.environment is not None
-    strategy = DDPStrategy(timeout=SILENCE, broadcast_buffers=False)
+    renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters  # by torch 2.13
+    # Buffers never change.
+    buffers: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    strategy = DDPStrategy(timeout=SILENCE, **buffers)
     fabric = Fabric(
         devices=processes.devices, num_nodes=processes.nodes, strategy=strategy, plugins=[processes.environment],
         **options,

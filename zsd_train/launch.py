@@ -10,13 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_train.group import LostContactError
-
-if TYPE_CHECKING:
-    from zsd_train.fit import Progress
 
 GRACE_S = 5.0  # in which processes end by themselves once one is lost
 LISTENING_S = 0.2
@@ -27,7 +24,9 @@ def call_in_processes(
     number: int,
     arguments: dict[str, Any],
     out: Path,
-    report: Callable[["Progress"], None],
+    *,
+    said: tuple[str, ...],
+    hear: Callable[[Any], None],
     stop: Callable[[], bool],
     interrupted: threading.Event,
 ) -> None:
@@ -40,10 +39,14 @@ def call_in_processes(
     number : int
         Of processes.
     arguments : dict
-        Of the function, beside `report` and `stop`; they are sent to the processes.
+        Of the function, beside `said` and `stop`; they are sent to the processes.
     out : Path
         The run folder.
-    report, stop : callable
+    said : tuple of str
+        Arguments of the function that take what it has to say, such as "report".
+    hear : callable
+        Gets in this process what is said in the others.
+    stop : callable
         As for `train`; called in this process.
     interrupted : threading.Event
         Set after Ctrl-C.
@@ -61,7 +64,7 @@ def call_in_processes(
     workers, ends = [], []
     for rank in range(number):
         here, there = context.Pipe()
-        sent = (function, rank, number, port, arguments, there, stopping)
+        sent = (function, rank, number, port, arguments, said, there, stopping)
         worker = context.Process(target=_work, args=sent, daemon=True)
         worker.start()
         there.close()
@@ -70,7 +73,7 @@ def call_in_processes(
     raised: dict[int, BaseException] = {}
     try:
         while True:
-            _listen(ends, raised, report)
+            _listen(ends, raised, hear)
             if interrupted.is_set() or stop():
                 stopping.set()
             codes = [worker.exitcode for worker in workers]
@@ -78,8 +81,8 @@ def call_in_processes(
                 break
         deadline = time.monotonic() + GRACE_S
         while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
-            _listen(ends, raised, report)
-        _listen(ends, raised, report)
+            _listen(ends, raised, hear)
+        _listen(ends, raised, hear)
     finally:
         codes = [worker.exitcode for worker in workers]
         for worker in workers:
@@ -91,8 +94,8 @@ def call_in_processes(
     _raise_first(codes, raised, out)
 
 
-def _listen(ends: list[Connection], raised: dict[int, BaseException], report: Callable[["Progress"], None]) -> None:
-    """Hand on what processes say: their progress, and at most one error each."""
+def _listen(ends: list[Connection], raised: dict[int, BaseException], hear: Callable[[Any], None]) -> None:
+    """Hand on what processes say: what their function reports, and at most one error each."""
     if not ends:
         time.sleep(LISTENING_S)
     for end in [end for end in ends if end in wait(ends, LISTENING_S)]:
@@ -104,7 +107,7 @@ def _listen(ends: list[Connection], raised: dict[int, BaseException], report: Ca
         if isinstance(message, BaseException):
             raised[rank] = message
         else:
-            report(message)
+            hear(message)
 
 
 def _raise_first(codes: list[int | None], raised: dict[int, BaseException], out: Path) -> None:
@@ -140,6 +143,7 @@ def _work(
     number: int,
     port: int,
     arguments: dict[str, Any],
+    said: tuple[str, ...],
     end: Connection,
     stopping: Any,
 ) -> None:
@@ -161,7 +165,7 @@ def _work(
 
     try:
         function(
-            **arguments, report=say,
+            **arguments, **dict.fromkeys(said, say),
             stop=lambda: stopping.is_set() or (parent is not None and not parent.is_alive()),
         )  # fmt: skip
     except Exception as error:  # all are said by the parent

@@ -18,7 +18,7 @@ from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train.checks import accelerator, channelled, check_teacher, checked_psf, config_for
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
-from zsd_train.fit import Preview, Progress, fit, interruptible
+from zsd_train.fit import Preview, Progress, fit
 from zsd_train.group import check_processes
 from zsd_train.launch import call_in_processes
 from zsd_train.processes import Processes, processes_for
@@ -34,6 +34,7 @@ from zsd_train.run import (
 )
 from zsd_train.schemes import Distill, Recorrupt, SimOddEven, StructuredIllumination
 from zsd_train.setup import Setup, set_up
+from zsd_train.stopping import interruptible
 
 
 def train(
@@ -123,8 +124,18 @@ def train(
     if processes.total > 1 and processes.environment is None:
         check_processes(config, processes, accelerator(config))
         given |= {"images": images, "psf": psf, "config": config, "out": out}
+
+        def hear(message: Any) -> None:
+            if isinstance(message, Progress):
+                report(message)
+            elif preview is not None:
+                preview(message)
+
+        said = ("report",) if preview is None else ("report", "preview")
         with interruptible() as interrupted:
-            call_in_processes(train, processes.total, given, out, report, stop, interrupted)
+            call_in_processes(
+                train, processes.total, given, out, said=said, hear=hear, stop=stop, interrupted=interrupted
+            )
         return load_run(out)
     return _train(images, psf, config, out, processes=processes, report=report, stop=stop, preview=preview, **given)
 
@@ -190,9 +201,9 @@ def _train(
         if resume:
             setup.state.load(out)
             group.wait()
+        notice = "; ".join(filter(None, (bad.notice, group.notice)))
         if group.leads:
             _begin(out, setup, voxel, sim or (teacher.sim if teacher else None), resume=resume)
-        notice = "; ".join(filter(None, (bad.notice, group.notice)))
         reason, interrupted = fit(setup, out, report, stop, notice, preview)
         if interrupted:
             raise Interrupted(f"{reason}, saved in {out}")
