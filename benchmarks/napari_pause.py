@@ -19,10 +19,10 @@ import dask.array as da
 import napari
 import numpy as np
 from napari.layers import Image
+from napari_tutorial import register, settle, until
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
-from benchmarks.napari_tutorial import register, settle, until
 from zsd_optics.simulate import Camera, simulate
 
 SIDE = 512
