@@ -99,7 +99,7 @@ def fit(
     """Train until the budget is spent, the held-out error has turned, or somebody stops it; first report a `notice`.
 
     Of several processes, the first one decides; the others make the same steps.
-    A file named `STOP` (`stop`) in the run folder ends the training as if its budget were spent: what is best by then is the result.
+    A file `stop` in the run folder ends the training as if its budget were spent: what is best by then is the result.
 
     Returns
     -------
