@@ -48,7 +48,7 @@ class Subject:
     axes : str
         Of the file.
     sha256 : str
-        Of the file; of the array, if there is no file.
+        Of the file; of the pixels, if there is none here.
     pixels_sha256 : tuple of str
         Of the frame's and of the file's pixels, as a run keeps them of its images.
     truth, truth_deconvolved : ndarray or None
@@ -153,7 +153,7 @@ def subject_of(
     hashes = _pixel_hashes(opened.data, counts, name)
     return Subject(
         name, path, opened, counts, part, channel, number, file_shape, file_axes,
-        sha256_of(path) if path else hashes[0], hashes,
+        sha256_of(path) if path and path.exists() else hashes[0], hashes,  # a URL: of its pixels
     )  # fmt: skip
 
 
