@@ -272,7 +272,7 @@ def test_a_lazy_movie_becomes_ome_zarr(viewer, bot, untrained_package, tmp_path)
         widget.start.native.click()
         viewer.layers.remove(layer)  # nobody needs it any more but the worker
         ended(bot, widget)
-    assert len(ticks) > 50
+    assert len(ticks) > 5  # a loop that waits for the result ticks once
     assert len(made) - before <= 4 * 5  # plane by plane, some of them again: statistics, bad pixels, network
     shown = viewer.layers["cell deconvolved"]
     assert not isinstance(shown.data, np.ndarray)

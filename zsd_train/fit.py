@@ -177,7 +177,8 @@ def _follow(s: Setup, stop: Callable[[], bool]) -> tuple[str, bool]:
         while True:
             agreed = s.group.agree(stop=interrupted.is_set() or stop())
             if agreed.end:
-                return f"ended at step {s.state.step}", agreed.end is End.INTERRUPTED
+                interruption = agreed.end is End.INTERRUPTED
+                return f"{'interrupted' if interruption else 'ended'} at step {s.state.step}", interruption
             _step(s, agreed.rate)
 
 
