@@ -137,6 +137,13 @@ def test_launchers_are_found(variables, asked, expected, monkeypatch):
     assert (found.devices, found.nodes, found.environment is not None) == expected
 
 
+def test_a_task_of_srun_trains_by_itself(tmp_path, monkeypatch):
+    """Fabric finds SLURM's variables by itself, and refuses these."""
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert train([image()], PSF, tiny(steps=2), tmp_path / "run").measured.steps == 2
+
+
 def test_the_spread_of_a_shared_batch_is_that_of_the_whole():
     """`Group.std` on two halves, whose means are taken by hand."""
     from zsd_train.group import Group

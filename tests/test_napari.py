@@ -220,6 +220,12 @@ def test_restore_stop_and_continue(viewer, bot, settings, tmp_path):
     ended(bot, widget)
     assert "not the one that the network was trained on" in widget.said[-1]
 
+    widget.image.pixel_size.value, widget.psf.kind.value = 0, "optics"
+    widget.start.native.click()
+    ended(bot, widget)
+    widget.save_to(tmp_path / "again.zip")  # a Start that is refused costs no network
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "model.zip").read_bytes()
+
     from zsd_napari.reader import get_reader
 
     layers = get_reader(str(tmp_path / "model.zip"))(str(tmp_path / "model.zip"))

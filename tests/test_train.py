@@ -4,6 +4,7 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,20 @@ def test_ctrl_c_saves_and_resuming_is_bit_for_bit_the_same(tmp_path):
         assert all(torch.equal(straight[key], resumed[key]) for key in straight)
     steps = [int(row["step"]) for row in metrics(tmp_path / "broken")]
     assert steps == sorted(steps)
+
+
+def test_a_stop_file_of_before_does_not_end_a_resumed_training(tmp_path):
+    train([image()], PSF, tiny(steps=2), tmp_path / "run")
+    (tmp_path / "run" / "stop").touch()
+    assert train([image()], PSF, tiny(steps=4), tmp_path / "run", resume=True).measured.steps == 4
+
+
+def test_a_run_is_not_written_to_a_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in ("s3://lab/run", Path("s3:/lab/run")):
+        with pytest.raises(InputError, match="is a URL; only zsd predict writes to one"):
+            train([image()], PSF, tiny(steps=2), out)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_training_in_another_thread_stops_when_it_is_asked_to(tmp_path):

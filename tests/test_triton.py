@@ -25,6 +25,7 @@ from zsd_export.graph.counts import counts_graph
 from zsd_export.graph.whole import whole_graph
 from zsd_export.keras import import_keras
 from zsd_export.package.triton import model_name
+from zsd_export.static import triton_client
 from zsd_runtime import InputError, load_model
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
@@ -188,6 +189,22 @@ class _KServe(BaseHTTPRequestHandler):
             self.send_header("Inference-Header-Content-Length", str(length))
         self.end_headers()
         self.wfile.write(body)
+
+
+def test_the_client_rounds_and_clips_to_16_bits(monkeypatch):
+    sent = []
+
+    def ask(_url, data=None, headers=None):
+        if data is None:
+            return json.dumps({"inputs": [{"name": "x", "datatype": "UINT16"}]}).encode(), {}
+        length = int(headers["Inference-Header-Content-Length"])
+        sent.append(np.frombuffer(data[length:], np.uint16))
+        head = json.dumps({"outputs": []}).encode()
+        return head, {"Inference-Header-Content-Length": len(head)}
+
+    monkeypatch.setattr(triton_client, "ask", ask)
+    triton_client.restore(np.array([[[[-3.0, 1.6, 70000.0]]]]))
+    assert sent[0].tolist() == [0, 2, 65535]
 
 
 def test_the_client_restores_a_movie(repository, untrained_package, tmp_path):

@@ -17,6 +17,7 @@ from zsd_runtime.corrections.corrected import LINES, Corrections
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel, create_image, images_in, open_image, stem
+from zsd_runtime.images.remote import local
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Average
 from zsd_runtime.raw_sim import seen_by
@@ -209,7 +210,7 @@ def _check_place(images: list[Path], out: Path, packages: list[Path], *, resume:
     """Raise `InputError` when something in `out` would be lost, before minutes of training."""
     from zsd_export.package.write import Destination
 
-    run = out / RUN
+    run = local(out) / RUN
     inside = [image for image in images if run.resolve() in image.resolve().parents]
     if inside:
         raise InputError(f"{inside[0]} belongs to the run in {run}", "restore the image that it was made from")

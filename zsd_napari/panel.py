@@ -65,7 +65,7 @@ class Panel(Container[Widget]):
         try:
             work()
         except InputError as error:
-            self.on_refused(str(error), error.options)
+            self.refuse(str(error), error.options)
 
     def named(self, text: str) -> str:
         """A sentence whose options in backticks are written as the widget labels them."""
@@ -98,6 +98,11 @@ class Panel(Container[Widget]):
             self._at_fault = None
 
     def on_refused(self, text: str, options: tuple[str, ...]) -> None:
+        """The worker refuses what it was given."""
+        self.refuse(text, options)
+        self.drop_results()
+
+    def refuse(self, text: str, options: tuple[str, ...]) -> None:
         """Something of the person's input is at fault: say it, and mark the field."""
         message = self.named(text)
         self.said.append(message)
@@ -117,10 +122,15 @@ class Panel(Container[Widget]):
             print(details)  # napari's console and terminal: for a report to the developers
         self.show_progress(0.0, f"failed: {text}")
         show_error(f"zsd failed: {text}")
+        self.drop_results()
 
     def on_stopped(self, text: str) -> None:
         """The person has stopped it."""
         self.show_progress(0.0, text)
+        self.drop_results()
+
+    def drop_results(self) -> None:
+        """Forget what a task that did not end has made; for subclasses."""
 
     def on_progress(self, share: float, text: str) -> None:
         """How far the task is."""

@@ -112,6 +112,9 @@ class Predict(Panel):
     def on_stopped(self, text: str) -> None:  # noqa: ARG002
         """The person cancelled it."""
         super().on_stopped("cancelled")
+
+    def drop_results(self) -> None:
+        """Remove layers that were not filled."""
         if self._results is not None:
             self.later(*self._results.discard())
 

@@ -73,6 +73,8 @@ class Restore(Panel):
         self.held_out: list[tuple[float, float]] = []
         self._results: Results | None = None
         self._trained: tuple[Image, str] | None = None
+        # The network of before, until a new training begins: a wrong field must not cost it.
+        self._former: tuple[Path, tuple[Image, str] | None] | None = None
         self.start.changed.connect(lambda: self.guarded(self.begin_training))
         self.stop.changed.connect(self.stop_training)
         self.go_on.changed.connect(lambda: self.guarded(lambda: self.begin_training(resume=True)))
@@ -130,7 +132,7 @@ class Restore(Panel):
             raise InputError("`psf` is none, which only the scheme noise2void needs", "describe the PSF, or choose "
                              "that `scheme` under More options", option=("psf", "scheme"))  # fmt: skip
         if not resume or self.folder is None:
-            self._forget()
+            self._former = (self.folder, self._trained) if self.folder is not None else None
             self.folder = Path(tempfile.mkdtemp(prefix="zsd-napari-"))
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
             self.losses, self.held_out = [], []
@@ -169,10 +171,10 @@ class Restore(Panel):
             raise InputError(f"{path} cannot be written ({error.strerror})", "choose another place") from None
         self.show_status(f"saved {path}")
 
-    def _forget(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+    @staticmethod
+    def _forget(folder: Path | None) -> None:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     # What the worker says.
 
@@ -196,6 +198,9 @@ class Restore(Panel):
         kind, progress = message[0], message[-1]
         if kind != "training" or not progress["step"]:
             return
+        if self._former is not None:  # the new training has begun
+            self._forget(self._former[0])
+            self._former = None
         if isfinite(progress["loss"]):
             self.losses.append((progress["step"], progress["loss"]))
         if (found := _held_out(progress["message"])) is not None:
@@ -214,11 +219,14 @@ class Restore(Panel):
         assert self._results is not None
         self._results.offset = offset
 
-    def on_stopped(self, text: str) -> None:
-        """The person stopped the restoration of the layer."""
-        super().on_stopped(text)
+    def drop_results(self) -> None:
+        """Remove layers that were not filled; have the network of before again if the new training did not begin."""
         if self._results is not None:
             self.later(*self._results.discard())
+        if self._former is not None:
+            former, self._former = self._former, None
+            self._forget(self.folder)
+            self.folder, self._trained = former
 
     def on_results(self, results: list[Result]) -> None:
         """Layers for the results, which are going to be filled, or are on the disk."""

@@ -18,7 +18,7 @@ from zsd_runtime.channel_models import load_models, packages_in
 from zsd_runtime.corrections.corrected import corrections_of
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import Voxel, images_in
-from zsd_runtime.images.remote import located
+from zsd_runtime.images.remote import check_reachable, located
 from zsd_runtime.model import Model
 from zsd_runtime.notices import notices
 from zsd_runtime.options import Average, Axes, Dark, GainMap, KeepHotPixels, PixelSize, RemoveLines, Series, ZStep
@@ -140,6 +140,7 @@ def predict(
         if as_json and (part is not None or cluster is not None):
             raise InputError("--json is not written by several processes yet", "leave it out", option="json")
         out = located(out)
+        check_reachable(out)
         how = How(
             out, axes, numbers(tile, "--tile"), None if memory is None else int(memory * 1e9), dtype, format, series,
             channel, Voxel.square(pixel_size, z_step), notices(quiet),

@@ -167,6 +167,7 @@ def fit(
             if reason or time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 saved = time.monotonic()
                 state.save(out)
+    taken(out / STOP)  # somebody asked when it was ending already
     s.group.agree(end=End.INTERRUPTED if interrupted.is_set() else End.DONE)
     return reason, interrupted.is_set()
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -148,7 +149,8 @@ def joined(config: TrainConfig, processes: Processes) -> Group:
     check_processes(config, processes, where)
     options: dict[str, Any] = {"accelerator": where, "precision": precision(config)}
     if processes.total == 1:
-        return Group(Fabric(devices=1, **options))
+        # Fabric would find SLURM's variables by itself, and refuse some of them.
+        return Group(Fabric(devices=1, plugins=[LightningEnvironment()], **options))
     assert processes.environment is not None
     renamed = "forward_sync_buffers" in signature(DistributedDataParallel).parameters  # by torch 2.13
     # Buffers never change.

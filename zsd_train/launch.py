@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from zsd_runtime.errors import InputError, Interrupted
 from zsd_train.group import LostContactError
 
 GRACE_S = 5.0  # in which processes end by themselves once one is lost
+ORPHAN_S = 60.0  # in which they save and end by themselves once their parent is gone
 LISTENING_S = 0.2
 
 
@@ -113,7 +115,7 @@ def _listen(ends: list[Connection], raised: dict[int, BaseException], hear: Call
 def _raise_first(codes: list[int | None], raised: dict[int, BaseException], out: Path) -> None:
     """Raise the cause, if there is one: an error with a message, a killed process, then what followed from it."""
     for kind in (InputError, Interrupted):
-        for error in raised.values():
+        for _, error in sorted(raised.items()):
             if isinstance(error, kind):
                 raise error
     saved = (out / "state.safetensors").exists()
@@ -158,6 +160,8 @@ def _work(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // number))
     parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
     def say(message: Any) -> None:
         with suppress(OSError):  # the parent is gone, and `stop` says so
@@ -166,12 +170,19 @@ def _work(
     try:
         function(
             **arguments, **dict.fromkeys(said, say),
-            stop=lambda: stopping.is_set() or (parent is not None and not parent.is_alive()),
+            stop=lambda: stopping.is_set() or not parent.is_alive(),
         )  # fmt: skip
     except Exception as error:  # all are said by the parent
         known = isinstance(error, InputError | Interrupted | LostContactError)
         say(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
         raise SystemExit(1) from error
+
+
+def _end_after(parent: BaseProcess) -> None:
+    """End this process some time after its parent, if it has not saved and ended by then: it may wait for another."""
+    parent.join()
+    time.sleep(ORPHAN_S)
+    os._exit(1)
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ from zsd_runtime.corrections.camera_maps import CameraMaps
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel
+from zsd_runtime.images.remote import local
 from zsd_runtime.sim.files import load_microscope, save_microscope
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.reconstruction import reconstruct
@@ -34,7 +35,7 @@ from zsd_train.run import (
 )
 from zsd_train.schemes import Distill, Recorrupt, SimOddEven, StructuredIllumination
 from zsd_train.setup import Setup, set_up
-from zsd_train.stopping import interruptible
+from zsd_train.stopping import STOP, interruptible, taken
 
 
 def train(
@@ -114,7 +115,7 @@ def train(
     Interrupted
         After Ctrl-C or `stop`, once everything is saved.
     """
-    out = Path(out)
+    out = local(out)
     config = config or make_config()
     given: dict[str, Any] = {
         "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf_source": psf_source, "channel": channel,
@@ -199,6 +200,7 @@ def _train(
     group = setup.group
     with group.connected(), _writing(out):
         if resume:
+            taken(out / STOP)  # of the training that ended
             setup.state.load(out)
             group.wait()
         notice = "; ".join(filter(None, (bad.notice, group.notice)))

@@ -24,6 +24,7 @@ from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.errors import InputError
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import Image, Voxel, write_image
+from zsd_runtime.images.remote import local
 from zsd_runtime.package import read_package
 from zsd_runtime.sim.files import OTF
 
@@ -61,6 +62,7 @@ class Destination:
             When the format is unknown or cannot hold the graph's input, when something exists at `path` and must not
             be replaced, or when it is no package of zsd.
         """
+        local(self.path, "package")
         if self.format not in (*FORMATS, TRITON):
             known = ", ".join((*FORMATS, TRITON))
             raise InputError(f"format {self.format!r} must be one of {known}", option="format")

@@ -35,6 +35,8 @@ def restore(image: Any, url: str = "http://localhost:8000", model: str = MODEL) 
     """The outputs of a model by name, for an image (N, C, [Z,] Y, X) of camera counts."""
     address = f"{url.rstrip('/')}/v2/models/{model}"
     (source,) = json.loads(ask(address)[0])["inputs"]
+    if source["datatype"] == "UINT16":  # a cast would wrap what does not fit round
+        image = np.clip(np.rint(image), 0, 65535)
     image = np.ascontiguousarray(image, TYPES[source["datatype"]])
     described = {
         "name": source["name"],

@@ -231,7 +231,8 @@ def stem(path: Path) -> str:
     """File name without .tif, .ome.tif and the like."""
     if "*" in path.name:
         return stem_of_pattern(path.name)
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), "" if path.is_dir() else path.suffix)
+    known = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+    suffix = known if known is not None else "" if path.is_dir() else path.suffix
     return path.name[: len(path.name) - len(suffix)]
 
 

@@ -45,6 +45,41 @@ def located(path: str | Path) -> Path:
     return Path(f"/{rest}") if scheme == "file" else Remote(f"{scheme}:/{rest}")
 
 
+def local(path: str | Path, option: str = "out") -> Path:
+    """A path on this machine.
+
+    Raises
+    ------
+    InputError
+        When it is a URL: as a path it would be a folder named `s3:`.
+    """
+    found = URL.fullmatch(str(path))
+    if isinstance(path, Remote) or (found and found[1].lower() != "file"):
+        raise InputError(
+            f"{path} is a URL; only zsd predict writes to one", "give a folder of this machine, and copy it there",
+            option=option,
+        )  # fmt: skip
+    return Path(path)
+
+
+def check_reachable(path: Path) -> None:
+    """Ask for a place that results go to.
+
+    Raises
+    ------
+    InputError
+        When it is a URL whose server does not answer or refuses.
+    """
+    if isinstance(path, Remote):
+        try:
+            path.exists()
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written ({error})", "check the address, the credentials and AWS_ENDPOINT_URL",
+                option="out",
+            ) from None  # fmt: skip
+
+
 class Remote(_Path):
     """A URL as a path. Its methods raise `OSError` for whatever fails."""
 
