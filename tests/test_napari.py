@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 # That Qt's wheels need and do not bring.
@@ -304,6 +306,42 @@ def test_predict_in_memory_and_cancel(viewer, bot, untrained_package):
     ended(bot, widget)
     assert widget.status.value == "cancelled"
     assert len(viewer.layers) == count
+
+
+def test_a_killed_worker_is_noticed(viewer, bot, untrained_package):
+    add(viewer, noisy((300, 48, 48)), scale=(1, 0.1, 0.1))
+    widget = dock(viewer, "Predict")
+    widget.model.value, widget.package.value = "a package file", untrained_package
+    widget.start.native.click()
+    bot.waitUntil(lambda: "cell denoised" in viewer.layers, timeout=LONGEST_S * 1000)
+    widget.worker._process.kill()
+    ended(bot, widget)
+    assert widget.said == ["the worker process ended with status -9"]
+    assert widget.status.value == f"failed: {widget.said[0]}"
+    assert [layer.name for layer in viewer.layers] == ["cell"]  # nothing half filled
+    widget.start.native.click()
+    bot.waitUntil(lambda: "cell denoised" in viewer.layers, timeout=LONGEST_S * 1000)
+    widget.cancel.native.click()
+    ended(bot, widget)
+    assert widget.status.value == "cancelled"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_of_the_worker_does_not_keep_its_pipe_open():
+    """OpenVINO's telemetry forks: the viewer waited for the end of a worker that had been killed long ago."""
+    code = """
+import os, time
+from zsd_napari import worker
+worker.serve = lambda link: link.send(pid) if (pid := os.fork()) else time.sleep(30)
+worker.main()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    (fork,) = pickle.load(process.stdout)
+    assert process.stdout.read() == b""  # its end comes
+    child = psutil.Process(fork)
+    assert child.status() != psutil.STATUS_ZOMBIE  # it came before the fork's end
+    child.kill()
+    process.communicate()
 
 
 def colour(viewer):

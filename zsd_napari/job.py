@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,46 @@ from zsd_napari.worker import main
 main()
 """
 ENDS = ("done", "refused", "stopped", "failed")  # the last message of a task
+LAST_S = 1.0  # for the last messages of a process that has ended: a child of it may hold its pipe open
 Message = tuple[Any, ...]
+
+
+class Process(subprocess.Popen[bytes]):
+    """The worker's process: messages go in and come out."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=os.environ | {"ZSD_NAPARI_PATH": json.dumps(sys.path)},
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # of Windows
+        )  # fmt: skip
+        self._writing = threading.Lock()
+
+    def write(self, message: Message) -> None:
+        """Tell it something; if it has ended, nothing happens."""
+        assert self.stdin is not None
+        with suppress(OSError, ValueError), self._writing:
+            pickle.dump(message, self.stdin, protocol=5)
+            self.stdin.flush()
+
+    def messages(self) -> Iterator[Message]:
+        """What it says, until it ends."""
+        assert self.stdout is not None
+        with self.stdout:
+            while True:
+                try:
+                    yield pickle.load(self.stdout)
+                except (EOFError, OSError):
+                    return
+                except Exception:  # half a message, as of a process that was killed, may be anything
+                    self.kill()
+                    return
+
+    def close(self) -> None:
+        """End it: a training saves what it has and stops."""
+        assert self.stdin is not None
+        with suppress(OSError, ValueError), self._writing:
+            self.stdin.close()
 
 
 class Worker:
@@ -40,8 +79,7 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._writing = threading.Lock()
+        self._process: Process | None = None
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._read: Callable[[tuple[int | slice, ...]], Any] | None = None
         self._take: Callable[[Message], bool] = lambda message: False
@@ -69,14 +107,17 @@ class Worker:
         """
         assert not self.busy
         if self._process is None or self._process.poll() is not None:
-            self._begin()
+            self._process = Process()
+            weakref.finalize(self, self._process.close)  # also when Python ends
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
         self.messages()  # of a process that ended while it had nothing to do
         self._read, self._take, self.busy = read, take, True
-        self._write(("task", task, arguments))
+        self._process.write(("task", task, arguments))
 
     def stop(self) -> None:
         """Ask the task to stop; its end comes as a message."""
-        self._write(("stop",))
+        if (process := self._process) is not None:
+            process.write(("stop",))
 
     def messages(self) -> list[Message]:
         """What has come since the last call."""
@@ -89,52 +130,36 @@ class Worker:
 
     def close(self) -> None:
         """End the process: a training saves what it has and stops."""
-        if self._process is not None and self._process.stdin is not None:
-            with self._writing:
-                _closed(self._process.stdin)
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
 
-    def _begin(self) -> None:
-        no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # of Windows
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=os.environ | {"ZSD_NAPARI_PATH": json.dumps(sys.path)}, creationflags=no_console,
-        )  # fmt: skip
-        weakref.finalize(self, _closed, self._process.stdin)  # also when Python ends
-        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
-
-    def _write(self, message: Message) -> None:
-        process = self._process
-        if process is None or process.stdin is None:
-            return
-        with suppress(OSError, ValueError), self._writing:  # of a process that has ended `_listen` finds out
-            pickle.dump(message, process.stdin, protocol=5)
-            process.stdin.flush()
-
-    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+    def _watch(self, process: Process) -> None:
         """Take messages until the process ends."""
-        assert process.stdout is not None
-        while True:
-            try:
-                message: Message = pickle.load(process.stdout)
-            except (EOFError, OSError, pickle.UnpicklingError):
-                break
-            if message[0] == "read":
-                self._write(("data", self._part(message[1])))
-            elif not self._taken(message, process):
-                self._messages.put(message)
+        listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+        listener.start()
         status = process.wait()
-        process.stdout.close()
+        listener.join(LAST_S)
         if self._process is process:
             self._messages.put(("failed", f"the worker process ended with status {status}", ""))
 
-    def _taken(self, message: Message, process: "subprocess.Popen[bytes]") -> bool:
+    def _listen(self, process: Process) -> None:
+        for message in process.messages():
+            if self._process is not process:
+                continue
+            if message[0] == "read":
+                process.write(("data", self._part(message[1])))
+            elif not self._taken(message, process):
+                self._messages.put(message)
+
+    def _taken(self, message: Message, process: Process) -> bool:
         """Whether `take` keeps a message; an error of it, as of a lack of memory, ends the task."""
         try:
             return self._take(message)
         except Exception as error:
-            self._messages.put(("failed", str(error) or type(error).__name__, ""))
+            self._process = None
             process.kill()
+            self._messages.put(("failed", str(error) or type(error).__name__, ""))
             return True
 
     def _part(self, box: tuple[int | slice, ...]) -> Any:
@@ -144,8 +169,3 @@ class Worker:
             return np.ascontiguousarray(self._read(box))
         except Exception as error:  # files behind lazily opened layers fail in many ways
             return InputError(f"the layer cannot be read ({error})", "open it again")
-
-
-def _closed(pipe: Any) -> None:
-    with suppress(OSError, ValueError):
-        pipe.close()

@@ -7,11 +7,11 @@ stutter. If the viewer ends, or crashes, its pipe closes, and the worker stops b
 import os
 import pickle
 import queue
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -169,10 +169,15 @@ def serve(link: Link) -> None:
 
 def main() -> None:
     """What the process runs: its standard input and output are the pipe, and prints of libraries go to stderr."""
-    outward = os.fdopen(os.dup(1), "wb")
+    inward, outward = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a fork closes it, and would wait for our reader
     os.dup2(2, 1)
+    if hasattr(os, "register_at_fork"):
+        # A fork, as OpenVINO's telemetry makes, must not hold the pipe open when this process has ended.
+        for end in (inward, outward):
+            os.register_at_fork(after_in_child=partial(os.close, end.fileno()))
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     else:
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)  # type: ignore[attr-defined]  # of Windows
-    serve(Link(sys.stdin.buffer, outward))
+    serve(Link(inward, outward))
