@@ -89,8 +89,15 @@ def measured(frames: int, train_s: float, restore_s: float, out: Path) -> Beats:
     beats = Beats()
     with beats.during("napari at rest"):
         settle(3)
+    others = [Image(np.zeros((SIDE, SIDE), np.float32), contrast_limits=(0, 1), name=f"other {n}") for n in range(2)]
     with beats.during("napari adds a layer by itself"):
-        viewer.add_layer(Image(np.zeros((SIDE, SIDE), np.float32), contrast_limits=(0, 1), name="other"))
+        viewer.add_layer(others[0])
+        settle(2)
+    with beats.during("napari adds a second one"):
+        viewer.add_layer(others[1])
+        settle(2)
+    with beats.during("napari removes a layer by itself"):
+        viewer.layers.remove(others[1])
         settle(2)
     with beats.during("napari moves the slider by itself"):
         for step in range(10):
@@ -106,10 +113,12 @@ def measured(frames: int, train_s: float, restore_s: float, out: Path) -> Beats:
 
     parts: list[tuple[str, Callable[[], bool]]] = [
         ("start, until the first loss", lambda: bool(widget.losses) or ended()),
-        ("first previews: two layers are added", lambda: len(viewer.layers) >= 4 or ended()),
+        ("until both previews are shown", lambda: all(layer.visible for layer in viewer.layers) or ended()),
         ("training, previews are redrawn", restoring),
     ]
-    widget.start.native.click()
+    with beats.during("the click on Start, which adds two layers"):
+        widget.start.native.click()
+        settle(0.2)
     for what, until_when in parts:
         with beats.during(what):
             until(until_when)

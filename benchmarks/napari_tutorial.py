@@ -99,9 +99,8 @@ def tutorial(
     prepare(restore)
     shoot("restore")
     restore.start.native.click()
-    until(
-        lambda: (len(restore.held_out) > 3 and "cell deconvolved (preview)" in viewer.layers) or not restore.worker.busy
-    )
+    preview = viewer.layers["cell deconvolved (preview)"]
+    until(lambda: (len(restore.held_out) > 3 and preview.visible) or not restore.worker.busy)
     shoot("training")
     until(lambda: not restore.worker.busy and not restore._timer.isActive())
     if "cell deconvolved" not in viewer.layers:

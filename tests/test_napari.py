@@ -190,8 +190,10 @@ def test_restore_stop_and_continue(viewer, bot, settings, tmp_path):
     with ticking() as ticks:
         widget.start.native.click()
         assert not widget.start.enabled
-        bot.waitUntil(lambda: "cell deconvolved (preview)" in viewer.layers, timeout=LONGEST_S * 1000)
         preview = viewer.layers["cell deconvolved (preview)"]
+        assert not preview.visible
+        bot.waitUntil(lambda: preview.visible, timeout=LONGEST_S * 1000)
+        assert (preview.data > 0).any()
         bot.waitUntil(lambda: bool(widget.losses), timeout=LONGEST_S * 1000)
         widget.stop.native.click()
         ended(bot, widget)
@@ -387,6 +389,7 @@ def test_errors_name_the_field(viewer, bot, name, image, fields, message):
     ended(bot, widget)
     assert message in widget.said[-1]
     assert message in widget.status.value
+    assert not [layer for layer in viewer.layers if "preview" in layer.name]
     assert notification_manager.records[-1].message == widget.said[-1]
     assert "`" not in widget.said[-1]
     if fields:

@@ -51,10 +51,11 @@ def voxel_of(layer: Layer, axes: str) -> Voxel:
 
 def is_lazy(layer: Image) -> bool:
     """Whether a layer's pixels come from somewhere else than memory."""
-    return not isinstance(_finest(layer), np.ndarray) or isinstance(_finest(layer), np.memmap)
+    return not isinstance(finest(layer), np.ndarray) or isinstance(finest(layer), np.memmap)
 
 
-def _finest(layer: Image) -> Any:
+def finest(layer: Image) -> Any:
+    """A layer's data, of several resolutions the best."""
     return layer.data[0] if layer.multiscale else layer.data
 
 
@@ -85,7 +86,7 @@ def source_of(
         raise InputError(
             f"{layer.name} is a colour picture (RGB)", "split it: right-click the layer > Split RGB", option="layer"
         )
-    data = _finest(layer)
+    data = finest(layer)
     shape = tuple(int(n) for n in data.shape)
     letters = axes.upper().strip()
     if len(letters) != len(shape) or len(set(letters)) < len(letters) or set(letters) - set("TCZYX") or (
@@ -149,7 +150,7 @@ def place_of(
         Of a part of the image: its first pixel, and its size, in pixels of the image, over the last axes.
     """
     kept = _kept(axes, result, left_out)
-    shape = [_finest(layer).shape[n] for n in kept]
+    shape = [finest(layer).shape[n] for n in kept]
     if whole is not None:
         shape[-len(whole) :] = whole
     sizes = zip(kept, result.shape[-len(kept) :], shape, strict=True)
@@ -180,15 +181,13 @@ def result_layer(
     *,
     offset: float,
     left_out: str = "",
-    start: Sequence[int] | None = None,
-    whole: Sequence[int] | None = None,
     name: str | None = None,
 ) -> Image:
     """A result as a layer that lies on its image, as dark and bright as that.
 
     Parameters
     ----------
-    layer, axes, result, left_out, start, whole
+    layer, axes, result, left_out
         As for `place_of`.
     data : array-like
     offset : float
@@ -196,9 +195,8 @@ def result_layer(
     name : str
     """
     kept = _kept(axes, result, left_out)
-    scale, translate = place_of(layer, axes, result, left_out, start, whole)
+    scale, translate = place_of(layer, axes, result, left_out)
     extra = len(result.axes) - len(kept)
-    low, high = (float(v) - offset for v in layer.contrast_limits)
     made = Image(
         data,
         name=name or f"{layer.name} {result.output}",
@@ -208,7 +206,7 @@ def result_layer(
         units=[*["pixel"] * extra, *(layer.units[n] for n in kept)],
         axis_labels=[letter.lower() for letter in result.axes],
         colormap=layer.colormap,
-        contrast_limits=(max(0.0, low), max(high, low + 1, 1.0)),
+        contrast_limits=contrast_of(layer, offset),
         blending=layer.blending,
         multiscale=False,
         metadata={"zsd": {"output": result.output, "source": layer.name, "offset": offset}},
@@ -216,6 +214,12 @@ def result_layer(
     if names := layer.metadata.get("channels"):
         made.metadata["channels"] = names
     return made
+
+
+def contrast_of(layer: Image, offset: float) -> tuple[float, float]:
+    """What is black and white in the result of a layer, as in the layer itself."""
+    low, high = (float(v) - offset for v in layer.contrast_limits)
+    return max(0.0, low), max(high, low + 1, 1.0)
 
 
 def fit_contrast(layer: Image, sample: Any) -> None:

@@ -1,6 +1,5 @@
 """The widget Predict: restore a layer with a package, or with a model that comes with zsd."""
 
-from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
@@ -8,10 +7,9 @@ from magicgui.widgets import ComboBox, FileEdit
 from napari.viewer import Viewer
 
 from zsd_napari.fields import LayerFields
-from zsd_napari.layers import default_folder, is_lazy
-from zsd_napari.panel import Panel, buttons, narrow
-from zsd_napari.showing import Results
-from zsd_napari.source import Result
+from zsd_napari.layers import is_lazy
+from zsd_napari.panel import buttons, narrow
+from zsd_napari.showing import Restorer, Results, path_in
 from zsd_runtime.errors import InputError
 from zsd_runtime.zoo import PREFIX, entries
 
@@ -25,7 +23,7 @@ def models() -> list[tuple[str, str]]:
     return [("a package file…", PACKAGE), *zoo]
 
 
-class Predict(Panel):
+class Predict(Restorer):
     """Restore an image layer with a model, tile by tile."""
 
     def __init__(self, viewer: Viewer) -> None:
@@ -41,17 +39,12 @@ class Predict(Panel):
             choices=AVERAGES, label="Average", tooltip="The mean over flips and turns of the image: fewer "
             "artefacts, and as many times slower.",
         )  # fmt: skip
-        self.out = FileEdit(
-            mode=FileDialogMode.EXISTING_DIRECTORY, label="Results folder", nullable=True,
-            tooltip="For layers that are not in memory: their results are written there as OME-Zarr.",
-        )  # fmt: skip
         row, (self.start, self.cancel) = buttons("Restore", "Cancel")
         self.fields = {"layer": self.image.layer, "model": self.model, "package": self.package} | self.image.fields | {
             "average": self.average, "out": self.out,
         }  # fmt: skip
         for widget in (*self.fields.values(), row, self.progress, self.status):
             self.append(widget)
-        self._results: Results | None = None
         self.start.changed.connect(lambda: self.guarded(self.begin_prediction))
         self.cancel.changed.connect(self.worker.stop)
         self.model.changed.connect(self.show_fields)
@@ -86,53 +79,24 @@ class Predict(Panel):
         layer = self.image.layer.value
         package = str(self.model.value)
         if package == PACKAGE:
-            package = str(self.package.value)
-            if package in ("", ".") or not Path(package).exists():
-                what = "no `package` is chosen" if package in ("", ".") else f"`package` {package} does not exist"
+            path = path_in(self.package)
+            if path is None or not path.exists():
+                what = "no `package` is chosen" if path is None else f"`package` {path} does not exist"
                 raise InputError(what, "choose a file made by zsd export, or a model in the list", option="package")
-        self._results = Results(self.viewer, layer, self.image.axes.value)
-        chosen = self.out.value
-        folder = Path(str(chosen)) if chosen and str(chosen) != "." else default_folder(layer)
+            package = str(path)
+        self.results = Results(self.viewer, layer, self.image.axes.value)
         arguments = {
-            "source": source, "package": package, "folder": folder if source.lazy else None,
-            "average": int(self.average.value),
+            "source": source, "package": package, "folder": self.folder_of(layer), "average": int(self.average.value),
         }  # fmt: skip
-        self.begin("predict", arguments, read, self._results.take)
-
-    def on_offset(self, offset: float) -> None:
-        """What the camera adds."""
-        assert self._results is not None
-        self._results.offset = offset
-
-    def on_results(self, results: list[Result]) -> None:
-        """Layers that are going to be filled, or that are on the disk."""
-        assert self._results is not None
-        self.later(*self._results.steps(results))
+        self.begin("predict", arguments, read, self.results.take)
 
     def on_stopped(self, text: str) -> None:  # noqa: ARG002
         """The person cancelled it."""
         super().on_stopped("cancelled")
 
-    def drop_results(self) -> None:
-        """Remove layers that were not filled."""
-        if self._results is not None:
-            self.later(*self._results.discard())
-
     def on_done(self, result: dict[str, Any]) -> None:
         """The layer is restored."""
         self.show_status(f"restored by {result['model']}")
-
-    def on_end(self) -> None:
-        """Show all that has come."""
-        if self._results is not None:
-            while self._results.appear:
-                self._results.update()
-            self._results.update(at_once=True)
-
-    def on_tick(self) -> None:
-        """Redraw what was filled."""
-        if self._results is not None:
-            self._results.update()
 
     def update_buttons(self) -> None:
         """Enable what can be clicked now."""

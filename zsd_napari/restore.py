@@ -17,21 +17,21 @@ from qtpy.QtWidgets import QFileDialog
 
 from zsd_napari.fields import NONE, LayerFields, PsfFields
 from zsd_napari.job import Message
-from zsd_napari.layers import default_folder, is_lazy
-from zsd_napari.panel import BLANK, Panel, buttons
+from zsd_napari.layers import is_lazy
+from zsd_napari.panel import BLANK, buttons
 from zsd_napari.plot import Curve, plot
-from zsd_napari.showing import Results
-from zsd_napari.source import Result
+from zsd_napari.showing import Restorer, Results, path_in
 from zsd_napari.wish import Wish
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import stem
 
 SCHEMES = ("auto", "recorrupt", "odd-even", "blind-spot", "noise2void")
 PRESETS = ("compact", "reference")
+OUTPUTS = ("denoised", "deconvolved")  # of nearly all networks
 SMOOTHED = 10  # losses
 
 
-class Restore(Panel):
+class Restore(Restorer):
     """Train on a noisy image layer, and denoise and deconvolve it."""
 
     opened: "ClassVar[weakref.WeakSet[Restore]]" = weakref.WeakSet()  # noqa: RUF012 (a name for Report to find the model by)
@@ -49,10 +49,6 @@ class Restore(Panel):
         self.settings = FileEdit(
             mode=FileDialogMode.EXISTING_FILE, label="Settings file", filter="TOML (*.toml)", nullable=True
         )
-        self.out = FileEdit(
-            mode=FileDialogMode.EXISTING_DIRECTORY, label="Results folder", nullable=True,
-            tooltip="For layers that are not in memory: their results are written there as OME-Zarr.",
-        )  # fmt: skip
         row, (self.start, self.stop, self.go_on) = buttons("Start", "Stop", "Continue")
         self.start.tooltip = "Train from the beginning."
         self.stop.tooltip = "Stop training, and restore the layer with the result so far."
@@ -71,7 +67,6 @@ class Restore(Panel):
         self.folder: Path | None = None
         self.losses: list[tuple[float, float]] = []
         self.held_out: list[tuple[float, float]] = []
-        self._results: Results | None = None
         self._trained: tuple[Image, str] | None = None
         # The network of before, until a new training begins: a wrong field must not cost it.
         self._former: tuple[Path, tuple[Image, str] | None] | None = None
@@ -126,7 +121,7 @@ class Restore(Panel):
             )  # fmt: skip
         wish = Wish(
             self.psf.psf(), self.minutes.value or None, self.scheme.value if self.scheme.value != "auto" else None,
-            self.preset.value if self.preset.value != "compact" else None, _path(self.settings),
+            self.preset.value if self.preset.value != "compact" else None, path_in(self.settings),
         )  # fmt: skip
         if wish.psf is None and wish.scheme != "noise2void" and wish.settings is None:
             raise InputError("`psf` is none, which only the scheme noise2void needs", "describe the PSF, or choose "
@@ -137,14 +132,14 @@ class Restore(Panel):
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
             self.losses, self.held_out = [], []
         channel = source.channels[0] if source.channels and self.image.left_out else ""
-        self._results = Results(self.viewer, layer, axes, self.image.left_out, channel)
+        self.results = Results(self.viewer, layer, axes, self.image.left_out, channel)
         self._trained = layer, axes
-        results = (_path(self.out) or default_folder(layer)) if source.lazy else None
         arguments = {
-            "source": source, "spatial": self.image.spatial, "wish": wish, "folder": self.folder, "results": results,
-            "resume": resume,
+            "source": source, "spatial": self.image.spatial, "wish": wish, "folder": self.folder,
+            "results": self.folder_of(layer), "resume": resume,
         }  # fmt: skip
-        self.begin("train", arguments, read, self._results.take)
+        self.begin("train", arguments, read, self.results.take)
+        self.results.reserve(OUTPUTS)
 
     def stop_training(self) -> None:
         """Stop, and use the result so far."""
@@ -208,49 +203,25 @@ class Restore(Panel):
 
     def on_preview(self, preview: dict[str, Any]) -> None:
         """What the network makes of a part of the image by now."""
-        results = self._results
+        results = self.results
         assert results is not None
         results.offset = preview["offset"]
         for output, pixels in preview["restored"].items():
             self.later(partial(results.preview, output, pixels, preview["start"], preview["shape"]))
 
-    def on_offset(self, offset: float) -> None:
-        """What the camera adds."""
-        assert self._results is not None
-        self._results.offset = offset
-
     def drop_results(self) -> None:
         """Remove layers that were not filled; have the network of before again if the new training did not begin."""
-        if self._results is not None:
-            self.later(*self._results.discard())
+        super().drop_results()
         if self._former is not None:
             former, self._former = self._former, None
             self._forget(self.folder)
             self.folder, self._trained = former
 
-    def on_results(self, results: list[Result]) -> None:
-        """Layers for the results, which are going to be filled, or are on the disk."""
-        assert self._results is not None
-        self.later(*self._results.steps(results), self.update_buttons)
-
     def on_done(self, result: dict[str, Any]) -> None:
         """The layer is restored."""
-        assert self._results is not None
         how = "stopped" if result["stopped"] else "trained"
         self.save.visible = True
         self.show_status(f"{how} after {result['steps']} steps; the layer is restored")
-
-    def on_end(self) -> None:
-        """Show all that has come."""
-        if self._results is not None:
-            while self._results.appear:
-                self._results.update()
-            self._results.update(at_once=True)
-
-    def on_tick(self) -> None:
-        """Redraw what was filled."""
-        if self._results is not None:
-            self._results.update()
 
     def update_buttons(self) -> None:
         """Enable what can be clicked now."""
@@ -266,12 +237,6 @@ def _smoothed(values: list[tuple[float, float]]) -> list[tuple[float, float]]:
         (step, sum(loss for _, loss in values[max(0, n - SMOOTHED) : n + 1]) / min(n + 1, SMOOTHED + 1))
         for n, (step, _) in enumerate(values)
     ]
-
-
-def _path(field: FileEdit) -> Path | None:
-    """What a file field holds; None if it is empty."""
-    value = field.value
-    return Path(str(value)) if value is not None and str(value) not in ("", ".") else None
 
 
 def _held_out(message: str) -> float | None:

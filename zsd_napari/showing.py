@@ -3,14 +3,30 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from magicgui.types import FileDialogMode
+from magicgui.widgets import FileEdit
 from napari.layers import Image
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from zsd_napari.job import Message
-from zsd_napari.layers import empty, fit_contrast, free_name, opened, place_of, result_layer
+from zsd_napari.layers import (
+    contrast_of,
+    default_folder,
+    empty,
+    finest,
+    fit_contrast,
+    free_name,
+    is_lazy,
+    opened,
+    place_of,
+    result_layer,
+)  # fmt: skip
+from zsd_napari.panel import Panel
 from zsd_napari.source import Result
 
 REFRESH_S = 0.5  # between the redrawings of a layer that fills
@@ -20,8 +36,8 @@ SAMPLE = 4  # every so many pixels tell how bright a result is
 class Results:
     """The layers of one task: previews while a network learns, then the results themselves.
 
-    A preview's layer becomes the result's: to remove a layer takes napari a sixth of a second. `take` is called in the
-    worker's thread and only fills memory; everything that the viewer sees happens in the other methods.
+    A preview's layer becomes the result's: to remove a layer takes napari a quarter of a second. `take` is called in
+    the worker's thread and only fills memory; everything that the viewer sees happens in the other methods.
 
     Parameters
     ----------
@@ -38,7 +54,8 @@ class Results:
         self.viewer, self.layer, self.axes, self.left_out, self.title = viewer, layer, axes, left_out, title
         self.offset = 0.0
         self.layers: dict[str, Image] = {}
-        self.appear: list[Image] = []  # layers that were added and are not visible yet
+        self.appear: list[Image] = []  # layers that are filled and not visible yet
+        self._reserved: list[Image] = []  # those that wait for pixels
         self._arrays: dict[str, NDArray[Any]] = {}
         self._samples: dict[str, NDArray[Any]] = {}
         self._filled: set[str] = set()
@@ -62,50 +79,74 @@ class Results:
         """Of a layer."""
         return " ".join(part for part in (self.layer.name, self.title, output) if part)
 
+    def reserve(self, outputs: Sequence[str]) -> None:
+        """Add hidden layers for previews at the click: to add one holds up napari for a tenth of a second."""
+        axes = "".join(letter for letter in self.axes if letter not in self.left_out)
+        spatial = tuple(n for n, letter in zip(finest(self.layer).shape, self.axes, strict=True) if letter in "ZYX")
+        shape = (1,) * (len(axes) - len(spatial)) + spatial
+        for output in outputs:
+            nothing = np.broadcast_to(np.float32(0), shape)  # of no memory
+            made = self._make(Result(output, shape, "float32", axes), nothing, f"{self.name(output)} (preview)")
+            self._reserved.append(made)
+
     def preview(self, output: str, pixels: NDArray[Any], start: Sequence[int], whole: Sequence[int]) -> None:
         """Show what a network makes of a part of the image; its first pixel is `start`, its size `whole`."""
-        axes = "".join(letter for letter in self.axes if letter not in self.left_out)
-        pixels = pixels.reshape((1,) * (len(axes) - pixels.ndim) + pixels.shape)
         if output not in self.layers:
-            result = Result(output, pixels.shape, "float32", axes)
-            name = free_name([layer.name for layer in self.viewer.layers], f"{self.name(output)} (preview)")
-            made = result_layer(
-                self.layer, self.axes, result, pixels, offset=self.offset, left_out=self.left_out, start=start,
-                whole=whole, name=name,
-            )  # fmt: skip
-            made.visible = False  # shown a moment later: to add a layer and to draw it are two pauses then
-            self.layers[output] = made
-            self.viewer.add_layer(made)
-            self.appear.append(made)
-        elif self.layers[output] in self.viewer.layers:  # the person may have removed it
-            self.layers[output].data = pixels
-        else:
+            self.reserve([output])
+        made = self.layers[output]
+        if made not in self.viewer.layers:  # the person has removed it
             return
-        fit_contrast(self.layers[output], pixels)
+        pixels = pixels.reshape((1,) * (made.ndim - pixels.ndim) + pixels.shape)
+        axes = "".join(made.axis_labels).upper()
+        self._put(made, Result(output, pixels.shape, "float32", axes), pixels, start, whole)
+        fit_contrast(made, pixels[..., ::SAMPLE, ::SAMPLE])
 
     def steps(self, results: Sequence[Result]) -> list[Callable[[], None]]:
         """What makes layers of results, one after the other."""
-        return [partial(self._add, result) for result in results]
+        unused = set(self.layers) - {result.output for result in results}
+        return [
+            *(partial(self._add, result) for result in results),
+            *(partial(self._remove, self.layers.pop(output)) for output in unused),
+        ]
 
     def _add(self, result: Result) -> None:
         data = opened(result) if result.path else self._arrays[result.output]
-        names = [layer.name for layer in self.viewer.layers]
         shown = self.layers.get(result.output)
         if shown is not None and shown in self.viewer.layers and shown.ndim == len(result.axes):
-            scale, translate = place_of(self.layer, self.axes, result, self.left_out)
-            shown.data, shown.scale, shown.translate = data, scale, translate
-            shown.name = free_name([name for name in names if name != shown.name], self.name(result.output))
+            self._put(shown, result, data)
+            names = [layer.name for layer in self.viewer.layers if layer is not shown]
+            shown.name = free_name(names, self.name(result.output))
         else:
-            name = free_name(names, self.name(result.output))
-            shown = result_layer(
-                self.layer, self.axes, result, data, offset=self.offset, left_out=self.left_out, name=name
-            )
-            shown.visible = False
-            self.layers[result.output] = shown
-            self.viewer.add_layer(shown)
+            shown = self._make(result, data, self.name(result.output))
             self.appear.append(shown)
         if result.path:
             shown.metadata["zsd"]["path"] = str(result.path)
+
+    def _put(
+        self, made: Image, result: Result, data: Any, start: Sequence[int] | None = None,
+        whole: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
+        """Give a layer its pixels and its place; if it is hidden still, its contrast, and show it a moment later."""
+        place = place_of(self.layer, self.axes, result, self.left_out, start, whole)
+        made.data = data
+        if not np.array_equal((made.scale, made.translate), place):
+            made.scale, made.translate = place
+        made.metadata["zsd"]["offset"] = self.offset
+        if made in self._reserved:
+            self._reserved.remove(made)
+            made.contrast_limits = made.contrast_limits_range = contrast_of(self.layer, self.offset)
+            self.appear.append(made)
+
+    def _make(self, result: Result, data: Any, name: str) -> Image:
+        """Add a hidden layer: to add it and to draw it are two pauses then."""
+        made = result_layer(
+            self.layer, self.axes, result, data, offset=self.offset, left_out=self.left_out,
+            name=free_name([layer.name for layer in self.viewer.layers], name),
+        )  # fmt: skip
+        made.visible = False
+        self.layers[result.output] = made
+        self.viewer.add_layer(made)
+        return made
 
     def update(self, *, at_once: bool = False) -> None:
         """Show a new layer, or redraw one that was filled, not too often."""
@@ -134,3 +175,60 @@ class Results:
     def _remove(self, made: Image) -> None:
         if made in self.viewer.layers:
             self.viewer.layers.remove(made)
+
+
+class Restorer(Panel):
+    """A widget whose tasks restore a layer.
+
+    Attributes
+    ----------
+    out : FileEdit
+        Where results of a layer go that is not in memory.
+    results : Results or None
+        Of the last task.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer)
+        self.out = FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY, label="Results folder", nullable=True,
+            tooltip="For layers that are not in memory: their results are written there as OME-Zarr.",
+        )  # fmt: skip
+        self.results: Results | None = None
+
+    def folder_of(self, layer: Image) -> Path | None:
+        """For the results of a layer; None: they come into memory, as the layer is."""
+        return (path_in(self.out) or default_folder(layer)) if is_lazy(layer) else None
+
+    def on_offset(self, offset: float) -> None:
+        """What the camera adds."""
+        assert self.results is not None
+        self.results.offset = offset
+
+    def on_results(self, results: list[Result]) -> None:
+        """Layers that are going to be filled, or that are on the disk."""
+        assert self.results is not None
+        self.later(*self.results.steps(results), self.update_buttons)
+
+    def drop_results(self) -> None:
+        """Remove layers that were not filled."""
+        if self.results is not None:
+            self.later(*self.results.discard())
+
+    def on_end(self) -> None:
+        """Show all that has come."""
+        if self.results is not None:
+            while self.results.appear:
+                self.results.update()
+            self.results.update(at_once=True)
+
+    def on_tick(self) -> None:
+        """Redraw what was filled."""
+        if self.results is not None:
+            self.results.update()
+
+
+def path_in(field: FileEdit) -> Path | None:
+    """What a file field holds; None if it is empty."""
+    value = field.value
+    return Path(str(value)) if value is not None and str(value) not in ("", ".") else None

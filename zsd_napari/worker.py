@@ -63,6 +63,15 @@ class Link:
         except (BrokenPipeError, ValueError):
             self._lost()
 
+    def notice(self, text: str) -> None:
+        """A sentence that a person should read."""
+        self.send("notice", text)
+
+    def progress(self, share: float, text: str) -> None:
+        """How far the task is; raises `Interrupted` if it is to stop."""
+        self.check()
+        self.send("progress", share, text)
+
     def read(self, box: tuple[int | slice, ...]) -> NDArray[Any]:
         """A part of the layer.
 

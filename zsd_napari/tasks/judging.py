@@ -46,16 +46,12 @@ def report_on(
     frame = int(np.ravel_multi_index(steps[: len(leading)], leading)) if prod(leading) > 1 else None
     image = source.image(Remote(link, source.shape, source.dtype))
 
-    def progress(share: float, text: str) -> None:
-        link.check()
-        link.send("progress", share, text)
-
     given: Any = psf
     if isinstance(psf, PsfLayer):
         given = psf.kernel(spatial, source.voxel, 2)
     report = judge(
-        package, image, run=run, frame=frame, psf=given, uncertainty=REPEATS, progress=progress,
-        notice=lambda text: link.send("notice", text),
+        package, image, run=run, frame=frame, psf=given, uncertainty=REPEATS, progress=link.progress,
+        notice=link.notice,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.html"

@@ -34,7 +34,7 @@ def measure_noise(link: Link, source: Source) -> dict[str, Any]:
     for number in np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int):
         link.check()
         planes.append(np.asarray(remote[(*map(int, np.unravel_index(number, leading)), *inside)], np.float64))
-    link.send("progress", 0.5, "measuring the noise")
+    link.progress(0.5, "measuring the noise")
     noise = estimate_noise(planes)
     samples = spatial_samples(frame(planes[0], noisy(planes[0]), None, None))
     signal, variance, error = noise_level_function(samples.signal, samples.residual, groups(samples.group))
@@ -54,7 +54,7 @@ def picture_psf(link: Link, psf: Psf, axes: str, voxel: Voxel) -> dict[str, Any]
     """
     if voxel.x_um is None and not isinstance(psf, PsfLayer):
         voxel = Voxel(1.0, 1.0, 1.0)
-    kernel = psf.kernel(axes, voxel, 2, lambda text: link.send("notice", text))
+    kernel = psf.kernel(axes, voxel, 2, link.notice)
     fine = (voxel.x_um or 1.0) / 2
     steps = (fine,) if axes == "yx" else (voxel.z_um or 1.0, fine)
     picture = psf_picture(kernel, steps, "PSF on the deconvolved grid")

@@ -38,7 +38,7 @@ def predict(
         The `model`'s name.
     """
     check_average(average)
-    link.send("progress", 0.0, "opening the model")
+    link.progress(0.0, "opening the model")
     with load_model(package, device) as model:
         link.send("offset", offset_of(model))
         restore_layer(link, source, model, folder, average)
@@ -63,32 +63,26 @@ def restore_layer(link: Link, source: Source, model: Model, folder: Path | None,
             f"set `axes` so that it ends in {axes}, or take another model", option="axes",
         )  # fmt: skip
     image = source.image(Remote(link, source.shape, source.dtype, spatial=len(model.description.axes)))
-    how = How(Path(), average=average, notice=lambda text: link.send("notice", text))
+    how = How(Path(), average=average, notice=link.notice)
     work = work_of([model], source.path, image, how)
     for mismatch in work.warnings:
-        link.send("notice", str(mismatch))
+        link.notice(str(mismatch))
     outputs = [output.name for output in model.description.outputs]
     with targets(link, source, work.results, outputs, folder) as sinks:
         for model_of, channels in work.jobs:
             read, *sinks = work.arrays_of(channels, sinks)
             corrected = Corrected(
                 read, work.how.corrections, volumes=len(model.description.axes) == 3, name=source.name,
-                report=lambda share: _looked(link, share),
+                report=lambda share: link.progress(share, "looking for hot pixels"),
             )  # fmt: skip
             if found := corrected.notice():
-                link.send("notice", found)
+                link.notice(found)
 
             def report(done: int, total: int) -> None:
-                link.check()
-                link.send("progress", done / total, f"tile {done} of {total}")
+                link.progress(done / total, f"tile {done} of {total}")
 
             model_of.predict_into(corrected, sinks, average=average, report=report)
             link.check()
-
-
-def _looked(link: Link, share: float) -> None:
-    link.check()
-    link.send("progress", share, "looking for hot pixels")
 
 
 def offset_of(model: Model) -> float:

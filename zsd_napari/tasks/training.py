@@ -68,20 +68,16 @@ def train_on(
     dict
         `package`, `steps` and `stopped`, whether the person stopped it.
     """
-
-    def notice(text: str) -> None:
-        link.send("notice", text)
-
     axes, run, package = spatial.lower(), folder / "run", folder / MODEL
-    link.send("progress", 0.0, "reading the layer")
+    link.progress(0.0, "reading the layer")
     config = config_of(wish, axes)
     _check_sizes(source, spatial)
-    images, corner = _images(link, source, spatial, notice)
+    images, corner = _images(link, source, spatial)
     kernel = None
     if config.scheme.needs_psf or wish.psf is not None:
         if wish.psf is None:
             raise InputError(f"scheme {config.scheme.kind} needs a PSF", "describe it", option="psf")
-        kernel = wish.psf.kernel(axes, source.voxel, config.network.grid_factor, notice)
+        kernel = wish.psf.kernel(axes, source.voxel, config.network.grid_factor, link.notice)
     if resume:
         config = _with_more_time(config, run)
 
@@ -89,13 +85,13 @@ def train_on(
         # As plain values: unpickling one of zsd_train's classes would import torch in the viewer.
         link.send("training", asdict(progress) | {"seconds_left": progress.seconds_left})
         if progress.message.startswith("warning") or "replaced" in progress.message:
-            notice(progress.message.removeprefix("warning: "))
+            link.notice(progress.message.removeprefix("warning: "))
 
     def preview(made: Preview) -> None:
         start = tuple(a + b for a, b in zip(corner, made.start, strict=True))
         link.send("preview", asdict(made) | {"start": start})
 
-    link.send("progress", 0.0, "measuring the noise")
+    link.progress(0.0, "measuring the noise")
     stopped = False
     begin = {
         "pixel_size_um": source.voxel.x_um, "z_step_um": source.voxel.z_um,
@@ -115,7 +111,7 @@ def train_on(
         spent = config.model_copy(update={"minutes": None, "steps": max(1, _spent(run)["step"])})
         done = _train(images, kernel, spent, run, **begin, resume=True)
     link.stopped.clear()  # it was for the training
-    link.send("progress", 0.0, "measuring the model")
+    link.progress(0.0, "measuring the model")
     named = Credits(name_after(f"zsd {source.path.stem}"))
     export(run, package, credits=named, overwrite=True)
     link.check()
@@ -149,7 +145,7 @@ def _check_sizes(source: Source, spatial: str) -> None:
         )  # fmt: skip
 
 
-def _images(link: Link, source: Source, spatial: str, notice: Any) -> tuple[list[NDArray[np.generic]], tuple[int, ...]]:
+def _images(link: Link, source: Source, spatial: str) -> tuple[list[NDArray[np.generic]], tuple[int, ...]]:
     """Some images of the layer, evenly spread, or the middle of a large one; and the first pixel of the first."""
     leading = source.shape[: len(source.shape) - len(spatial)]
     shape = source.shape[len(leading) :]
@@ -160,9 +156,9 @@ def _images(link: Link, source: Source, spatial: str, notice: Any) -> tuple[list
     used = min(count, MOST_IMAGES, max(1, MOST_BYTES // size))
     numbers = np.linspace(0, count - 1, used).round().astype(int)
     if used < count:
-        notice(f"{used} of the {count} images are trained on, evenly spread; all are restored")
+        link.notice(f"{used} of the {count} images are trained on, evenly spread; all are restored")
     if any(b.stop - b.start < n for b, n in zip(box, shape, strict=True)):
-        notice("the middle of the image is trained on; all of it is restored")
+        link.notice("the middle of the image is trained on; all of it is restored")
     remote = Remote(link, source.shape, source.dtype, len(spatial))
     images = []
     for number in numbers:
