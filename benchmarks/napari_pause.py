@@ -116,8 +116,9 @@ def measured(frames: int, train_s: float, restore_s: float, out: Path) -> Beats:
         ("until both previews are shown", lambda: all(layer.visible for layer in viewer.layers) or ended()),
         ("training, previews are redrawn", restoring),
     ]
-    with beats.during("the click on Start, which adds two layers"):
+    with beats.during("a click on Start, two layers are added"):
         widget.start.native.click()
+        until(lambda: len(viewer.layers) == 4)
         settle(0.2)
     for what, until_when in parts:
         with beats.during(what):

@@ -99,7 +99,9 @@ def tutorial(
     prepare(restore)
     shoot("restore")
     restore.start.native.click()
-    preview = viewer.layers["cell deconvolved (preview)"]
+    name = "cell deconvolved (preview)"
+    until(lambda: name in viewer.layers or not restore.worker.busy)
+    preview = viewer.layers[name]
     until(lambda: (len(restore.held_out) > 3 and preview.visible) or not restore.worker.busy)
     shoot("training")
     until(lambda: not restore.worker.busy and not restore._timer.isActive())

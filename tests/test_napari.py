@@ -190,8 +190,10 @@ def test_restore_stop_and_continue(viewer, bot, settings, tmp_path):
     with ticking() as ticks:
         widget.start.native.click()
         assert not widget.start.enabled
+        bot.waitUntil(lambda: "cell deconvolved (preview)" in viewer.layers, timeout=LONGEST_S * 1000)
         preview = viewer.layers["cell deconvolved (preview)"]
         assert not preview.visible
+        assert not widget.losses
         bot.waitUntil(lambda: preview.visible, timeout=LONGEST_S * 1000)
         assert (preview.data > 0).any()
         bot.waitUntil(lambda: bool(widget.losses), timeout=LONGEST_S * 1000)
@@ -308,6 +310,49 @@ def test_predict_in_memory_and_cancel(viewer, bot, untrained_package):
     ended(bot, widget)
     assert widget.status.value == "cancelled"
     assert len(viewer.layers) == count
+
+
+def test_predict_a_volume(viewer, bot, volume_package):
+    from zsd_runtime import load_model
+
+    pixels = noisy((6, 40, 40))
+    layer = add(viewer, pixels, scale=(0.3, 0.1, 0.1), units=("um",) * 3, axis_labels=("z", "y", "x"))
+    widget = dock(viewer, "Predict")
+    widget.model.value, widget.package.value = "a package file", volume_package
+    assert (widget.image.axes.value, widget.image.z_step.value) == ("ZYX", 0.3)
+    widget.start.native.click()
+    ended(bot, widget)
+    with load_model(volume_package) as model:
+        expected = model.predict(pixels)
+    for output, pixels in expected.items():
+        shown = viewer.layers[f"cell {output}"]
+        assert np.allclose(shown.data, pixels, rtol=1e-3, atol=0.5)
+        assert np.allclose(shown.extent.world, layer.extent.world, atol=0.026)
+
+
+def test_predict_raw_sim(viewer, bot):
+    """Frames of a movie become one image; another number of frames is refused."""
+    from napari.layers import Image
+
+    from zsd_napari.samples import raw_sim
+
+    pixels, look, _ = raw_sim()[-1]
+    layer = viewer.add_layer(Image(pixels, **look))
+    widget = dock(viewer, "Predict")
+    widget.model.value = "zoo:sim-2d"
+    widget.start.native.click()
+    ended(bot, widget)
+    assert not [text for text in widget.said if "wrong" in text]  # the sample is one that the model knows
+    for output in ("denoised", "deconvolved"):
+        shown = viewer.layers[f"raw SIM {output}"]
+        assert shown.data.shape == tuple(2 * n for n in pixels.shape[1:])
+        assert (shown.data > 0).any()
+        assert np.allclose(shown.extent.world, layer.extent.world[:, 1:], atol=0.026)
+    layer.data = pixels[:-1]
+    widget.start.native.click()
+    ended(bot, widget)
+    assert "no multiple of the 9 that the model's patterns have" in widget.said[-1]
+    assert len(viewer.layers) == 3
 
 
 def test_a_killed_worker_is_noticed(viewer, bot, untrained_package):

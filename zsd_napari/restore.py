@@ -139,7 +139,7 @@ class Restore(Restorer):
             "results": self.folder_of(layer), "resume": resume,
         }  # fmt: skip
         self.begin("train", arguments, read, self.results.take)
-        self.results.reserve(OUTPUTS)
+        self.later(*(partial(self.results.reserve, output) for output in OUTPUTS))
 
     def stop_training(self) -> None:
         """Stop, and use the result so far."""

@@ -8,6 +8,7 @@ Layer = tuple[Any, dict[str, Any], str]
 UM = "um"
 OFFSET, GAIN, READ_NOISE = 100.0, 2.0, 3.0  # as of the models that come with zsd
 PIXEL_UM = 0.065
+FIRST_PHASES = (0.4, 1.9, 3.3)  # radians, of the stripes that sim-2d was trained with
 SIDE = 256  # pixels of the plane
 WORST, BEST = 1.0, 99.9  # percentiles, for the contrast
 
@@ -31,10 +32,13 @@ def volume() -> list[Layer]:
 
 def raw_sim() -> list[Layer]:
     """Raw frames of structured illumination, for the model sim-2d, and their truth."""
-    from zsd_optics.sim.simulate import simulate_sim
+    from zsd_optics.sim.simulate import Illumination, simulate_sim
     from zsd_optics.simulate import Camera
 
-    made = simulate_sim((128, 128), camera=Camera(OFFSET, GAIN, READ_NOISE), seed=3)
+    made = simulate_sim(
+        (192, 192), photons=60, camera=Camera(OFFSET, GAIN, READ_NOISE), pixel_size_um=PIXEL_UM,
+        illumination=Illumination(first_phases_rad=FIRST_PHASES), seed=3,
+    )  # fmt: skip
     step = (made.sim.parameters.pixel_size_um,) * 2
     layers = _layers("raw SIM", made.raw, made.truth, None, (1.0, *step))
     layers[-1][1].update(axis_labels=("t", "y", "x"), units=("pixel", UM, UM))

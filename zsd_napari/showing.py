@@ -79,20 +79,19 @@ class Results:
         """Of a layer."""
         return " ".join(part for part in (self.layer.name, self.title, output) if part)
 
-    def reserve(self, outputs: Sequence[str]) -> None:
-        """Add hidden layers for previews at the click: to add one holds up napari for a tenth of a second."""
+    def reserve(self, output: str) -> None:
+        """Add a hidden layer for previews, before there are any: it holds up napari for a tenth of a second."""
         axes = "".join(letter for letter in self.axes if letter not in self.left_out)
         spatial = tuple(n for n, letter in zip(finest(self.layer).shape, self.axes, strict=True) if letter in "ZYX")
         shape = (1,) * (len(axes) - len(spatial)) + spatial
-        for output in outputs:
-            nothing = np.broadcast_to(np.float32(0), shape)  # of no memory
-            made = self._make(Result(output, shape, "float32", axes), nothing, f"{self.name(output)} (preview)")
-            self._reserved.append(made)
+        nothing = np.broadcast_to(np.float32(0), shape)  # of no memory
+        made = self._make(Result(output, shape, "float32", axes), nothing, f"{self.name(output)} (preview)")
+        self._reserved.append(made)
 
     def preview(self, output: str, pixels: NDArray[Any], start: Sequence[int], whole: Sequence[int]) -> None:
         """Show what a network makes of a part of the image; its first pixel is `start`, its size `whole`."""
         if output not in self.layers:
-            self.reserve([output])
+            self.reserve(output)
         made = self.layers[output]
         if made not in self.viewer.layers:  # the person has removed it
             return

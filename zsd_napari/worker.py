@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -154,6 +155,15 @@ class Remote:
             self._kept = at, self._link.read((*at, *(slice(0, n) for n in image)))
         found = self._kept[1][inside]
         return found.reshape([1 for b in leading if isinstance(b, slice)] + list(found.shape))
+
+    def spread(self, count: int, inside: tuple[slice, ...]) -> list[NDArray[Any]]:
+        """The same part of up to so many images, evenly spread over the layer."""
+        leading = self.shape[: self.ndim - len(inside)]
+        images, total = [], prod(leading)
+        for number in np.linspace(0, total - 1, min(count, total)).round().astype(int):
+            self._link.check()
+            images.append(self[(*map(int, np.unravel_index(number, leading)), *inside)])
+        return images
 
 
 def serve(link: Link) -> None:

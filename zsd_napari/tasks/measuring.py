@@ -26,14 +26,9 @@ def measure_noise(link: Link, source: Source) -> dict[str, Any]:
         The fields of `NoiseModel`, its `read_noise` and `warnings`, and the points of its line: `signal`, `variance`
         and `error`, counts and counts².
     """
-    leading = source.shape[:-2]
-    count = int(np.prod(leading))
     remote = Remote(link, source.shape, source.dtype)
     inside = tuple(slice((n - min(n, MOST_SIDE)) // 2, (n + min(n, MOST_SIDE)) // 2) for n in source.shape[-2:])
-    planes = []
-    for number in np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int):
-        link.check()
-        planes.append(np.asarray(remote[(*map(int, np.unravel_index(number, leading)), *inside)], np.float64))
+    planes = [plane.astype(np.float64) for plane in remote.spread(MOST_FRAMES, inside)]
     link.progress(0.5, "measuring the noise")
     noise = estimate_noise(planes)
     samples = spatial_samples(frame(planes[0], noisy(planes[0]), None, None))

@@ -154,17 +154,12 @@ def _images(link: Link, source: Source, spatial: str) -> tuple[list[NDArray[np.g
     size = itemsize * prod(b.stop - b.start for b in box)
     count = prod(leading)
     used = min(count, MOST_IMAGES, max(1, MOST_BYTES // size))
-    numbers = np.linspace(0, count - 1, used).round().astype(int)
     if used < count:
         link.notice(f"{used} of the {count} images are trained on, evenly spread; all are restored")
     if any(b.stop - b.start < n for b, n in zip(box, shape, strict=True)):
         link.notice("the middle of the image is trained on; all of it is restored")
     remote = Remote(link, source.shape, source.dtype, len(spatial))
-    images = []
-    for number in numbers:
-        link.check()
-        images.append(remote[(*map(int, np.unravel_index(number, leading)), *box)])
-    return images, tuple(b.start for b in box)
+    return remote.spread(used, box), tuple(b.start for b in box)
 
 
 def _middle(shape: tuple[int, ...], itemsize: int) -> tuple[slice, ...]:
