@@ -3,9 +3,10 @@
     python benchmarks/napari_pause.py            (on a machine without a screen, behind xvfb-run)
 
 The movie exists nowhere: each frame is made when it is read. A timer of 10 ms beats in the viewer's event loop; the
-longest time between two beats is printed for each part of the work, beside what napari takes by itself to add a layer
-that zsd has nothing to do with. Training lasts --train seconds. Then frames are restored into OME-Zarr for --restore
-seconds and the rest is cancelled: all of them would take hours on a laptop, and the viewer does the same for each.
+longest time between two beats is printed for each part of the work, beside what napari takes by itself to add or remove
+a layer that zsd has nothing to do with. Training lasts --train seconds. Then frames are restored into OME-Zarr for
+--restore seconds and the rest is cancelled: all of them would take hours on a laptop, and the viewer does the same for
+each. Where other programs keep the core busy, run it with `nice -n -15`: else theirs are the pauses.
 """
 
 import argparse
