@@ -141,7 +141,8 @@ class Worker:
         status = process.wait()
         listener.join(LAST_S)
         if self._process is process:
-            self._messages.put(("failed", f"the worker process ended with status {status}", ""))
+            why = ": was the memory too small? Crop the layer" if status == -9 else ""  # SIGKILL
+            self._messages.put(("failed", f"the worker process ended with status {status}{why}", ""))
 
     def _listen(self, process: Process) -> None:
         for message in process.messages():

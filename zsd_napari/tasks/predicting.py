@@ -10,8 +10,10 @@ from zsd_runtime.average import check_average
 from zsd_runtime.batch import How, work_of
 from zsd_runtime.corrections.corrected import Corrected
 from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.images import Image
 from zsd_runtime.model import Model, load_model
 from zsd_runtime.normalize import Linear
+from zsd_runtime.raw_sim import Reconstructed
 
 AXES = {"YX": "planes", "ZYX": "volumes", "CYX": "channels of planes", "CZYX": "channels of volumes"}
 
@@ -40,7 +42,6 @@ def predict(
     check_average(average)
     link.progress(0.0, "opening the model")
     with load_model(package, device) as model:
-        link.send("offset", offset_of(model))
         restore_layer(link, source, model, folder, average)
         return {"model": model.description.name}
 
@@ -65,6 +66,7 @@ def restore_layer(link: Link, source: Source, model: Model, folder: Path | None,
     image = source.image(Remote(link, source.shape, source.dtype, spatial=len(model.description.axes)))
     how = How(Path(), average=average, notice=link.notice)
     work = work_of([model], source.path, image, how)
+    link.send("offset", _offset_of(model, work.image))
     for mismatch in work.warnings:
         link.notice(str(mismatch))
     outputs = [output.name for output in model.description.outputs]
@@ -85,11 +87,11 @@ def restore_layer(link: Link, source: Source, model: Model, folder: Path | None,
             link.check()
 
 
-def offset_of(model: Model) -> float:
-    """Counts that the camera adds, which results do not have; 0 where the model does not say."""
-    camera, processing = model.description.camera, model.description.input.processing
+def _offset_of(model: Model, image: Image) -> float:
+    """Counts that the camera adds to a layer, and that results do not have; 0 where the model does not say."""
+    camera, sim, processing = model.description.camera, model.description.sim, model.description.input.processing
+    if sim is not None:  # a reconstruction has none any more
+        return sim.parameters.offset if isinstance(image.data, Reconstructed) else 0.0
     if camera is not None:
         return camera.offset
-    if not isinstance(processing, Linear) or model.description.sim is not None:
-        return 0.0
-    return -processing.intercept / processing.slope if processing.slope else 0.0
+    return -processing.intercept / processing.slope if isinstance(processing, Linear) and processing.slope else 0.0

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from zsd_export.export import export
 from zsd_export.package.credits import Credits, name_after
 from zsd_napari.source import Source
-from zsd_napari.tasks.predicting import offset_of, restore_layer
+from zsd_napari.tasks.predicting import restore_layer
 from zsd_napari.wish import Wish
 from zsd_napari.worker import Link, Remote
 from zsd_runtime.errors import InputError, Interrupted
@@ -116,7 +116,6 @@ def train_on(
     export(run, package, credits=named, overwrite=True)
     link.check()
     with load_model(package) as model:
-        link.send("offset", offset_of(model))
         restore_layer(link, source, model, results)
         return {"package": package, "steps": done.measured.steps, "stopped": stopped}
 
