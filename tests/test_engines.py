@@ -52,6 +52,12 @@ os.kill(os.getpid(), signal.SIGINT)
 
 
 @needs_openvino
+def test_openvino_tells_nobody_that_it_is_used():
+    script = "import sys, zsd_runtime.engines.openvino; sys.exit(sys.modules['openvino_telemetry'] is not None)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@needs_openvino
 def test_a_signal_after_openvino_does_not_end_the_process(package):
     command = [sys.executable, "-c", SIGNALLED, str(package / "model.onnx")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

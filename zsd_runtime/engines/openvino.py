@@ -1,14 +1,19 @@
 """OpenVINO: CPUs of any maker, in fp32, bf16 or int8, and Intel's GPUs."""
 
+import sys
 from functools import cache
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import DTypeLike
 
 from zsd_runtime.engines import Array, EngineMissing, failures
 from zsd_runtime.errors import InputError
+
+# It tells Intel of each import, from a fork of this process; without it, openvino does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov  # noqa: E402
 
 VERSION = ov.__version__.split("-")[0]
 DEVICES = {"cpu": "CPU", "intel": "GPU"}  # their name here, and OpenVINO's
