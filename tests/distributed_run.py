@@ -30,7 +30,7 @@ _step, _follow = fit._step, fit._follow
 
 def step(s, rate):
     """Gets a signal where the test says so: which, by rank and step."""
-    number, rank, at = json.loads(os.environ.get("SIGNAL", "[0, 0, -1]"))
+    number, rank, at = json.loads(os.environ["SIGNAL"])
     if s.group.fabric.global_rank == rank and s.state.step == at:
         os.kill(os.getpid(), number)
     return _step(s, rate)
@@ -39,15 +39,17 @@ def step(s, rate):
 def follow(s, stop):
     """Keeps the weights of a process that does not lead."""
     ended = _follow(s, stop)
-    save_file({k: v.contiguous() for k, v in s.network.state_dict().items()}, os.environ["FOLLOWER"])
+    save_file({k: v.contiguous() for k, v in s.network.state_dict().items()}, Path(sys.argv[1]) / "follower")
     return ended
 
 
 fit._step, fit._follow = step, follow
 
 
-def one(out: Path, *, scheme: str = "recorrupt", steps: int = 50, devices: int | None = None, resume: bool = False):
-    """A training, and a line on how it went."""
+def one(out: Path, *, scheme: str = "recorrupt", steps: int = 30, devices: int | None = None, resume: bool = False,
+        send: list[int] | None = None):  # fmt: skip
+    """A training, and a line on how it went. `send` is a signal, to which process, at which step."""
+    os.environ["SIGNAL"] = json.dumps(send or [0, 0, -1])
     image = simulate((96, 96), photons=40, camera=Camera(100, 1, 2), seed=0).noisy
     network = {"width": 4, "depth": 2, "head": 8} if scheme == "recorrupt" else {"width": 4, "depth": 2}
     config = make_config(scheme=scheme, network=network, patch=32, batch=4, steps=steps, device="cpu", start="scratch")

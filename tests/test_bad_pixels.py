@@ -210,23 +210,21 @@ def movie():
     return frames
 
 
+MOVIE = movie()
+CORRECTED = Corrected(MOVIE, volumes=True)
+WHOLE = CORRECTED[:, :, :]
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_box_of_a_corrected_image_is_that_of_the_whole(data):
-    image = Corrected(MOVIE, volumes=True)
-    index = st.one_of(st.integers(-3, 5), st.slices(6))
-    box = tuple(
-        data.draw(st.one_of(st.integers(0, n - 1), st.slices(n).filter(lambda s: (s.step or 1) > 0)))
-        for n in MOVIE.shape
-    )
-    np.testing.assert_array_equal(image[box], WHOLE[box])
-    np.testing.assert_array_equal(
-        image[data.draw(index.filter(lambda s: isinstance(s, int) or (s.step or 1) > 0))].size > -1, True
-    )
+    def forwards(n):
+        return st.slices(n).filter(lambda s: (s.step or 1) > 0)
 
-
-MOVIE = movie()
-WHOLE = Corrected(MOVIE, volumes=True)[:, :, :]
+    box = tuple(data.draw(st.one_of(st.integers(0, n - 1), forwards(n))) for n in MOVIE.shape)
+    np.testing.assert_array_equal(CORRECTED[box], WHOLE[box])
+    index = data.draw(st.one_of(st.integers(-3, 5), forwards(6)))
+    np.testing.assert_array_equal(CORRECTED[index], WHOLE[index])
 
 
 def test_a_corrected_image():

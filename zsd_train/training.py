@@ -1,7 +1,7 @@
 """From noisy images and a PSF to a run folder."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from zsd_runtime.sim.files import load_microscope, save_microscope
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.reconstruction import reconstruct
 from zsd_train.checks import accelerator, channelled, check_teacher, checked_psf, config_for
+from zsd_train.claim import claimed
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.correct import correct
 from zsd_train.fit import Preview, Progress, fit
@@ -109,7 +110,7 @@ def train(
     Raises
     ------
     InputError
-        When an image or the PSF cannot be trained with, or `out` cannot be written.
+        When an image or the PSF cannot be trained with, or `out` cannot be written or another training writes there.
     RuntimeError
         When one of several processes is lost.
     Interrupted
@@ -198,7 +199,7 @@ def _train(
     }  # fmt: skip
     setup = set_up(channels, psf, config, found, teacher, resumed, processes)
     group = setup.group
-    with group.connected(), _writing(out):
+    with group.connected(), _writing(out), claimed(out) if group.leads else nullcontext():
         if resume:
             taken(out / STOP)  # of the training that ended
             setup.state.load(out)
@@ -241,7 +242,7 @@ def _begin(out: Path, setup: Setup, voxel: Voxel, microscope: Sim | None, *, res
     if resume:
         write_config(out, setup.config, setup.measured)  # the state is saved with today's names
         return
-    out.mkdir(parents=True, exist_ok=True)
+    check_unused(out)  # again: another training may have ended here meanwhile
     finer = dict.fromkeys("YX", float(setup.config.network.grid_factor))
     axes = setup.config.axes.upper()
     sample = setup.sample if len(setup.sample) > 1 else setup.sample[0]

@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from zsd_runtime.corrections.camera_maps import CameraMaps, maps_of
 from zsd_runtime.corrections.hot_pixels import SHARE, Spread, replacements
 from zsd_runtime.corrections.lines import line_offsets
 from zsd_runtime.corrections.padding import mirrored_into, union
+from zsd_runtime.corrections.plane_faults import Findings, Group, Index, PlaneFaults, packed
 from zsd_runtime.errors import InputError
 from zsd_runtime.images import check_array, check_shape, read_box
 from zsd_runtime.memory import release
@@ -24,9 +26,9 @@ SMALLEST = 16  # pixels, the side of planes that are looked at: smaller ones sho
 MOST_NAN = 0.05  # share of single pixels that may be NaN
 NOTEWORTHY = 0.01  # share of pixels that are clipped at the lower end
 MEDIAN = 128 << 20  # bytes of the planes that hot pixels are looked for in together
+TOGETHER = 128 << 20  # bytes of planes that are read at once where they share chunks: each is decoded once
 CACHE = 64 << 20  # bytes of whole planes that were continued into their padding
 
-Index = tuple[int, ...]
 Box = tuple[int | slice, ...]
 Mask = NDArray[np.bool_]
 
@@ -71,18 +73,6 @@ def corrections_of(
     if lines not in LINES:
         raise InputError(f"`remove_lines` {lines} must be rows, columns or both", option="remove_lines")
     return Corrections(not keep_hot_pixels, maps_of(dark, gain_map), LINES[lines])
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """What is wrong with a plane (Y, X), in little memory."""
-
-    places: NDArray[np.int64]  # flat and sorted, of hot and dead pixels
-    values: NDArray[np.float32]  # that replace them
-    lines: tuple[NDArray[np.float32], NDArray[np.float32]] | None
-    padding: NDArray[np.uint8] | None  # packed bits
-    unmeasured: NDArray[np.uint8] | None
-    blank: bool
 
 
 class Corrected:
@@ -142,7 +132,7 @@ class Corrected:
         self.counts: Counter[str] = Counter()
         self.blank: list[Index] = []
         self.nan = False
-        self._planes: dict[Index, _Plane] = {}
+        self._planes: dict[Index, PlaneFaults] = {}
         self._look(report)
 
     def __len__(self) -> int:
@@ -232,13 +222,12 @@ class Corrected:
             self._refuse_nan()
             return
         self._measure()
-        indices = list(np.ndindex(self.shape[:-2]))
-        for done, index in enumerate(indices, 1):
-            self._look_at(index)
-            release(self.source)
-            report(done / len(indices))
+        groups = self._groups([range(n) for n in self.shape[:-2]])
+        for done, group in enumerate(groups, 1):
+            self._add(self._looked(group))
+            report(done / len(groups))
         single = self.counts["nan"]
-        if len(self.blank) == len(indices) and self.nan:
+        if len(self.blank) == prod(self.shape[:-2]) and self.nan:
             raise InputError(f"{self.name} holds only NaN", "open the file again, or give another image")
         if single > MOST_NAN * prod(self.shape):
             raise InputError(
@@ -251,8 +240,39 @@ class Corrected:
         for index in np.ndindex(self.shape[:-2]):
             check_array(self._whole(index), self.name)
 
-    def _look_at(self, index: Index) -> None:
-        plane = self._whole(index)
+    def keep_in(self, findings: Findings) -> None:
+        """Keep what was found, for other processes."""
+        for group in [] if self.too_small else self._groups([range(n) for n in self.shape[:-2]]):
+            findings.write(group, {i: self._planes[i] for i in product(*group) if i in self._planes})
+
+    def _groups(self, planes: Sequence[range]) -> list[Group]:
+        """The groups that are looked at together and hold some planes, given for each axis before Y and X."""
+        if not planes:
+            return [()]
+        *outer, last = planes
+        depth = (getattr(self.source, "parts", None) or (1,) * self.ndim)[-3]
+        most = max(1, TOGETHER // (prod(self.shape[-2:]) * self.dtype.itemsize))
+        n = max(k for k in range(1, min(depth, most) + 1) if depth % k == 0)
+        starts = range(last.start // n * n, last.stop, n)
+        return [
+            (*(range(i, i + 1) for i in index), range(start, min(start + n, self.shape[-3])))
+            for *index, start in product(*outer, starts)
+        ]
+
+    def _looked(self, group: Group) -> dict[Index, PlaneFaults]:
+        """What is found in a group of planes."""
+        lines = (slice(0, n) for n in self.shape[-2:])
+        planes = self._read((*(slice(r.start, r.stop) for r in group), *lines)).reshape(-1, *self.shape[-2:])
+        release(self.source)
+        found = {index: self._faults(plane) for index, plane in zip(product(*group), planes, strict=True)}
+        return {index: faults for index, faults in found.items() if faults is not None}
+
+    def _add(self, found: Mapping[Index, PlaneFaults]) -> None:
+        self._planes |= found
+        self.blank += [index for index, plane in found.items() if plane.blank]
+
+    def _faults(self, plane: NDArray[Any]) -> PlaneFaults | None:
+        """What is wrong with a plane, which is counted, too; None: nothing."""
         assert self.spread is not None
         bad = find_bad_pixels(plane, self.spread, self._share).with_hot(self.lasting)
         missing = _missing(plane, bad.padding)
@@ -261,24 +281,22 @@ class Corrected:
             bad = BadPixels(bad.padding, bad.low, bad.high, None, missing)
         if bad.padding is not None and plane.dtype.kind == "f":
             self.nan |= bool(np.isnan(plane[bad.padding]).any())
-        if bad.blank:
-            self.blank.append(index)
-        lines = None
+        rows, columns = None, None
         if self.corrections.lines and not bad.blank:
             unmeasured = union(bad.unmeasured, bad.low)
             lines = line_offsets(plane, None if unmeasured is None else ~unmeasured, self.corrections.lines)
-            lines = lines if any(offsets.any() for offsets in lines) else None
+            rows, columns = lines if any(offsets.any() for offsets in lines) else (None, None)
         replaced = bad.replaced
-        if replaced is None and bad.unmeasured is None and lines is None:
-            return
+        if replaced is None and bad.unmeasured is None and rows is None:
+            return None
         none: tuple[NDArray[np.int64], NDArray[np.float32]] = np.zeros(0, np.int64), np.zeros(0, np.float32)
         places, values = (
             none if replaced is None else (np.flatnonzero(replaced), replacements(plane, replaced, bad.padding))
         )
-        if lines is not None and places.size:
+        if rows is not None and columns is not None and places.size:
             y, x = np.divmod(places, plane.shape[1])
-            values = values - lines[0][y] - lines[1][x]
-        self._planes[index] = _Plane(places, values, lines, _packed(bad.padding), _packed(bad.unmeasured), bad.blank)
+            values = values - rows[y] - columns[x]
+        return PlaneFaults(places, values, rows, columns, packed(bad.padding), packed(bad.unmeasured))
 
     def _whole(self, index: Index) -> NDArray[Any]:
         """A plane before its corrections."""
@@ -290,11 +308,11 @@ class Corrected:
         plane = self._planes[index]
         return self._repaired(plane, values, box) if plane.padding is None else self._continued_plane(index)[box]
 
-    def _repaired(self, plane: _Plane, values: NDArray[Any], box: tuple[slice, ...]) -> NDArray[Any]:
+    def _repaired(self, plane: PlaneFaults, values: NDArray[Any], box: tuple[slice, ...]) -> NDArray[Any]:
         """Without line noise, hot and dead pixels."""
         (y0, y1), (x0, x1) = ((b.start, b.stop) for b in box)
-        if plane.lines is not None:
-            values = values - plane.lines[0][y0:y1, None] - plane.lines[1][None, x0:x1]
+        if plane.rows is not None and plane.columns is not None:
+            values = values - plane.rows[y0:y1, None] - plane.columns[None, x0:x1]
         width = self.shape[-1]
         low, high = np.searchsorted(plane.places, (y0 * width, y1 * width))
         y, x = np.divmod(plane.places[low:high], width)
@@ -340,11 +358,6 @@ def _missing(plane: NDArray[Any], padding: Mask | None) -> Mask | None:
         return None
     missing = ~np.isfinite(plane)
     return missing if padding is None else missing & ~padding
-
-
-def _packed(mask: Mask | None) -> NDArray[np.uint8] | None:
-    """Bits; of a blank plane none."""
-    return None if mask is None else np.packbits(mask[:0] if mask.all() else mask)
 
 
 def notice(counts: Mapping[str, int], pixels: int, blank: Sequence[int] = ()) -> str:

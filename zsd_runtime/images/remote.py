@@ -288,13 +288,13 @@ def why_unwritable(folder: Path) -> str:
     return ""
 
 
-def write_at_once(path: Path, text: str, own: str) -> None:
+def write_at_once(path: Path, data: bytes, own: str) -> None:
     """Write or replace a file, which is whole for whoever reads it; `own` is a name that no other process uses."""
     if isinstance(path, Remote):  # objects appear when they are whole
-        path.write_text(text)
+        path.write_bytes(data)
         return
     temporary = path.with_name(f"{path.name}.{own}.tmp")
-    temporary.write_text(text)
+    temporary.write_bytes(data)
     temporary.replace(path)
 
 

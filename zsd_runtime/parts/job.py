@@ -17,6 +17,7 @@ import numpy as np
 from zsd_runtime.average import averaged
 from zsd_runtime.batch import Work
 from zsd_runtime.corrections.hot_pixels import Spread
+from zsd_runtime.corrections.plane_faults import Findings
 from zsd_runtime.corrections.regional import Measured, measured
 from zsd_runtime.errors import InputError
 from zsd_runtime.fitting import SHARE_OF_FREE_MEMORY, chunk_grid, fitting_tile, longest_row, shard_grid
@@ -33,8 +34,9 @@ from zsd_runtime.regions import longest_row_of, max_and_sum_of_tiles
 from zsd_runtime.session import Lines
 from zsd_runtime.tiling import Box
 
-SCHEMA = 1
+SCHEMA = 2
 DIVISORS = (1, 2, 4, 8, 16)  # of shards, for the tiles: they begin where shards begin
+FOUND = "found-{}"  # the folder of the findings of a model's source
 SHARES = (1, 2, 4)  # of the memory
 
 
@@ -76,6 +78,10 @@ class Job:
     def results(self) -> Path:
         """Where results are written until all of them are there: buckets cannot move them, so they begin in place."""
         return self.folder.parent if isinstance(self.folder, Remote) else self.folder
+
+    def findings(self, number: int) -> Findings:
+        """What was found in the source of a model."""
+        return Findings(self.folder / FOUND.format(number))
 
     def store(self, result: Path) -> Path:
         """Where a result is written until all of it is there."""
@@ -187,7 +193,11 @@ def _prepared(work: Work, identity: dict[str, Any], folder: Path, workers: int) 
         tile = work.how.tile or regional_tile(model, source.shape, sinks, workers, memory, average)
         model.plan(source.shape[-len(model.description.axes) :], tile, average=average)  # before pixels are looked at
         fitted = not isinstance(model.description.input.processing, Linear)
-        whole, known = measured(source, work.how.corrections, volumes=volumes, name=str(work.path), whole=fitted)
+        findings = Findings(folder / FOUND.format(number))
+        findings.folder.mkdir()
+        whole, known = measured(
+            source, work.how.corrections, volumes=volumes, name=str(work.path), whole=fitted, findings=findings
+        )
         found = model.lines(whole, sinks, tile, average) if fitted else {}
         tiles.append(tile)
         lines.append([[list(index), line.slope, line.intercept] for index, line in found.items()])

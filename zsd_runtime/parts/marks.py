@@ -17,7 +17,7 @@ def mark(folder: Path, results: Path, region: int, files: Iterable[str], seconds
     """Write the mark of a region, with the size and the checksum of each file in `results` that it wrote."""
     written = {name: list(_size_and_checksum(results / name)) for name in sorted(files)}
     facts = {"files": written, "seconds": round(seconds, 3), "host": socket.gethostname(), "process": os.getpid()}
-    write_at_once(_path(folder, region), json.dumps(facts), f"{socket.gethostname()}.{os.getpid()}")
+    write_at_once(_path(folder, region), json.dumps(facts).encode(), f"{socket.gethostname()}.{os.getpid()}")
 
 
 def is_done(folder: Path, results: Path, region: int, *, checksums: bool = False) -> bool:

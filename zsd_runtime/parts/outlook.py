@@ -27,6 +27,7 @@ SIZE = re.compile(r"\d+(x\d+)+", re.IGNORECASE)
 RUNS = 3  # of a tile, after a first one
 SECONDS = 20.0  # in which these end
 MEASURED = 200_000  # pixels of a tile that is measured
+LOOKING = 55  # bytes for each pixel of a plane in which bad pixels and padding are looked for
 
 app = command_line()
 
@@ -50,8 +51,6 @@ class Outlook:
         Of the finest levels, before compression; coarser ones add up to a third.
     memory : int
         Bytes of a worker.
-    looks : float
-        How often the image is read to look for bad pixels: each region looks at all of its planes, from edge to edge.
     """
 
     tile: tuple[int, ...]
@@ -62,7 +61,6 @@ class Outlook:
     files: int
     result_bytes: int
     memory: int
-    looks: float
 
     def seconds(self, workers: int, tile_s: float) -> float:
         """Time of the slowest of so many workers."""
@@ -96,8 +94,10 @@ def outlook(model: Model, shape: Sequence[int], workers: int, memory: int, tile:
         plan.tile, prod(shape[:leading]) * len(plan), computed, len(boxes), most,
         sum(prod(ceil(n / s) for n, s in zip(t.shape, t.shards, strict=True)) for t in targets),
         sum(4 * prod(t.shape) for t in targets),
-        int((d.bytes_per_voxel or BYTES_PER_VOXEL) * prod(plan.tile) + fine * (row + strip)),
-        sum(prod(b.stop - b.start for b in box[:-2]) for box in boxes) / prod((*shape[:leading], *shape[-axes:-2])),
+        int(max(
+            (d.bytes_per_voxel or BYTES_PER_VOXEL) * prod(plan.tile) + fine * (row + strip),
+            LOOKING * prod(shape[-2:]),
+        )),
     )  # fmt: skip
 
 
@@ -161,7 +161,6 @@ def plan_command(
         print(
             f"regions  {found.regions}, of at most {found.most_tiles} tiles; {twice:.0f} % of tiles are computed twice"
         )
-        print(f"looks    for bad pixels read the image {found.looks:.3g} times: each region looks at whole planes")
         print(f"memory   {found.memory / 1e9:.2g} GB for each worker, beside 0.3 GB of the program")
         print(f"OK {hours:.3g} hours with {workers} worker{'s' * (workers > 1)} as fast as this machine")
         if found.regions < workers:

@@ -147,8 +147,9 @@ def restore_region(work: Work, job: Job, region: int) -> None:
         planes += [range(n) for n in source.shape[leading : len(source.shape) - axes]]
         planes += _slices(plan.part(box[leading:])) if axes == 3 else []
         corrected = RegionalCorrected(
-            source, work.how.corrections, job.known[number], planes, volumes=axes == 3, name=str(work.path)
-        )
+            source, work.how.corrections, job.known[number], planes, volumes=axes == 3, name=str(work.path),
+            findings=job.findings(number),
+        )  # fmt: skip
         model.predict_into(
             corrected, sinks, tile=job.tiles[number], region=box, line=job.lines[number], average=work.how.average
         )
