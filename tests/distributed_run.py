@@ -46,7 +46,7 @@ def follow(s, stop):
 fit._step, fit._follow = step, follow
 
 
-def one(out: Path, *, scheme: str = "recorrupt", steps: int = 30, devices: int | None = None, resume: bool = False,
+def one(out: Path, *, scheme: str = "recorrupt", steps: int = 50, devices: int | None = None, resume: bool = False,
         send: list[int] | None = None):  # fmt: skip
     """A training, and a line on how it went. `send` is a signal, to which process, at which step."""
     os.environ["SIGNAL"] = json.dumps(send or [0, 0, -1])
