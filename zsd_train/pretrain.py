@@ -24,13 +24,13 @@ import scipy.ndimage as ndi
 import torch
 from torch import Tensor
 
-from zsd_optics.structures import Grid, mixed
+from zsd_optics.structures import Grid, scene
 from zsd_train.config import Axes, TrainConfig
 from zsd_train.defaults import DEFAULTS, Shape
 from zsd_train.forward import blur, crop, dihedral, downsample, otf_of
 from zsd_train.lesson_psfs import FACTOR, random_psf
 from zsd_train.networks.build import build
-from zsd_train.start import write_start
+from zsd_train.start import start_of, write_start
 
 PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
 READ_NOISE_E = (0.2, 5)
@@ -104,7 +104,7 @@ class Lessons:
         for i in range(self.world.samples):
             report(f"drawing sample {i + 1} of {self.world.samples}")
             plane_px = float(rng.uniform(3, 8)) if axes == "zyx" else 1.0
-            drawn = mixed(Grid(self.world.sample, plane_px), np.random.default_rng(1000 + 1000 * seed + i))
+            drawn = scene(Grid(self.world.sample, plane_px), np.random.default_rng(1000 + 1000 * seed + i))
             smooth = ndi.gaussian_filter(drawn, 3.0 / Grid(self.world.sample, plane_px).spacing)
             self.samples.append(torch.tensor(drawn.astype(np.float16)))
             self.dark.append(float(np.percentile(smooth, 1)))
@@ -115,7 +115,7 @@ class Lessons:
         chosen = torch.randint(len(self.samples), (batch,), generator=self.rng).tolist()
         truths = []
         for i in chosen:
-            dark = self.dark[i] * (0.8 + 0.2 * self._uniform(1))
+            dark = self.dark[i] * self._uniform(1)  # what lies on a background is seen with little contrast
             truths.append((self._window(self.samples[i]) - dark) / (self.bright[i] * self._between(1, 0.7, 1.5)))
         truth = torch.stack(truths)[:, None]
         axes = len(self.window)
@@ -211,7 +211,15 @@ class Left(NamedTuple):
         return -10 * math.log10(self.blur)
 
 
-def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> Left:
+def pretrain(
+    axes: Axes,
+    budget: Budget,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+    *,
+    start: str = "scratch",
+) -> Left:
     """Train the compact network on simulations and write it as a start (`zsd_train.start`).
 
     Parameters
@@ -223,16 +231,21 @@ def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Calla
     seed : int
     report : callable
         Gets lines.
+    start : {"scratch", "zoo"}
+        Random weights, or the start that the zoo has now.
 
     Returns
     -------
     Left
         Of the last 250 steps.
     """
-    config, layout = TrainConfig(axes=axes), DEFAULTS[axes].layout
+    config, layout = TrainConfig(axes=axes, start=start), DEFAULTS[axes].layout
     lessons = Lessons(axes, seed, report)
     torch.manual_seed(seed)
-    network = build(config.network, axes).to(memory_format=layout)  # type: ignore[call-overload]
+    network = build(config.network, axes)
+    if begun := start_of(config):
+        begun.begin(network)
+    network = network.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     started, step, seen = time.monotonic(), 0, []
@@ -257,13 +270,13 @@ def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Calla
             report(
                 f"step {step}, {time.monotonic() - started:.0f} s: noise left {means[0]:.4f}, blur left {means[1]:.4f}"
             )
-            write_start(out, average, config.network, _recipe(axes, seed, budget, step))
-    write_start(out, average, config.network, _recipe(axes, seed, budget, step))
+            write_start(out, average, config.network, _recipe(axes, seed, budget, step, start))
+    write_start(out, average, config.network, _recipe(axes, seed, budget, step, start))
     return Left(*np.mean(seen[-250:], axis=0).tolist())
 
 
-def _recipe(axes: Axes, seed: int, budget: Budget, steps: int) -> str:
-    command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed}"
+def _recipe(axes: Axes, seed: int, budget: Budget, steps: int, start: str) -> str:
+    command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed} --start {start}"
     return json.dumps({"command": command, "steps": steps, "torch": torch.__version__})
 
 
@@ -280,8 +293,9 @@ if __name__ == "__main__":
     budget.add_argument("--minutes", type=float, default=60)
     budget.add_argument("--steps", type=int, help="in place of minutes: repeatable")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", choices=["scratch", "zoo"], default="scratch", help="zoo: go on with its weights")
     arguments = parser.parse_args()
     pretrain(
         arguments.axes, Budget(arguments.minutes, arguments.steps), arguments.out, arguments.seed,
-        lambda line: print(line, flush=True),
+        lambda line: print(line, flush=True), start=arguments.start,
     )  # fmt: skip
