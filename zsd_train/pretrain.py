@@ -35,6 +35,8 @@ from zsd_train.start import start_of, write_start
 PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
 READ_NOISE_E = (0.2, 5)
 BACKGROUND = (0.001, 1)  # below what is taken for the offset, in units of a bright pixel
+MULTIPLIED = 0.4  # share of the lessons whose detector multiplies electrons, as EMCCDs and photomultipliers do
+SHAPE = (0.7, 4)  # of the gamma distribution of what one electron becomes; an EMCCD has 1
 CORRELATED = 0.25  # share of the lessons whose noise neighbouring pixels share, as in images that were resized
 CORRELATION_PX = (0.35, 1.5)  # σ of the Gaussian that such noise is blurred by, raw pixels
 FLOOR = 1e-3  # of relative errors: no sample counts without end
@@ -129,12 +131,22 @@ class Lessons:
         read = column(torch.minimum(self._between(batch, *READ_NOISE_E), 0.3 * photons))
         photons, background = column(photons), column(self._between(batch, *BACKGROUND))
         electrons = ((clean + background) * photons).clamp(min=0)
-        exposed = torch.poisson(electrons, generator=self.rng) + read * torch.randn(clean.shape, generator=self.rng)
-        noisy, variance = exposed / photons - background, (electrons + read**2) / photons**2
+        exposed, excess = self._multiplied(torch.poisson(electrons, generator=self.rng))
+        exposed += read * torch.randn(clean.shape, generator=self.rng)
+        noisy, variance = exposed / photons - background, (excess * electrons + read**2) / photons**2
         for i in (self._uniform(batch) < CORRELATED).nonzero().flatten().tolist():
             noisy[i] = clean[i] + variance[i].sqrt() * self._correlated(clean.shape[2:])
         fine = (*self.world.blurred[:-2], *(FACTOR * n for n in self.world.blurred[-2:]))
         return Lesson(noisy, clean, crop(truth, fine), variance.flatten(1).mean(1))
+
+    def _multiplied(self, electrons: Tensor) -> tuple[Tensor, Tensor]:
+        """Some of a batch of Poisson numbers as a multiplying detector shows them, and all excess noise factors F²."""
+        excess = torch.ones(len(electrons), *[1] * (electrons.ndim - 1))
+        for i in (self._uniform(len(electrons)) < MULTIPLIED).nonzero().flatten().tolist():
+            shape = float(self._between(1, *SHAPE))
+            electrons[i] = torch._standard_gamma(shape * electrons[i], generator=self.rng) / shape
+            excess[i] = 1 + 1 / shape
+        return electrons, excess
 
     def _correlated(self, shape: Shape) -> Tensor:
         """Noise of variance 1 that pixels share along Y, along X, along both alike or differently."""
@@ -164,10 +176,11 @@ class Lessons:
 
 
 def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """The sum of both outputs' relative errors, and each of them.
+    """What is minimised, and the relative error of each output.
 
     1 is the error of an output that leaves its task undone: the noise in the denoised image, the blur in the
-    deconvolved one. The square root lets easy and difficult samples count alike.
+    deconvolved one. The logarithm and the root let easy and difficult samples count alike: where the noise is strong,
+    a hundredth of it is a good error.
     """
     fine = (*margin[:-2], *(FACTOR * n for n in margin[-2:]))
     denoised, clean = (crop(image, margin) for image in (restored.denoised.float(), lesson.clean))
@@ -176,7 +189,8 @@ def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, 
     undone = _mean(torch.nn.functional.interpolate(clean, scale_factor=scale) - truth)
     noise = _mean(denoised - clean) / (lesson.variance + 0.1 * FLOOR)
     blurred = _mean(deconvolved - truth) / (undone + FLOOR)
-    return (noise + FLOOR).sqrt().mean() + (blurred + FLOOR).sqrt().mean(), noise.mean(), blurred.mean()
+    total = 0.5 * (noise + FLOOR).log().mean() + (blurred + FLOOR).sqrt().mean()
+    return total, noise.mean(), blurred.mean()
 
 
 @dataclass(frozen=True)
