@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zsd_optics.simulate import SAMPLES, simulate
-from zsd_optics.structures import STRUCTURES, Grid, mixed
+from zsd_optics.structures import STRUCTURES, Grid, mixed, scene
 from zsd_runtime import InputError
 
 GRIDS = {"plane": Grid((160, 200)), "volume": Grid((8, 64, 72), plane_px=5.0)}
@@ -41,10 +41,15 @@ def test_points_between_pixels_and_planes_keep_their_weight():
     assert image.sum() == pytest.approx(2)
 
 
-def test_mixed_samples_have_an_even_background_and_differ():
-    first, second = (mixed(Grid((96, 96)), np.random.default_rng(seed)) for seed in (0, 1))
+@pytest.mark.parametrize("drawing", [mixed, scene])
+def test_mixtures_have_an_even_background_and_differ(drawing):
+    first, second = (drawing(Grid((96, 96)), np.random.default_rng(seed)) for seed in (0, 1))
     assert first.min() > 0
     assert not np.allclose(first, second)
+
+
+def test_mixed_samples_stay_what_recipes_of_the_zoo_were_made_with():
+    assert mixed(Grid((96, 96)), np.random.default_rng(0)).sum() == pytest.approx(957.0604290979221, rel=1e-6)
 
 
 def test_every_sample_can_be_imaged():

@@ -45,7 +45,7 @@ def simulate(
         str,
         typer.Option(
             help="cell (filaments, vesicles and haze), filaments, fibres, mitochondria, points, vesicles, "
-            "hollow-vesicles, nuclei, membranes, tissue, or mixed (some of these)."
+            "hollow-vesicles, nuclei, membranes, tissue, meshwork, cells, leaves, or mixed (some of the first nine)."
         ),
     ] = "cell",
     photons: Annotated[float, typer.Option(help="Photo-electrons in the brightest raw pixel.")] = 30.0,

@@ -11,8 +11,11 @@ from itertools import product
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 Array = NDArray[np.float64]
+SPECKLED = 0.4  # share of structures whose brightness varies, as labels do
+OUT_OF_FOCUS = 0.5  # share of structures in a plane of which others lie above and below
 _STEP = 0.5  # fine pixels between the points of a line
 
 
@@ -75,6 +78,11 @@ def fibres(grid: Grid, rng: np.random.Generator) -> Array:
     )
 
 
+def meshwork(grid: Grid, rng: np.random.Generator) -> Array:
+    """Short lines so close that they overlap everywhere, as in the actin cortex."""
+    return _worms(grid, rng, grid.count(_between(rng, 12, 25)), (0.02, 0.3), 0.01, (0.7, 2), spread=rng.uniform(0.2, 7))
+
+
 def mitochondria(grid: Grid, rng: np.random.Generator) -> Array:
     """Short and thick worms."""
     return _worms(grid, rng, grid.count(_between(rng, 25, 90)), (0.03, 0.25), _between(rng, 0.02, 0.06), (2, 5))
@@ -123,6 +131,40 @@ def tissue(grid: Grid, rng: np.random.Generator) -> Array:
     return _unit(np.clip(np.exp(rng.uniform(0.5, 1.1) * texture) - rng.uniform(0, 0.5), 0, None))
 
 
+def cells(grid: Grid, rng: np.random.Generator) -> Array:
+    """Cells side by side, as in an embryo: bright walls, and insides of different brightness; some have none."""
+    seeds = rng.uniform(0, 1, (grid.count(_between(rng, 15, 90)), len(grid.shape))) * grid.size_px
+    middles = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1) * grid.spacing
+    middles += _between(rng, 0.5, 6) * np.stack([grid.field(30, rng) for _ in grid.shape], axis=-1)  # bent walls
+    far, nearest = cKDTree(seeds).query(middles, k=2)
+    walls = np.exp(-0.5 * ((far[..., 1] - far[..., 0]) / _between(rng, 1.5, 6)) ** 2)
+    inside = rng.uniform(0, rng.uniform(0, 1.5), len(seeds)) * (rng.uniform(0, 1, len(seeds)) < rng.uniform(0, 1))
+    return _unit(grid.smoothed(walls * rng.uniform(0.3, 1, len(seeds))[nearest[..., 0]] + inside[nearest[..., 0]], 0.8))
+
+
+def leaves(grid: Grid, rng: np.random.Generator) -> Array:
+    """Discs of all sizes and brightnesses that cover each other ("dead leaves", Lee et al. 2001).
+
+    They have the statistics of images in general: edges, corners and flat parts at every scale.
+    """
+    image, size = grid.field(60, rng) * 0.1 + 0.5, np.array(grid.shape)
+    smallest, largest = _between(rng, 1.5, 4), _between(rng, 20, 120)
+    for _ in range(grid.count(_between(rng, 6, 12))):
+        share = rng.uniform()  # of radii r, whose density falls as r ** -3
+        radius = (share / smallest**2 + (1 - share) / largest**2) ** -0.5
+        radii = radius * rng.uniform(0.4, 1, len(size)) / grid.spacing
+        centre = rng.uniform(0, 1, len(size)) * size
+        low = np.clip(np.floor(centre - radius / grid.spacing), 0, size).astype(int)
+        high = np.clip(np.ceil(centre + radius / grid.spacing) + 1, 0, size).astype(int)
+        offsets = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij"), axis=-1) - centre
+        turn = rng.uniform(0, np.pi)
+        y, x = offsets[..., -2].copy(), offsets[..., -1].copy()
+        offsets[..., -2], offsets[..., -1] = np.cos(turn) * y + np.sin(turn) * x, np.cos(turn) * x - np.sin(turn) * y
+        covered = ((offsets / radii) ** 2).sum(axis=-1) < 1
+        image[tuple(map(slice, low, high))][covered] = rng.uniform(0, 1) ** 2
+    return _unit(np.clip(grid.smoothed(image, 0.7), 0, None))
+
+
 def haze(grid: Grid, rng: np.random.Generator) -> Array:
     """Smooth light, and none in places, as outside a cell."""
     return _unit(np.clip(grid.field(_between(rng, 80, 300), rng) + rng.uniform(0, 2), 0, None))
@@ -131,16 +173,36 @@ def haze(grid: Grid, rng: np.random.Generator) -> Array:
 STRUCTURES: dict[str, Callable[[Grid, np.random.Generator], Array]] = {
     "filaments": filaments, "fibres": fibres, "mitochondria": mitochondria, "points": points, "vesicles": vesicles,
     "hollow-vesicles": hollow_vesicles, "nuclei": nuclei, "membranes": membranes, "tissue": tissue,
+    "meshwork": meshwork, "cells": cells, "leaves": leaves,
 }  # fmt: skip
+# Those that `mixed` draws: recipes of the zoo name it, and their samples stay what they were.
+OF_MIXED = (
+    "filaments", "fibres", "mitochondria", "points", "vesicles", "hollow-vesicles", "nuclei", "membranes", "tissue",
+)  # fmt: skip
 
 
 def mixed(grid: Grid, rng: np.random.Generator) -> Array:
     """One to three structures of random kinds and brightness, over some haze and an even background."""
-    kinds = rng.choice(list(STRUCTURES), rng.integers(1, 4), replace=False)
     image = np.zeros(grid.shape)
-    for kind in kinds:
+    for kind in rng.choice(OF_MIXED, rng.integers(1, 4), replace=False):
         image += _between(rng, 0.2, 1) * STRUCTURES[str(kind)](grid, rng)
     return image + _between(rng, 0.003, 0.3) * haze(grid, rng) + _between(rng, 0.001, 0.1)
+
+
+def scene(grid: Grid, rng: np.random.Generator) -> Array:
+    """What a microscope may see: like `mixed`, but of all kinds, labelled unevenly, over haze of any brightness.
+
+    In a plane, there is light of things above and below, too.
+    """
+    image = np.zeros(grid.shape)
+    for kind in rng.choice(list(STRUCTURES), rng.integers(1, 4), replace=False):
+        drawn = STRUCTURES[str(kind)](grid, rng)
+        if rng.uniform() < SPECKLED:
+            drawn = drawn * np.clip(1 + rng.uniform(0.1, 0.8) * grid.field(_between(rng, 3, 20), rng), 0, None)
+        image += _between(rng, 0.2, 1) * drawn
+        if len(grid.shape) == 2 and rng.uniform() < OUT_OF_FOCUS:
+            image += _between(rng, 0.1, 3) * grid.smoothed(drawn[::-1, ::-1], _between(rng, 3, 40))
+    return image + _between(rng, 0.003, 3) * haze(grid, rng) + _between(rng, 0.001, 0.1)
 
 
 def splat(image: Array, path: Array, weight: Array) -> None:

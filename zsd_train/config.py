@@ -38,6 +38,11 @@ class NetworkConfig(BaseModel):
         description="how the head gets to the fine grid: nearest, before its convolutions, as published; shuffle, "
         "after them (Shi et al. 2016), which takes a third less time; for planes",
     )
+    coarse: bool = Field(
+        False,
+        description="of two stages: the first one also denoises the image binned 2 x 2, and mixes both results: better "
+        "where few photo-electrons vary slowly, for a fourth more time",
+    )
     phantom: bool = Field(
         False,
         description="of one stage: it gives the image before the PSF, and the denoised one is its blur (DecoNoising)",
@@ -55,12 +60,14 @@ class NetworkConfig(BaseModel):
         changed = [k for k in self.OF_ONE_STAGE if getattr(self, k) != type(self).model_fields[k].default]
         if self.stages == 2 and changed:
             raise ValueError(f"{changed[0]} is for networks of one stage: set stages to 1, or leave it out")
+        if self.stages == 1 and self.coarse:
+            raise ValueError("coarse is for networks of two stages: set stages to 2, or leave it out")
         return self
 
     @property
     def size_multiple(self) -> int:
         """Patches are multiples of it in Y and X."""
-        return 2**self.depth
+        return 2 ** (self.depth + self.coarse)
 
 
 class AdditiveConfig(BaseModel):
@@ -126,7 +133,8 @@ VOLUMES = {"hessian_weight": 2e-5, "contrast_floor": 0.02, "positivity_weight": 
 # compact: minutes on a laptop. reference: the published widths (13,109,010 parameters in 2D, 2,003,490 in 3D).
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("compact", "yx"): {
-        "network": NetworkConfig(upsampling="shuffle"), "patch": 64, "batch": 4, "learning_rate": 2e-3, **PLANES,
+        "network": NetworkConfig(upsampling="shuffle", coarse=True), "patch": 64, "batch": 4, "learning_rate": 2e-3,
+        **PLANES,
     },
     ("reference", "yx"): {
         "network": NetworkConfig(width=32, depth=4, convs=3, head=128), "patch": 128, "batch": 4,

@@ -47,6 +47,13 @@ def upsampled(x: Tensor, factor: int) -> Tensor:
     return torch.nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
 
 
+def smoothly_upsampled(x: Tensor, factor: int) -> Tensor:
+    """(N, C, [Z,] Y, X) -> (N, C, [Z,] factor · Y, factor · X), linear between the pixels' middles."""
+    scale = [1.0] * (x.ndim - 4) + [float(factor)] * 2
+    mode = "bilinear" if x.ndim == 4 else "trilinear"
+    return torch.nn.functional.interpolate(x, scale_factor=scale, mode=mode, align_corners=False)
+
+
 def shuffled(x: Tensor, factor: int) -> Tensor:
     """(N, factor² · C, [Z,] Y, X) -> (N, C, [Z,] factor · Y, factor · X): numbers of a pixel become finer pixels."""
     if x.ndim == 4:

@@ -24,17 +24,19 @@ import scipy.ndimage as ndi
 import torch
 from torch import Tensor
 
-from zsd_optics.structures import Grid, mixed
+from zsd_optics.structures import Grid, scene
 from zsd_train.config import Axes, TrainConfig
 from zsd_train.defaults import DEFAULTS, Shape
 from zsd_train.forward import blur, crop, dihedral, downsample, otf_of
 from zsd_train.lesson_psfs import FACTOR, random_psf
 from zsd_train.networks.build import build
-from zsd_train.start import write_start
+from zsd_train.start import start_of, write_start
 
 PHOTONS = (2, 500)  # photo-electrons in a bright raw pixel
 READ_NOISE_E = (0.2, 5)
 BACKGROUND = (0.001, 1)  # below what is taken for the offset, in units of a bright pixel
+MULTIPLIED = 0.4  # share of the lessons whose detector multiplies electrons, as EMCCDs and photomultipliers do
+SHAPE = (0.7, 4)  # of the gamma distribution of what one electron becomes; an EMCCD has 1
 CORRELATED = 0.25  # share of the lessons whose noise neighbouring pixels share, as in images that were resized
 CORRELATION_PX = (0.35, 1.5)  # σ of the Gaussian that such noise is blurred by, raw pixels
 FLOOR = 1e-3  # of relative errors: no sample counts without end
@@ -104,7 +106,7 @@ class Lessons:
         for i in range(self.world.samples):
             report(f"drawing sample {i + 1} of {self.world.samples}")
             plane_px = float(rng.uniform(3, 8)) if axes == "zyx" else 1.0
-            drawn = mixed(Grid(self.world.sample, plane_px), np.random.default_rng(1000 + 1000 * seed + i))
+            drawn = scene(Grid(self.world.sample, plane_px), np.random.default_rng(1000 + 1000 * seed + i))
             smooth = ndi.gaussian_filter(drawn, 3.0 / Grid(self.world.sample, plane_px).spacing)
             self.samples.append(torch.tensor(drawn.astype(np.float16)))
             self.dark.append(float(np.percentile(smooth, 1)))
@@ -115,7 +117,7 @@ class Lessons:
         chosen = torch.randint(len(self.samples), (batch,), generator=self.rng).tolist()
         truths = []
         for i in chosen:
-            dark = self.dark[i] * (0.8 + 0.2 * self._uniform(1))
+            dark = self.dark[i] * self._uniform(1)  # what lies on a background is seen with little contrast
             truths.append((self._window(self.samples[i]) - dark) / (self.bright[i] * self._between(1, 0.7, 1.5)))
         truth = torch.stack(truths)[:, None]
         axes = len(self.window)
@@ -129,12 +131,22 @@ class Lessons:
         read = column(torch.minimum(self._between(batch, *READ_NOISE_E), 0.3 * photons))
         photons, background = column(photons), column(self._between(batch, *BACKGROUND))
         electrons = ((clean + background) * photons).clamp(min=0)
-        exposed = torch.poisson(electrons, generator=self.rng) + read * torch.randn(clean.shape, generator=self.rng)
-        noisy, variance = exposed / photons - background, (electrons + read**2) / photons**2
+        exposed, excess = self._multiplied(torch.poisson(electrons, generator=self.rng))
+        exposed += read * torch.randn(clean.shape, generator=self.rng)
+        noisy, variance = exposed / photons - background, (excess * electrons + read**2) / photons**2
         for i in (self._uniform(batch) < CORRELATED).nonzero().flatten().tolist():
             noisy[i] = clean[i] + variance[i].sqrt() * self._correlated(clean.shape[2:])
         fine = (*self.world.blurred[:-2], *(FACTOR * n for n in self.world.blurred[-2:]))
         return Lesson(noisy, clean, crop(truth, fine), variance.flatten(1).mean(1))
+
+    def _multiplied(self, electrons: Tensor) -> tuple[Tensor, Tensor]:
+        """Some of a batch of Poisson numbers as a multiplying detector shows them, and all excess noise factors F²."""
+        excess = torch.ones(len(electrons), *[1] * (electrons.ndim - 1))
+        for i in (self._uniform(len(electrons)) < MULTIPLIED).nonzero().flatten().tolist():
+            shape = float(self._between(1, *SHAPE))
+            electrons[i] = torch._standard_gamma(shape * electrons[i], generator=self.rng) / shape
+            excess[i] = 1 + 1 / shape
+        return electrons, excess
 
     def _correlated(self, shape: Shape) -> Tensor:
         """Noise of variance 1 that pixels share along Y, along X, along both alike or differently."""
@@ -164,10 +176,11 @@ class Lessons:
 
 
 def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """The sum of both outputs' relative errors, and each of them.
+    """What is minimised, and the relative error of each output.
 
     1 is the error of an output that leaves its task undone: the noise in the denoised image, the blur in the
-    deconvolved one. The square root lets easy and difficult samples count alike.
+    deconvolved one. The logarithm and the root let easy and difficult samples count alike: where the noise is strong,
+    a hundredth of it is a good error.
     """
     fine = (*margin[:-2], *(FACTOR * n for n in margin[-2:]))
     denoised, clean = (crop(image, margin) for image in (restored.denoised.float(), lesson.clean))
@@ -176,7 +189,8 @@ def loss(restored: Any, lesson: Lesson, margin: Shape) -> tuple[Tensor, Tensor, 
     undone = _mean(torch.nn.functional.interpolate(clean, scale_factor=scale) - truth)
     noise = _mean(denoised - clean) / (lesson.variance + 0.1 * FLOOR)
     blurred = _mean(deconvolved - truth) / (undone + FLOOR)
-    return (noise + FLOOR).sqrt().mean() + (blurred + FLOOR).sqrt().mean(), noise.mean(), blurred.mean()
+    total = 0.5 * (noise + FLOOR).log().mean() + (blurred + FLOOR).sqrt().mean()
+    return total, noise.mean(), blurred.mean()
 
 
 @dataclass(frozen=True)
@@ -211,7 +225,15 @@ class Left(NamedTuple):
         return -10 * math.log10(self.blur)
 
 
-def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Callable[[str], None] = print) -> Left:
+def pretrain(
+    axes: Axes,
+    budget: Budget,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+    *,
+    start: str = "scratch",
+) -> Left:
     """Train the compact network on simulations and write it as a start (`zsd_train.start`).
 
     Parameters
@@ -223,16 +245,21 @@ def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Calla
     seed : int
     report : callable
         Gets lines.
+    start : {"scratch", "zoo"}
+        Random weights, or the start that the zoo has now.
 
     Returns
     -------
     Left
         Of the last 250 steps.
     """
-    config, layout = TrainConfig(axes=axes), DEFAULTS[axes].layout
+    config, layout = TrainConfig(axes=axes, start=start), DEFAULTS[axes].layout
     lessons = Lessons(axes, seed, report)
     torch.manual_seed(seed)
-    network = build(config.network, axes).to(memory_format=layout)  # type: ignore[call-overload]
+    network = build(config.network, axes)
+    if begun := start_of(config):
+        begun.begin(network)
+    network = network.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     started, step, seen = time.monotonic(), 0, []
@@ -257,13 +284,13 @@ def pretrain(axes: Axes, budget: Budget, out: Path, seed: int = 0, report: Calla
             report(
                 f"step {step}, {time.monotonic() - started:.0f} s: noise left {means[0]:.4f}, blur left {means[1]:.4f}"
             )
-            write_start(out, average, config.network, _recipe(axes, seed, budget, step))
-    write_start(out, average, config.network, _recipe(axes, seed, budget, step))
+            write_start(out, average, config.network, _recipe(axes, seed, budget, step, start))
+    write_start(out, average, config.network, _recipe(axes, seed, budget, step, start))
     return Left(*np.mean(seen[-250:], axis=0).tolist())
 
 
-def _recipe(axes: Axes, seed: int, budget: Budget, steps: int) -> str:
-    command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed}"
+def _recipe(axes: Axes, seed: int, budget: Budget, steps: int, start: str) -> str:
+    command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed} --start {start}"
     return json.dumps({"command": command, "steps": steps, "torch": torch.__version__})
 
 
@@ -280,8 +307,9 @@ if __name__ == "__main__":
     budget.add_argument("--minutes", type=float, default=60)
     budget.add_argument("--steps", type=int, help="in place of minutes: repeatable")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", choices=["scratch", "zoo"], default="scratch", help="zoo: go on with its weights")
     arguments = parser.parse_args()
     pretrain(
         arguments.axes, Budget(arguments.minutes, arguments.steps), arguments.out, arguments.seed,
-        lambda line: print(line, flush=True),
+        lambda line: print(line, flush=True), start=arguments.start,
     )  # fmt: skip

@@ -70,6 +70,8 @@ class DualStageUNet(DualStage):
         As of `DualStage`.
     upsampling : {"nearest", "shuffle"}
         How the head gets to the fine grid.
+    coarse : bool
+        As of `Denoiser`.
     """
 
     kind = "unet"
@@ -83,6 +85,7 @@ class DualStageUNet(DualStage):
         grid_factor: int = 2,
         upsampling: str = "nearest",
         *,
+        coarse: bool = False,
         axes: str = "yx",
         slope: float = LEAKY,
         channels: int = 1,
@@ -91,7 +94,8 @@ class DualStageUNet(DualStage):
         super().__init__(
             lambda channels: UNet(width, depth, convs, axes, channels), [features],
             [features, head, head // 2 if shuffle else head], shuffle=shuffle,
-            axes=axes, size_multiple=in_yx(2**depth, axes), grid_factor=grid_factor, slope=slope, channels=channels,
+            axes=axes, size_multiple=in_yx(2 ** (depth + coarse), axes), grid_factor=grid_factor, slope=slope,
+            channels=channels, coarse=coarse,
         )  # fmt: skip
 
 

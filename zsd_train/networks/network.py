@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zsd_train.forward import shuffled, upsampled
+from zsd_train.forward import downsample, shuffled, smoothly_upsampled, upsampled
 from zsd_train.networks.unet import CONV, ConvBlock, activation
 
 # The last activation's. The published U-Nets end in ReLU, which can die for a whole run; a slope keeps the gradient,
 # and lets noise around zero average out.
 LEAKY = 0.2
+MOSTLY_FINE = -1.0  # in the sigmoid that mixes a fine and a coarse result, before it has learnt anything
 
 
 class Restored(NamedTuple):
@@ -86,6 +87,9 @@ class Network(nn.Module):
         for last in self.last_convolutions.values():
             nn.init.normal_(last.weight, std=0.02)  # type: ignore[arg-type]
             nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
+        if (mixture := getattr(self, "to_mixture", None)) is not None:
+            nn.init.zeros_(mixture.weight)
+            nn.init.constant_(mixture.bias, MOSTLY_FINE)
         for head in (module for module in self.modules() if isinstance(module, Head)):
             head.even_out()
 
@@ -101,6 +105,10 @@ class Denoiser(Network):
         Channels from the stage's features to the last convolution before the denoised image.
     head_slope : float
         Of the activations inside the heads.
+    coarse : bool
+        The same stage also sees the image binned 2 × 2 in Y and X, where there is less noise and everything is half as
+        large. Pixel by pixel, the denoised image is a mixture of both results: a small network averages over few
+        pixels, which is not enough where little light varies slowly.
     **options
         Of `Network`.
     """
@@ -108,16 +116,32 @@ class Denoiser(Network):
     outputs: tuple[str, ...] = Denoised._fields
 
     def __init__(
-        self, stage: Callable[[int], nn.Module], head: Sequence[int], *, head_slope: float = 0.0, **options: Any
+        self,
+        stage: Callable[[int], nn.Module],
+        head: Sequence[int],
+        *,
+        head_slope: float = 0.0,
+        coarse: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.denoise = stage(self.channels)
         self.denoised_head = ConvBlock(*head, axes=self.axes, slope=head_slope)
         self.to_denoised = CONV[self.axes](head[-1], 1, 3, padding=1)
+        self.to_mixture = CONV[self.axes](head[-1], 1, 3, padding=1) if coarse else None
 
     def denoised(self, x: Tensor) -> Tensor:
         """The first stage alone: (N, C, [Z,] Y, X) -> (N, 1, [Z,] Y, X)."""
-        return self.last(self.to_denoised(self.denoised_head(self.denoise(x))))  # type: ignore[no-any-return]
+        features, fine = self._denoised_at_once(x)
+        if self.to_mixture is None:
+            return fine
+        coarse = smoothly_upsampled(self._denoised_at_once(downsample(x, 2))[1], 2)
+        return fine + torch.sigmoid(self.to_mixture(features)) * (coarse - fine)
+
+    def _denoised_at_once(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last features, and the image of them."""
+        features = self.denoised_head(self.denoise(x))
+        return features, self.last(self.to_denoised(features))
 
 
 class Head(ConvBlock):

@@ -21,7 +21,9 @@ def student(config: NetworkChoice, teacher: Network, psf: NDArray[np.float64] | 
                 _stages(network), _stages(teacher), strict=True
             ):
                 seen, phases = _inherit_unet(unet, their_unet), getattr(their_head, "phases", 1)
-                _inherit(last, their_last, _inherit(head, their_head, seen, phases))
+                seen = _inherit(head, their_head, seen, phases)
+                for ours, theirs in zip(last, their_last, strict=True):
+                    _inherit(ours, theirs, seen)
     return network
 
 
@@ -44,10 +46,14 @@ def prunes(network: Network, teacher: Network) -> bool:
 
 
 def _stages(network: Any) -> list[tuple[Any, Any, Any]]:
-    """The U-Net, the head and the last convolution of each stage."""
-    first = [(network.denoise, network.denoised_head, network.to_denoised)] if hasattr(network, "denoise") else []
-    second = [(network.deconvolve, network.head, network.to_deconvolved)] if hasattr(network, "deconvolve") else []
-    return first + second
+    """The U-Net, the head and the last convolutions of each stage."""
+    stages = []
+    if hasattr(network, "denoise"):
+        last = [network.to_denoised] if network.to_mixture is None else [network.to_denoised, network.to_mixture]
+        stages.append((network.denoise, network.denoised_head, last))
+    if hasattr(network, "deconvolve"):
+        stages.append((network.deconvolve, network.head, [network.to_deconvolved]))
+    return stages
 
 
 def _inherit_unet(network: Any, teacher: Any) -> Tensor:
