@@ -26,7 +26,7 @@ def test_a_preset_fills_in_what_is_not_given():
         ({"minutes": -1}, "minutes = -1"),
         ({"offset": float("nan")}, "offset = nan: .* finite"),
         ({"alpha": (0.0, 1.0)}, "alpha"),
-        ({"patch": 36}, "multiple of 8"),
+        ({"patch": 40}, "multiple of 16"),
         ({"preset": "huge"}, "preset = 'huge'"),
         ({"denoising_weight": 1.0}, "denoising_weight"),
     ],

@@ -5,6 +5,7 @@ import torch
 from zsd_export.graph.to_onnx import to_onnx
 from zsd_export.measure.parity import parity
 from zsd_train.config import PRESETS, NetworkConfig
+from zsd_train.forward import downsample, smoothly_upsampled
 from zsd_train.networks.build import build, parameter_count
 from zsd_train.networks.dual_stage import DualStageRCAN, DualStageUNet
 from zsd_train.networks.prune import prunes, student
@@ -109,3 +110,25 @@ def test_a_smaller_shuffled_network_takes_whole_groups_of_filters():
     torch.testing.assert_close(groups, groups[:, :1] + torch.arange(4.0))
     assert (groups[:, 0] % 4 == 0).all()
     assert not prunes(build(NetworkConfig(width=4, depth=2, head=8), "yx"), teacher)
+
+
+def test_a_coarse_result_is_mixed_in():
+    config = NetworkConfig(width=4, depth=2, head=8, coarse=True)
+    torch.manual_seed(0)
+    network, plain = build(config, "yx"), build(config.model_copy(update={"coarse": False}), "yx")
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if "mixture" not in k})
+    image = torch.rand(1, 1, 48, 64)
+    fine, coarse = plain.denoised(image), smoothly_upsampled(plain.denoised(downsample(image, 2)), 2)
+    assert network.size_multiple == (8, 8)
+    assert not torch.allclose(fine, coarse, atol=1e-3)
+    for bias, expected in ((-100.0, fine), (100.0, coarse), (0.0, (fine + coarse) / 2)):
+        torch.nn.init.constant_(network.to_mixture.bias, bias)
+        torch.testing.assert_close(network.denoised(image), expected)
+
+
+def test_linear_upsampling_keeps_places_and_flat_parts():
+    ramp = torch.arange(8.0).expand(1, 1, 3, 8, 8)
+    fine = smoothly_upsampled(ramp, 2)
+    assert fine.shape == (1, 1, 3, 16, 16)
+    torch.testing.assert_close(fine[0, 0, 0, 5, 1:-1], torch.arange(14) / 2 + 0.25)
+    torch.testing.assert_close(downsample(fine, 2)[..., 1:-1], ramp[..., 1:-1])

@@ -56,13 +56,14 @@ def quantized(onnx: bytes, image: Array) -> bytes:
     for node in graph.node:
         if node in convolutions:
             source, weight, bias = node.input
-            new, tensors = _int8(node, activations[source], stored.pop(weight), stored.pop(bias))
+            new, tensors = _int8(node, activations[source], stored[weight], stored[bias])
             nodes += new
             stored |= tensors
         nodes.append(node)
+    used = {name for node in nodes for name in node.input}
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items() if name in used)
     onnx_module.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
@@ -87,18 +88,19 @@ def _int8(
     # Rounding shifts the mean of the output, above all where most of the input is near zero. The bias corrects the
     # shift (Nagel et al. 2019, section 4.2, with measured means).
     shift = weight.sum(voxels) @ activation.mean - scale * (integer.sum(voxels) @ activation.rounded_mean)
-    x, w = f"{conv.name}/input", conv.input[1]
+    # Names of this convolution's own: another one may share its weights, and reads other activations.
+    x, w, b = (f"{conv.name}/{part}" for part in ("input", "weight", "bias"))
     tensors: dict[str, NDArray[np.generic]] = {
         f"{x}_scale": activation.scale, f"{x}_zero": np.array(0, np.uint8),
         f"{w}_int8": integer.astype(np.int8), f"{w}_scale": scale, f"{w}_zero": np.zeros(len(scale), np.int8),
-        conv.input[2]: bias + shift,
+        b: bias + shift,
     }  # fmt: skip
     nodes = [
         helper.make_node("QuantizeLinear", [conv.input[0], f"{x}_scale", f"{x}_zero"], [f"{x}_uint8"]),
         helper.make_node("DequantizeLinear", [f"{x}_uint8", f"{x}_scale", f"{x}_zero"], [x]),
         helper.make_node("DequantizeLinear", [f"{w}_int8", f"{w}_scale", f"{w}_zero"], [w], axis=0),
     ]
-    conv.input[0] = x
+    conv.input[:] = [x, w, b]
     return nodes, tensors
 
 
