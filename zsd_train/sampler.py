@@ -31,6 +31,9 @@ class Sampler:
         The normalisation: networks see ``(counts - offset) / scale``.
     patch, margin : tuple of int
         Pixels, axis by axis, that the losses see, and that surround them on each side.
+    frames_seen : int
+        Of a movie, by the network: images are a frame between its neighbours in time, and the scheme makes input and
+        target of the frame alone.
     device : torch.device or str
         Of the batches; samples are made where noise can be drawn.
     share : callable
@@ -48,11 +51,12 @@ class Sampler:
         scale: float,
         patch: Shape,
         margin: Shape,
+        frames_seen: int = 1,
         device: torch.device | str = "cpu",
         share: Callable[[int], slice] = lambda batch: slice(batch),
     ) -> None:
         self.frames, self.scheme, self.noise, self.offset, self.scale = frames, scheme, noise, offset, scale
-        self.patch, self.margin = patch, margin
+        self.patch, self.margin, self.frames_seen = patch, margin, frames_seen
         self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
         self.device, self.share = torch.device(device), share
         self.noise_device = noise_device(self.device)
@@ -119,9 +123,16 @@ class Sampler:
         counts = frame.window(start, shape)
         image = self._tensor((counts - self.offset) / self.scale)
         mask = self._tensor(frame.measured(start, shape) if judged else frame.mask(start, shape))
-        return self.scheme.sample(
-            Window(counts, image, mask, self.noise, self.offset, self.scale, start, frame.shape), chance, noise_rng
-        )
+        near = self.frames_seen // 2
+        own = slice(near, len(counts) - near)
+        sample = self.scheme.sample(
+            Window(counts[own], image[own], mask, self.noise, self.offset, self.scale, start, frame.shape),
+            chance, noise_rng,
+        )  # fmt: skip
+        if not near:
+            return sample
+        # The noise of other frames is independent of the target's: they are given as they are.
+        return replace(sample, noisy=torch.cat([image[:near], sample.noisy, image[-near:]]))
 
     def _on_image(self, lengths: Shape) -> Shape:
         return tuple(int(n * s) for n, s in zip(lengths, self.stride, strict=True))
