@@ -215,7 +215,7 @@ def test_other_packages_of_a_movie(run, movie, tmp_path, how, monkeypatch):
     assert np.isfinite(made.deconvolved).all()
 
 
-def alone(run, movie, time, average=None):
+def alone(run, movie, time):
     """What the network makes of a frame, from torch; the whole image at once."""
     near = movie[neighbours(time, 3, len(movie))]
     batch = torch.tensor((near[None] - run.offset) / run.scale, dtype=torch.float32)
@@ -311,9 +311,9 @@ def test_doors_that_have_single_frames_refuse(package, run, movie, tmp_path):
         judge(package, movie[0])
     with pytest.raises(InputError, match="students see one"):
         compress(run.folder, tmp_path / "student", width=2)
-    for format in ("deepimagej", "triton"):
+    for program in ("deepimagej", "triton"):
         with pytest.raises(InputError, match="for programs that give one"):
-            export(run.folder, tmp_path / format, format=format)
+            export(run.folder, tmp_path / program, format=program)
     tifffile.imwrite(tmp_path / "plane.tif", movie[0])
     for verb in (
         ["bench", package, "--size", "96x96"],

@@ -86,8 +86,8 @@ def export(
     trained = load_run(run)
     if trained.config.frames > 1 and format != "zoo":
         raise InputError(
-            f"{trained.folder} sees {trained.config.frames} frames of a movie at once, and `format` {format} is for programs "
-            "that give one",
+            f"{trained.folder} sees {trained.config.frames} frames of a movie at once, and `format` {format} is for "
+            "programs that give one",
             "export with `format` zoo, for zsd, or train with `frames` 1", option=("format", "frames"),
         )  # fmt: skip
     credited = credits.over(Credits(name_after(trained.folder.resolve().name)), notice)
@@ -150,7 +150,8 @@ def _check_run(run: Run, precision: str, input_dtype: str) -> None:
     """Refuse what cannot be exported, and a precision and an input type that the run cannot have."""
     if run.network.channels != run.config.frames:
         raise InputError(
-            f"{run.folder}: its network has {run.network.channels} input channels; zsd exports networks of one, or of the frames of a movie",
+            f"{run.folder}: its network has {run.network.channels} input channels; zsd exports networks of one, or of "
+            "the frames of a movie",
             "use the run from Python: zsd_train.load_run",
         )
     sample = run.sample

@@ -11,16 +11,7 @@ from zsd_runtime.errors import InputError
 from zsd_runtime.images import read_box
 from zsd_runtime.memory import release
 
-MOST = 7  # frames that a network sees at once
 HELD = 128 << 20  # bytes of what was read last: each frame is a neighbour of others
-
-
-def check_frames(frames: int) -> None:
-    """Refuse a number of frames that has no middle."""
-    if not 1 <= frames <= MOST or frames % 2 == 0:
-        raise InputError(
-            f"`frames` {frames} must be one of 1, 3, 5, 7", "3 is a frame and its neighbours", option="frames"
-        )
 
 
 def check_length(length: int, frames: int, name: str) -> None:
@@ -65,8 +56,8 @@ def time_axis(axes: str | None, shape: Sequence[int], spatial: str, frames: int,
         )  # fmt: skip
     if len(axes) != len(shape) or not axes.endswith(spatial) or axes.count("T") != 1:
         raise InputError(
-            f"{name} has axes {axes} and shape {tuple(shape)}; the model restores movies, T{spatial}, {frames} frames at "
-            "once",
+            f"{name} has axes {axes} and shape {tuple(shape)}; the model restores movies, T{spatial}, {frames} frames "
+            "at once",
             "say with `axes` which axis is time, or train with `frames` 1", option=("axes", "frames"),
         )  # fmt: skip
     time = axes.index("T")
@@ -114,9 +105,11 @@ class Neighbours:
         self._parts: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
 
     def __getitem__(self, box: tuple[int | slice, ...]) -> NDArray[Any]:
-        index, near, spatial = list(box[: -self._spatial - 1]), box[-self._spatial - 1], box[-self._spatial :]
-        index[self._time] = neighbours(index[self._time], self._frames, self._movie.shape[self._time])[near]  # type: ignore[arg-type, call-overload]
-        key = (*index, *((b.start, b.stop) for b in spatial))  # type: ignore[union-attr]
+        index: Any = list(box[: -self._spatial - 1])
+        near: Any = box[-self._spatial - 1]
+        spatial: Any = box[-self._spatial :]
+        index[self._time] = neighbours(index[self._time], self._frames, self._movie.shape[self._time])[near]
+        key = (*index, *((b.start, b.stop) for b in spatial))
         if key not in self._parts:
             self._parts[key] = np.array(read_box(self._movie, (*index, *spatial)))
             release(self._movie)

@@ -166,7 +166,8 @@ def _source(d: ModelDescription) -> tuple[int, _Recorded]:
         why = "it has no output `denoised` on the image's own grid"
     if why or d.camera is None or denoised is None or not isinstance(d.input.processing, Linear):
         raise InputError(
-            f"the model has no uncertainty: {why}", "leave `uncertainty` out, or train on raw images with zsd, with `frames` 1",
+            f"the model has no uncertainty: {why}",
+            "leave `uncertainty` out, or train on raw images with zsd, with `frames` 1",
             option="uncertainty",
         )  # fmt: skip
     return denoised, _Recorded(d.camera, d.input.processing, d.outputs[denoised].processing)

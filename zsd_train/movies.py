@@ -34,8 +34,8 @@ def frames_of(movies: Sequence[Any], frames: int, spatial: int) -> tuple[list[An
         same = next((t for t in range(1, len(movie)) if _equal(movie[t - 1], movie[t])), None)
         if same is not None:
             raise InputError(
-                f"frames {same - 1} and {same} of {name} are the same, noise and all: a network would take the noise for "
-                "structure",
+                f"frames {same - 1} and {same} of {name} are the same, noise and all: a network would take the noise "
+                "for structure",
                 "leave one of them out, or set `frames` to 1", option="frames",
             )  # fmt: skip
         found += list(movie)

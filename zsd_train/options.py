@@ -60,7 +60,7 @@ SimParameters = Annotated[
 Frames = Annotated[
     int | None,
     typer.Option(
-        help="Of a movie (T) that the network sees at once: 3 is each frame with its neighbours. Default: 1, each frame by "
+        help="Of a movie (T) that the network sees at once: 3 is each frame with its neighbours. Default: 1, each by "
         "itself."
     ),
 ]

@@ -288,8 +288,8 @@ def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) 
         )  # fmt: skip
     if config.frames != wanted.frames:
         raise InputError(
-            f"{folder} was trained with `frames` {config.frames}, not {wanted.frames}", "resume with the same, or train "
-            "into a new folder", option="frames",
+            f"{folder} was trained with `frames` {config.frames}, not {wanted.frames}",
+            "resume with the same, or train into a new folder", option="frames",
         )  # fmt: skip
     if wanted.minutes or wanted.steps:
         config = config.model_copy(update={"minutes": wanted.minutes, "steps": wanted.steps})

@@ -195,8 +195,8 @@ def _train(
     channels, bad = correct(channels, psf, config, camera_maps)
     if config.frames > 1 and bad.blank:
         raise InputError(
-            f"{bad.notice}, but with `frames` {config.frames} they are the neighbours of others", "cut the movie there, "
-            "or set `frames` to 1", option="frames",
+            f"{bad.notice}, but with `frames` {config.frames} they are the neighbours of others",
+            "cut the movie there, or set `frames` to 1", option="frames",
         )  # fmt: skip
     if not resume:
         check_unused(out)

@@ -115,8 +115,8 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
     onnx : bytes
         The graph.
     test : ndarray
-        ([C,] [Z,] Y, X) counts, on the pooling grid. The package keeps their results for others to compare with. Where the
-        image is smaller than the smallest input it is continued by reflection.
+        ([C,] [Z,] Y, X) counts, on the pooling grid. The package keeps their results for others to compare with. Where
+        the image is smaller than the smallest input it is continued by reflection.
 
     Raises
     ------
