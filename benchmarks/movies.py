@@ -57,7 +57,7 @@ def vesicles(speed: float, rng: np.random.Generator) -> Array:
 
 
 def scene(photons: float, seed: int) -> dict[Any, Array]:
-    """The `sample` on the fine grid, its `clean` image and that of the vesicles of each speed (electrons), the counts."""
+    """The `sample` on the fine grid; its `clean` image, and that of the vesicles by speed (electrons); the counts."""
     rng = np.random.default_rng(seed)
     moving = {speed: vesicles(speed, rng) for speed in SPEEDS}
     sample = filaments(Grid((FINER * SIDE, FINER * SIDE)), rng) + sum(moving.values())

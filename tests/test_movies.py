@@ -9,7 +9,7 @@ import torch
 
 from tests.command import zsd
 from tests.conftest import TINY
-from zsd_export import export
+from zsd_export import convert, export
 from zsd_export.compress import compress
 from zsd_export.graph.to_onnx import to_onnx
 from zsd_export.measure.parity import parity
@@ -213,6 +213,12 @@ def test_other_packages_of_a_movie(run, movie, tmp_path, how, monkeypatch):
         made = model.predict(movie, axes="TYX")
     assert made.deconvolved.shape == (6, 192, 224)
     assert np.isfinite(made.deconvolved).all()
+
+
+def test_a_copy_of_a_package_still_says_frames(package, tmp_path):
+    assert read_package(convert(package, tmp_path / "copy")).frames == 3
+    with pytest.raises(InputError, match="for programs that give one"):
+        convert(package, tmp_path / "other", format="deepimagej")
 
 
 def alone(run, movie, time):

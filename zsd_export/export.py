@@ -84,12 +84,7 @@ def export(
     to = Destination(Path(package), format, overwrite)
     to.check(input)
     trained = load_run(run)
-    if trained.config.frames > 1 and format != "zoo":
-        raise InputError(
-            f"{trained.folder} sees {trained.config.frames} frames of a movie at once, and `format` {format} is for "
-            "programs that give one",
-            "export with `format` zoo, for zsd, or train with `frames` 1", option=("format", "frames"),
-        )  # fmt: skip
+    to.check_frames(trained.config.frames)
     credited = credits.over(Credits(name_after(trained.folder.resolve().name)), notice)
     _check_run(trained, precision, input)
     network, method = trained.network, trained.measured.method

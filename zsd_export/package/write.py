@@ -84,6 +84,20 @@ class Destination:
         if reason:
             raise InputError(f"{self.path} is left alone: {reason}", "choose another name, or remove it yourself")
 
+    def check_frames(self, frames: int) -> None:
+        """Refuse a format whose programs would take the frames of a movie for channels.
+
+        Raises
+        ------
+        InputError
+        """
+        if frames > 1 and self.format != "zoo":
+            raise InputError(
+                f"the network sees {frames} frames of a movie at once, and `format` {self.format} is for programs that "
+                "give one",
+                "export with `format` zoo, for zsd, or train with `frames` 1", option=("format", "frames"),
+            )  # fmt: skip
+
 
 def _no_package(path: Path) -> str:
     """Why the file or folder must not be replaced by a package; empty if it may."""

@@ -82,7 +82,7 @@ def restore_layer(link: Link, source: Source, model: Model, folder: Path | None,
                 link.check()
                 link.send("progress", done / total, f"tile {done} of {total}")
 
-            model_of.predict_into(corrected, sinks, average=average, report=report)
+            model_of.predict_into(corrected, sinks, average=average, axes=work.image.axes, report=report)
             link.check()
 
 
