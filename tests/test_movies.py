@@ -206,9 +206,9 @@ def test_the_package_computes_what_torch_does_and_says_frames(package, run, movi
     assert "3 frames of a movie" in zsd("inspect", package).stdout
 
 
-@pytest.mark.parametrize("how", [{"precision": "fp16"}, {"precision": "int8"}, {"input": "uint16"}])
+@pytest.mark.parametrize("how", [{"precision": "int8"}, {"input": "uint16"}])
 def test_other_packages_of_a_movie(run, movie, tmp_path, how, monkeypatch):
-    monkeypatch.setattr("zsd_export.measure.loss.LARGEST_LOSS_DB", {"fp16": 99, "int8": 99})  # it is hardly trained
+    monkeypatch.setattr("zsd_export.measure.loss.LARGEST_LOSS_DB", {"int8": 99})  # it is hardly trained
     with load_model(export(run.folder, tmp_path / "other", **how)) as model:
         made = model.predict(movie, axes="TYX")
     assert made.deconvolved.shape == (6, 192, 224)
@@ -357,23 +357,35 @@ def test_images_that_are_no_movies_are_not_trained_on(movie, tmp_path):
 
 def test_from_a_file_to_restored_frames(movie, tmp_path):
     tifffile.imwrite(tmp_path / "movie.tif", movie, metadata={"axes": "TYX"}, imagej=True)
-    options = ("--psf-sigma", 1.1, "--pixel-size", 0.1, "--steps", 2, "--frames", 3, "--quiet")
+    (tmp_path / "small.toml").write_text("patch = 32\nnetwork = {width = 4, depth = 2, head = 8}\n")
+    options = (
+        "--psf-sigma",
+        1.1,
+        "--pixel-size",
+        0.1,
+        "--steps",
+        2,
+        "--frames",
+        3,
+        "--config",
+        tmp_path / "small.toml",
+    )
     done = zsd("restore", tmp_path / "movie.tif", "--out", tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
     assert tifffile.imread(tmp_path / "out" / "movie_deconvolved.tif").shape == (6, 192, 224)
-    assert load_run(tmp_path / "out" / "run").measured.start == "zoo:start-2d"
+    assert load_run(tmp_path / "out" / "run").network.channels == 3
 
 
 def test_volumes_in_time(tmp_path):
     rng, camera = np.random.default_rng(0), Camera(100, 2, 2)
-    clean = simulate((8, 64, 64), photons=30, camera=camera, seed=0).clean - 100.0
+    clean = simulate((4, 48, 48), photons=30, camera=camera, seed=0).clean - 100.0
     movie = np.stack([camera.expose(np.roll(clean, t, -1), rng) for t in range(3)])
     config = TrainConfig(
-        axes="zyx", frames=3, network=TINY, patch=32, slices=4, batch=2, steps=2, device="cpu", precision="fp32"
+        axes="zyx", frames=3, network=TINY, patch=32, slices=2, batch=2, steps=2, device="cpu", precision="fp32"
     )
     run = train([movie], gaussian_psf(1.0, 2.0), config, tmp_path / "run")
     np.testing.assert_array_equal(run.sample, movie[[1, 0, 1]])
     batch = ((run.sample - run.offset) / run.scale).astype(np.float32)
     assert [output.shape for output in parity(run.network, to_onnx(run.network), batch)] == [
-        (1, 1, 8, 64, 64), (1, 1, 8, 128, 128),
+        (1, 1, 4, 48, 48), (1, 1, 4, 96, 96),
     ]  # fmt: skip
