@@ -1,7 +1,5 @@
 """Movies: networks that see a frame between its neighbours in time."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import tifffile
@@ -27,10 +25,12 @@ from zsd_runtime.package import read_package
 from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import make_config
 from zsd_train.frames import Frame
+from zsd_train.motion import LARGEST, motion_weight
 from zsd_train.movies import frames_of, in_time
 from zsd_train.networks.build import build
 from zsd_train.sampler import Sampler
 from zsd_train.schemes import Recorrupt
+from zsd_train.schemes.scheme import Sample
 from zsd_train.start import start_of
 
 PSF = gaussian_psf(2.0)
@@ -114,23 +114,66 @@ def test_a_view_shows_neighbours_and_reads_each_part_once():
     assert len(counted.read) == 2 * 5 + 3
 
 
-def test_only_the_middle_frame_is_recorrupted(movie):
+def sampler_of(images, scheme, **options):
+    lengths = [len(images)]
+    frames = [Frame.of(image[None], 0, np.random.default_rng(0)) for image in images]
+    frames = in_time(frames, lengths, 3) if options else frames
+    camera = {"noise": known_noise(100, 2, 2), "offset": 100, "scale": 50}
+    return Sampler(frames[2:3], scheme, patch=(32, 32), margin=(4, 4), **camera, **options)
+
+
+def test_the_target_is_the_frame_itself_and_its_neighbours_are_as_noisy():
+    rng, camera = np.random.default_rng(0), Camera(100, 2, 2)
+    movie = np.stack([camera.expose(np.full((96, 96), 40.0), rng) for _ in range(5)])
     images, lengths = frames_of([movie], 3, 2)
-    frames = in_time([Frame.of(i[None], 0, np.random.default_rng(0)) for i in images], lengths, 3)
-    of = partial(
-        Sampler, scheme=Recorrupt(), noise=known_noise(100, 2, 2), offset=100, scale=50, patch=(32, 32), margin=(4, 4)
+    assert lengths == [5]
+    scheme = Recorrupt(alpha=(1.0, 1.0))  # halves: input and target are two of the same mean
+    rngs = [torch.Generator().manual_seed(n) for n in (0, 1)]
+    batch = sampler_of(images, scheme, frames_seen=3).draw(16, *rngs)
+    assert batch.noisy.shape == (16, 3, 40, 40)
+    assert batch.target.shape == (16, 1, 32, 32)
+    counts = 50 * (batch.noisy[:, 1, 4:-4, 4:-4] + batch.target[:, 0]).numpy() / 2 + 100
+    assert np.abs(counts - counts.round()).max() < 1e-3  # together they are what the camera counted
+    seen, target = batch.noisy[:, :, 4:-4, 4:-4], batch.target[:, 0].flatten()
+    noise = [seen[:, near].flatten() for near in range(3)]
+    for values in noise:
+        assert float(values.std() / noise[1].std()) == pytest.approx(1, abs=0.05)
+        assert abs(float(torch.corrcoef(torch.stack([values, target]))[0, 1])) < 0.05
+
+
+def test_each_channel_is_a_frame_in_its_place(movie):
+    untouched = Untouched()
+    rngs = [torch.Generator().manual_seed(n) for n in (0, 1)]
+    batch = sampler_of([*movie], untouched, frames_seen=3).draw(1, *rngs)
+    for near, time in enumerate((1, 2, 3)):
+        assert _is_part(batch.noisy[0, near].numpy() * 50 + 100, movie[time])
+        assert not _is_part(batch.noisy[0, near].numpy() * 50 + 100, movie[4])
+    assert _is_part(batch.target[0, 0].numpy() * 50 + 100, movie[2])
+
+
+class Untouched(Recorrupt):
+    """Input and target are the image as it is."""
+
+    kind: str = "toy-untouched"
+
+    def sample(self, window, _chance, _noise_rng):
+        return Sample(window.image, window.image, window.mask[None])
+
+
+def test_pixels_count_more_where_the_frames_before_and_after_differ():
+    rng, camera = np.random.default_rng(0), Camera(100, 2, 2)
+    still = np.full((64, 64), 20.0)
+    bright = still.copy()
+    bright[20:26, 20:26] += 60
+    exposed = [camera.expose(frame, rng).astype(float) for frame in (still, bright, bright)]
+    moved, same = (
+        motion_weight(*exposed[:2], known_noise(100, 2, 2)),
+        motion_weight(*exposed[1:], known_noise(100, 2, 2)),
     )
-    for time in (0, 2, 5):
-        rngs = [torch.Generator().manual_seed(n) for n in (0, 1, 0, 1)]
-        batch = of([frames[time]], frames_seen=3).draw(1, *rngs[:2])
-        alone = of([Frame.of(images[time][None], 0, np.random.default_rng(0))]).draw(1, *rngs[2:])
-        assert batch.noisy.shape == (1, 3, 40, 40)
-        torch.testing.assert_close(batch.noisy[:, 1:2], alone.noisy, rtol=0, atol=0)
-        torch.testing.assert_close(batch.target, alone.target, rtol=0, atol=0)
-        before, _, after = neighbours(time, 3, 6)
-        for near, other in ((0, before), (2, after)):
-            assert _is_part(batch.noisy[0, near].numpy() * 50 + 100, images[other])
-        assert not _is_part(batch.noisy[0, 1].numpy() * 50 + 100, images[time])
+    assert moved[23, 23] == LARGEST
+    assert same.max() < 4
+    assert 1 <= np.median(same) < 1.5
+    assert np.median(moved[40:, 40:]) < 1.5
 
 
 def _is_part(patch, image):
@@ -383,7 +426,7 @@ def test_volumes_in_time(tmp_path):
     config = TrainConfig(
         axes="zyx", frames=3, network=TINY, patch=32, slices=2, batch=2, steps=2, device="cpu", precision="fp32"
     )
-    run = train([movie], gaussian_psf(1.0, 2.0), config, tmp_path / "run")
+    run = train([movie], gaussian_psf(0.6, 1.5), config, tmp_path / "run")
     np.testing.assert_array_equal(run.sample, movie[[1, 0, 1]])
     batch = ((run.sample - run.offset) / run.scale).astype(np.float32)
     assert [output.shape for output in parity(run.network, to_onnx(run.network), batch)] == [
