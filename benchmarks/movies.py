@@ -1,6 +1,6 @@
 """What a network gains by seeing each frame of a movie between its neighbours, and whether what moves leaves a trail.
 
-    python benchmarks/movies.py --steps 600
+    python benchmarks/movies.py --steps 150
 
 Simulated: still filaments, and vesicles that move 0, 1 or 4 raw pixels a frame, each in its own direction; 10 and 30
 photo-electrons at the brightest pixel. Networks with --frames 1 and 3 make as many steps from the zoo's weights; torch

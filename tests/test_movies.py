@@ -23,7 +23,7 @@ from zsd_runtime.live.restorers import Models
 from zsd_runtime.neighbours import Neighbours, neighbours
 from zsd_runtime.package import read_package
 from zsd_train import TrainConfig, load_run, train
-from zsd_train.config import make_config
+from zsd_train.config import MOVIE_ALPHA, make_config
 from zsd_train.frames import Frame
 from zsd_train.motion import LARGEST, motion_weight
 from zsd_train.movies import frames_of, in_time
@@ -165,11 +165,9 @@ def test_pixels_count_more_where_the_frames_before_and_after_differ():
     still = np.full((64, 64), 20.0)
     bright = still.copy()
     bright[20:26, 20:26] += 60
-    exposed = [camera.expose(frame, rng).astype(float) for frame in (still, bright, bright)]
-    moved, same = (
-        motion_weight(*exposed[:2], known_noise(100, 2, 2)),
-        motion_weight(*exposed[1:], known_noise(100, 2, 2)),
-    )
+    before, after, later = (camera.expose(frame, rng).astype(float) for frame in (still, bright, bright))
+    noise = known_noise(100, 2, 2)
+    moved, same = motion_weight(before, after, noise), motion_weight(after, later, noise)
     assert moved[23, 23] == LARGEST
     assert same.max() < 4
     assert 1 <= np.median(same) < 1.5
@@ -376,6 +374,13 @@ def test_doors_that_have_single_frames_refuse(package, run, movie, tmp_path):
 def test_a_number_without_a_middle_is_refused(frames):
     with pytest.raises(InputError, match="frames"):
         make_config(frames=frames)
+
+
+def test_the_range_of_alpha_is_that_of_movies_unless_it_is_chosen():
+    assert make_config(frames=3).scheme.alpha == MOVIE_ALPHA
+    assert make_config(frames=3, alpha=(0.4, 0.5)).scheme.alpha == (0.4, 0.5)
+    assert make_config(frames=3).for_axes("zyx").scheme.alpha == MOVIE_ALPHA
+    assert make_config().scheme.alpha == (0.5, 1.5)
 
 
 @pytest.mark.parametrize("scheme", ["blind-spot", "noise2void", "odd-even", "sim", "distill"])
