@@ -377,10 +377,12 @@ def test_a_number_without_a_middle_is_refused(frames):
 
 
 def test_the_range_of_alpha_is_that_of_movies_unless_it_is_chosen():
-    assert make_config(frames=3).scheme.alpha == MOVIE_ALPHA
-    assert make_config(frames=3, alpha=(0.4, 0.5)).scheme.alpha == (0.4, 0.5)
-    assert make_config(frames=3).for_axes("zyx").scheme.alpha == MOVIE_ALPHA
-    assert make_config().scheme.alpha == (0.5, 1.5)
+    chosen = make_config(frames=3, alpha=(0.4, 0.5))
+    cases = ((make_config(frames=3), MOVIE_ALPHA), (make_config(frames=3).for_axes("zyx"), MOVIE_ALPHA),
+             (chosen, (0.4, 0.5)), (make_config(), (0.5, 1.5)))  # fmt: skip
+    for config, alpha in cases:
+        assert isinstance(config.scheme, Recorrupt)
+        assert config.scheme.alpha == alpha
 
 
 @pytest.mark.parametrize("scheme", ["blind-spot", "noise2void", "odd-even", "sim", "distill"])
