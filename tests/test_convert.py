@@ -16,7 +16,7 @@ from zsd_export import Credits, convert, export
 from zsd_runtime import InputError, load_model
 from zsd_runtime.files import written_whole
 from zsd_runtime.images import read_image
-from zsd_runtime.package import SCHEMA, read_package
+from zsd_runtime.package import read_package
 
 FIXTURES = Path(__file__).parent / "fixtures" / "schema-1"
 
@@ -27,7 +27,7 @@ def test_a_package_of_schema_1_is_converted_and_predicts_the_same(name, tmp_path
     source = FIXTURES / f"{name}.zip"
     assert "schema" not in read_package(source).facts
     made = convert(source, tmp_path / "fiji.zip", format="deepimagej")
-    assert read_package(made).facts["schema"] == SCHEMA == 2
+    assert read_package(made).facts["schema"] == 2  # older versions read all but movies
     shutil.unpack_archive(made, tmp_path / "fiji")
     assert problems(tmp_path / "fiji") == []
     image = read_image(FIXTURES / f"{name}.tif").data

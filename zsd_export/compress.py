@@ -17,6 +17,7 @@ from zsd_export.compare import Image, Row, compare, picture
 from zsd_export.frame_rate import FrameRate, Speed, checked, record, width_for
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.files import written_whole
+from zsd_train.checks import check_teacher_sees_one_frame
 from zsd_train.config import NetworkConfig, TrainConfig, make_config, preset_of
 from zsd_train.fit import Progress
 from zsd_train.networks.build import build, parameter_count
@@ -82,6 +83,7 @@ def compress(
         After Ctrl-C while it learns, once everything is saved.
     """
     teacher, choices, searched = load_run(run), choices or {}, dict[int, Speed]()
+    check_teacher_sees_one_frame(teacher)
     images = list(images) or [teacher.sample]
     _check_truths(truths or {}, images[0], teacher)
     if rate:

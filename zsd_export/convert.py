@@ -56,10 +56,12 @@ def convert(
     to = Destination(Path(package), format, overwrite)
     model = read_package(source)
     to.check(model.input.dtype)
+    to.check_frames(model.frames)
     contents = _contents(model, source, credits, notice, format)
     contents = replace(contents, validation={**contents.validation, **(validation or {})})
     try:
-        test = np.load(BytesIO(read_member(source, model.test_tensor)), allow_pickle=False)[0, 0]
+        test = np.load(BytesIO(read_member(source, model.test_tensor)), allow_pickle=False)[0]
+        test = test if model.frames > 1 else test[0]
     except (ValueError, EOFError, IndexError) as error:
         raise InputError(f"{source}: its test tensor cannot be read ({error})", "export it again") from None
     write(to, contents, model.weights, test)
@@ -107,6 +109,7 @@ def _contents(
             channel_number=facts.get("channel_number"),
             zero_margin=model.zero_margin,
             sim=model.sim,
+            frames=model.frames,
             method=facts.get("method", "ZS-DeconvNet"),  # older packages know one method
             provenance=facts["provenance"],
         )

@@ -84,6 +84,7 @@ def export(
     to = Destination(Path(package), format, overwrite)
     to.check(input)
     trained = load_run(run)
+    to.check_frames(trained.config.frames)
     credited = credits.over(Credits(name_after(trained.folder.resolve().name)), notice)
     _check_run(trained, precision, input)
     network, method = trained.network, trained.measured.method
@@ -115,7 +116,7 @@ def export(
         units=intensities.units,
         intensities=intensities.text,
         halo=halo,
-        bytes_per_voxel=bytes_per_voxel(onnx, network.scales),
+        bytes_per_voxel=bytes_per_voxel(onnx, network.scales, network.channels),
         precision=precision,
         precision_loss_db=losses,
         pixel_size_um=trained.pixel_size_um,
@@ -125,6 +126,7 @@ def export(
         channel_number=trained.measured.channel_number,
         method=method,
         sim=trained.sim,
+        frames=trained.config.frames,
         provenance=_provenance(trained),
     )
     write(to, contents, onnx, _part(trained.sample, trained, test))
@@ -141,9 +143,10 @@ def _check_choices(**chosen: str) -> None:
 
 def _check_run(run: Run, precision: str, input_dtype: str) -> None:
     """Refuse what cannot be exported, and a precision and an input type that the run cannot have."""
-    if run.network.channels > 1:
+    if run.network.channels != run.config.frames:
         raise InputError(
-            f"{run.folder}: its network has {run.network.channels} input channels; zsd exports networks of one",
+            f"{run.folder}: its network has {run.network.channels} input channels; zsd exports networks of one, or of "
+            "the frames of a movie",
             "use the run from Python: zsd_train.load_run",
         )
     sample = run.sample
@@ -174,4 +177,6 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 def _part(image: NDArray[Any], run: Run, size: Sequence[int] | None = None) -> NDArray[Any]:
     """The middle of the sample, on the pooling grid: what is tested."""
-    return middle(image, tuple(size or TEST[image.ndim]), run.network.size_multiple)
+    axes = len(run.config.axes)
+    channels = image.shape[: image.ndim - axes]
+    return middle(image, (*channels, *(size or TEST[axes])), (*(1 for _ in channels), *run.network.size_multiple))

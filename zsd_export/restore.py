@@ -52,6 +52,7 @@ def _restore(
     preset: options.Preset = None,
     scheme: options.Scheme = None,
     slices: options.Slices = None,
+    frames: options.Frames = None,
     start: options.Start = None,
     config: options.ConfigFile = None,
     seed: options.Seed = None,
@@ -85,9 +86,9 @@ def _restore(
         files = images_in(images)
         tasks = options.tasks_of(
             files, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
-            config=config, preset=preset, scheme=scheme, slices=slices, start=start, minutes=minutes, steps=steps,
-            seed=seed, device=device, notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None,
-            remove_lines=remove_lines, dark=dark, gain_map=gain_map,
+            config=config, preset=preset, scheme=scheme, slices=slices, frames=frames, start=start, minutes=minutes,
+            steps=steps, seed=seed, device=device, notice=notices(quiet),
+            hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
             sim={"otf": otf, "parameters": sim_parameters}, devices=devices,
         )  # fmt: skip
         model = restore(

@@ -11,7 +11,7 @@ from zsd_optics import sampled_parts
 from zsd_optics.sampled_parts import Unread, sampled
 from zsd_runtime.channels import Chosen, channels_of, choose, matched, named, only
 from zsd_runtime.errors import InputError, see_info
-from zsd_runtime.images import Image, Voxel, open_image, read_image
+from zsd_runtime.images import Image, Voxel, open_image, read_box, read_image
 from zsd_runtime.images.views import View
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.sizes import agreed, names_text, required
@@ -75,6 +75,32 @@ class Noisy:
             return parts
         # Chunks are decoded on reading, and training reads all of them often.
         return [image.data if isinstance(image.data, np.ndarray) else image.whole() for image in found]
+
+    def movies(self, channel: int = 0) -> list[NDArray[np.generic]]:
+        """Each image as a movie (T, [Z,] Y, X) of the channel at this place in `chosen`; mapped where possible.
+
+        Raises
+        ------
+        InputError
+            When an image has no T, or there is more than is held in memory.
+        """
+        if self.large:
+            raise InputError(
+                "the movies are more than is held in memory, and parts of them have no neighbours in time",
+                "train on some of the frames, or with `frames` 1", option="frames",
+            )  # fmt: skip
+        found = []
+        for path, image, channels in zip(self.paths, self.images, self.channels, strict=True):
+            if "T" not in image.axes:
+                raise InputError(
+                    f"{path} has axes {image.axes} and no T: it is no movie",
+                    "say with `axes` which axis is time, or train with `frames` 1", option=("axes", "frames"),
+                )  # fmt: skip
+            data = only(image, [channels[channel]]).data
+            if not isinstance(data, np.ndarray):
+                data = read_box(data, tuple(slice(0, n) for n in data.shape), str(path))
+            found.append(data.reshape(-1, *data.shape[-len(self.spatial) :]))
+        return found
 
 
 def open_images(

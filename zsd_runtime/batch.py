@@ -18,6 +18,7 @@ from zsd_runtime.images.ome_zarr import OME_ZARR
 from zsd_runtime.images.remote import Remote
 from zsd_runtime.mismatch import Mismatch, image_mismatches
 from zsd_runtime.model import CORRECTIONS, Model
+from zsd_runtime.neighbours import time_axis
 from zsd_runtime.notices import Notice, file_notices, no_notice
 from zsd_runtime.raw_sim import seen_by, with_patterns
 from zsd_runtime.sizes import sized
@@ -199,12 +200,14 @@ def work_of(models: Sequence[Model], path: Path, image: Image, how: How) -> Work
         )
     d, axes = model.description, model.input_axes
     # A single plane is let through: for a volume model, the model's own error says more.
-    if not image.axes.endswith(axes) and (image.axes != "YX" or d.input.channels > 1):
+    if not image.axes.endswith(axes) and (image.axes != "YX" or d.channels > 1):
         raise InputError(
             f"{path} has axes {image.axes} and shape {size_text(image.data.shape)}; the model needs {axes}",
             f"say what the axes are with --axes (--axes {axes} if these are {AXES_NAMES[axes]}), or take another "
             f"model; {see_info(path)}",
         )
+    if d.frames > 1:
+        time_axis(image.axes, image.data.shape, axes, d.frames, str(path))
     each = assigned([m.description for m in models], image, path, how.channel, how.notice)
     jobs = tuple((m, channels) for m, channels in zip(models, each, strict=True) if channels)
     kept = sorted((c for _, channels in jobs for c in channels), key=lambda c: c.number)
@@ -251,7 +254,7 @@ def _predict_file(models: Sequence[Model], path: Path, image: Image, how: How, b
             bad_pixels += Counter({kind: count for kind, count in corrected.counts.items() if count})
             m.predict_into(
                 corrected, sinks, tile=how.tile, memory=how.memory, average=how.average, report=report,
-                notice=lambda text: bar(0, text, milestone=True),
+                notice=lambda text: bar(0, text, milestone=True), axes=work.image.axes,
             )  # fmt: skip
     return Restored(path, tuple(name for name, _, _ in work.results), work.warnings, dict(bad_pixels))
 

@@ -163,6 +163,7 @@ def _measured(
 ) -> Iterator[dict[str, Any] | str]:
     """What a child process measured of each combination that runs, or why it does not run."""
     description = read_package(package)
+    description.check_single_frames("zsd bench")
     for size in sizes:
         if len(size) != len(description.axes):
             raise InputError(

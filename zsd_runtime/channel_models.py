@@ -67,8 +67,8 @@ def _check_alike(models: Sequence[ModelDescription], folder: Path) -> None:
     """Refuse several models that do not make the same outputs of single channels."""
     if len(models) == 1:
         return
-    kinds = {(m.axes, tuple((o.name, o.scale, o.channels) for o in m.outputs)) for m in models}
-    if len(kinds) > 1 or any(m.input.channels > 1 for m in models):
+    kinds = {(m.axes, m.frames, tuple((o.name, o.scale, o.channels) for o in m.outputs)) for m in models}
+    if len(kinds) > 1 or any(m.channels > 1 for m in models):
         raise InputError(f"{folder} holds {len(models)} packages that make different outputs", "give one of them")
     trained_on = [(channel_of(m), _number(m)) for m in models]  # a file may give two channels one name
     twice = next((name for name, number in trained_on if trained_on.count((name, number)) > 1), None)
@@ -115,10 +115,10 @@ def assigned(
     if len(models) > 1:
         return _one_each(models, chosen, path, notice)
     (model,) = models
-    if model.input.channels > 1:  # it takes all channels together
+    if model.channels > 1:  # it takes all channels together
         if channel:
             raise InputError(
-                f"the model takes {model.input.channels} channels together: leave `channel` out", option="channel"
+                f"the model takes {model.channels} channels together: leave `channel` out", option="channel"
             )
         return [every]
     trained_on = channel_of(model)

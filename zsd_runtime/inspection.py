@@ -59,7 +59,7 @@ def describe(model: ModelDescription) -> dict[str, dict[str, str]]:
         "trained on": facts.get("trained_on") or {"images": "the package does not say"},
         "validation": facts.get("validation") or {},
         "input": {
-            source.name: f"{axes}, {_channels(source.channels)}, {source.dtype}"
+            source.name: f"{axes}, {_channels(source.channels, model.frames)}, {source.dtype}"
             + " camera counts" * (source.dtype == "uint16"),
             "pixel size": _pixel_size(facts, (1,) * len(axes), axes),
             "normalisation": facts.get("intensities") or _normalisation(model),
@@ -119,7 +119,9 @@ def _pixel_size(facts: dict[str, Any], scale: tuple[int, ...], axes: str) -> str
     return text + f", slices of {1000 * step / scale[0]:.4g} nm" if step and axes[0] == "Z" else text
 
 
-def _channels(count: int) -> str:
+def _channels(count: int, frames: int = 1) -> str:
+    if frames > 1:
+        return f"{frames} frames of a movie at once (T), to restore the middle one"
     return "one channel" if count == 1 else f"{count} channels"
 
 

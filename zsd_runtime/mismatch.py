@@ -57,7 +57,7 @@ def image_mismatches(model: ModelDescription, image: Image) -> list[Mismatch]:
     """
     leading = image.axes[:-2]
     names = [channel.name for channel in image.description.channels]
-    if "C" not in leading or model.input.channels > 1:
+    if "C" not in leading or model.channels > 1:
         found = statistics(image.data) if model.camera else Statistics(str(image.data.dtype))
         return mismatches(model, found, image.voxel, names[0] if len(names) == 1 else "")
     result: dict[Mismatch, None] = {}  # what is the same for all channels is said once

@@ -21,6 +21,7 @@ from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.fitting import chunk_grid, fitting_tile, longest_row, shard_grid, smaller_tile
 from zsd_runtime.images import check_shape
 from zsd_runtime.images.whole_shards import WholeShards
+from zsd_runtime.neighbours import Neighbours, check_none_blank, time_axis
 from zsd_runtime.normalize import Linear
 from zsd_runtime.package import ModelDescription, read_package
 from zsd_runtime.regions import balanced_regions
@@ -65,9 +66,10 @@ class Model:
         memory: int | None = None,
         corrections: Corrections | None = CORRECTIONS,
         average: int = 1,
+        axes: str | None = None,
         report: Report = lambda done, total: None,
     ) -> Prediction:
-        """Restore one image.
+        """Restore one image, or a stack or a movie if its axes are given.
 
         Parameters
         ----------
@@ -76,6 +78,10 @@ class Model:
             real dtype, any size.
         tile, memory, corrections, average, report
             As for `predict_into`.
+
+        axes : str
+            Of the image, for example "TYX": each index of the axes before the model's own is an image. A model that was
+            trained with `frames` 3 sees each frame along T between its neighbours, and needs it.
 
         Returns
         -------
@@ -89,15 +95,16 @@ class Model:
             smaller than twice the halo.
         """
         check_shape(image, "the image")
-        if image.ndim > len(self.input_axes):
+        if image.ndim > len(self.input_axes) and axes is None and self.description.frames == 1:
             each = "plane" if len(self.description.axes) == 2 else "volume"
             raise InputError(
                 f"the image has shape {image.shape}; this model takes {self.input_axes}", f"give each {each} by itself"
             )
         results = [np.empty(shape, np.float32) for shape in self.output_shapes(image.shape)]
         self.predict_into(
-            image, results, tile=tile, memory=memory, corrections=corrections, average=average, report=report
-        )
+            image, results, tile=tile, memory=memory, corrections=corrections, average=average, axes=axes,
+            report=report,
+        )  # fmt: skip
         return Prediction(zip(self.engine.output_names, results, strict=True))
 
     def predict_into(
@@ -111,6 +118,7 @@ class Model:
         average: int = 1,
         region: Box | None = None,
         line: Linear | Lines | None = None,
+        axes: str | None = None,
         report: Report = lambda done, total: None,
         notice: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -144,6 +152,8 @@ class Model:
         line : Linear or mapping of tuple of int to Linear
             The normalisation of all images, or of each, where the package's depends on the image: that of `lines`. It
             is fitted to each whole image when not given, for each region again.
+        axes : str
+            Of the source, as for `predict`.
         report : callable
             Called with (tiles done, tiles in all).
         notice : callable
@@ -159,6 +169,14 @@ class Model:
         """
         check_shape(source, "the source")
         averaged(self.description, average)
+        frames, spatial = self.description.frames, len(self.description.axes)
+        if frames > 1:
+            time = time_axis(axes, source.shape, self.input_axes, frames, "the source")
+        elif axes is not None and (len(axes) != len(source.shape) or not axes.endswith(self.input_axes)):
+            raise InputError(
+                f"the source has shape {source.shape}, and `axes` are {axes}; the model takes {self.input_axes}",
+                "give a letter for each axis, the model's last", option="axes",
+            )  # fmt: skip
         for target, expected in zip(targets, self.output_shapes(source.shape), strict=True):
             if tuple(target.shape) != expected:
                 raise InputError(f"a target has shape {target.shape}; for an image of {source.shape} it is {expected}")
@@ -169,6 +187,9 @@ class Model:
                 source.shape[-len(self.description.axes) :], tile, average=average
             )  # before all pixels are looked at
         source, targets = corrected_for(self.description, source, targets, corrections, notice)
+        if frames > 1:
+            check_none_blank(source, time, spatial)
+        seen = Neighbours(source, frames, time, spatial) if frames > 1 else source
 
         def run(planned: Plan) -> None:
             with ExitStack() as stack:
@@ -177,7 +198,7 @@ class Model:
                     for target in targets
                 ]
                 session = self.session(planned.tile)
-                session.run(source, whole, planned, line, report, average=average, region=region)
+                session.run(seen, whole, planned, line, report, average=average, region=region)
 
         grid = chunk_grid(self.description, targets)
         with self._reserved():
@@ -253,6 +274,7 @@ class Model:
         InputError
             When the model does not take an image, or its shape differs from that of the first.
         """
+        self.description.check_single_frames("a stream")
         images = iter(images)
         for first in images:
             check_shape(first, "frame 0")

@@ -12,12 +12,13 @@ import yaml
 from zsd_runtime.archive import Read, reader
 from zsd_runtime.camera import Camera, camera_of, length_of
 from zsd_runtime.errors import InputError, size_text
+from zsd_runtime.normalize import Linear
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sim.parameters import SimParameters
 from zsd_runtime.sim.transfer import Transfer
 from zsd_runtime.tensors import InputSpec, OutputSpec, Rdf, input_04, input_05, output_04, output_05, text_of
 
-SCHEMA = 2  # of `config: zsd` in a description; a package without a number has schema 1
+SCHEMA = 3  # of `config: zsd` in a description; a package without a number has schema 1
 LARGEST_MARGIN = 64  # pixels of zeros around an image; published models use 16
 OPSETS = range(7, 24)
 FILE_NAME = re.compile(r"\w[\w .-]*")  # outputs become files, <stem>_<name>
@@ -52,6 +53,8 @@ class ModelDescription:
         Memory that a prediction takes for each voxel of a tile, measured at export.
     sim : Sim or None
         How raw frames of structured illumination become the network's input.
+    frames : int
+        Of a movie that the network sees at once, as channels: a frame between its neighbours in time.
     zero_margin : tuple of int or None
         Pixels of zeros, after normalisation, around an image; None: the image is continued by reflection.
     rdf : dict
@@ -73,6 +76,7 @@ class ModelDescription:
     bytes_per_voxel: float | None = None
     zero_margin: tuple[int, ...] | None = None
     sim: Sim | None = None
+    frames: int = 1
     rdf: Rdf = field(default_factory=dict)
 
     @property
@@ -81,9 +85,27 @@ class ModelDescription:
         return _facts(self.rdf)
 
     @property
+    def channels(self) -> int:
+        """How many channels an image has; one where the network's are frames of a movie."""
+        return self.input.channels if self.frames == 1 else 1
+
+    @property
     def input_axes(self) -> str:
         """Axes of one image: "YX", "ZYX", or with C before them for a model of several channels."""
-        return "C" * (self.input.channels > 1) + self.axes.upper()
+        return "C" * (self.channels > 1) + self.axes.upper()
+
+    def check_single_frames(self, what: str) -> None:
+        """Refuse a model that sees several frames of a movie, for what has one image at a time.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.frames > 1:
+            raise InputError(
+                f"{self.name} sees {self.frames} frames of a movie at once, and {what} has images one by one",
+                "restore movies with zsd predict, or train a model with `frames` 1", option="frames",
+            )  # fmt: skip
 
     def output_shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for an image, or a stack, of `shape`.
@@ -101,10 +123,10 @@ class ModelDescription:
                 "give the whole stack, or take a 2D model",
             )
         leading, spatial = tuple(shape[:-axes]), tuple(shape[-axes:])
-        if self.input.channels > 1:
-            if not leading or leading[-1] != self.input.channels:
+        if self.channels > 1:
+            if not leading or leading[-1] != self.channels:
                 raise InputError(
-                    f"an image of {size_text(shape)} does not have {self.input.channels} channels",
+                    f"an image of {size_text(shape)} does not have {self.channels} channels",
                     f"this model takes {self.input_axes}",
                 )
             leading = leading[:-1]
@@ -175,6 +197,7 @@ def _describe(rdf: Rdf, read: Read) -> ModelDescription:
         bytes_per_voxel=facts.get("bytes_per_voxel"),
         zero_margin=_zero_margin(facts.get("zero_margin"), axes),
         sim=_microscope(facts["sim"], read) if facts.get("sim") else None,
+        frames=_frames(facts.get("frames", 1), source),
         rdf=rdf,
     )
 
@@ -186,6 +209,16 @@ def _microscope(facts: dict[str, Any], read: Read) -> Sim:
 
 def _facts(rdf: Rdf) -> dict[str, Any]:
     return (rdf.get("config") or {}).get("zsd") or {}
+
+
+def _frames(frames: Any, source: InputSpec) -> int:
+    if type(frames) is not int or frames < 1 or frames % 2 == 0 or (frames > 1 and frames != source.channels):
+        raise InputError(
+            f"it sees {short(frames)} frames and its input has {source.channels} channels: as many, and odd"
+        )
+    if frames > 1 and not isinstance(source.processing, Linear):
+        raise InputError("it sees several frames of a movie and normalises each by itself", "train it with zsd")
+    return frames
 
 
 def _check_names(names: list[str]) -> None:

@@ -156,6 +156,8 @@ def _source(d: ModelDescription) -> tuple[int, _Recorded]:
     denoised = next((i for i, o in enumerate(d.outputs) if o.name == "denoised" and set(o.scale) == {1}), None)
     if d.camera is None or not isinstance(d.input.processing, Linear):
         why = "its package does not say the noise of its images" + " (they are reconstructions)" * (d.sim is not None)
+    elif d.frames > 1:
+        why = f"it sees {d.frames} frames of a movie at once"
     elif not d.camera.gain > 0:
         why = "the images that it was trained on do not show the gain of their camera"
     elif d.camera.correlated:
@@ -164,7 +166,8 @@ def _source(d: ModelDescription) -> tuple[int, _Recorded]:
         why = "it has no output `denoised` on the image's own grid"
     if why or d.camera is None or denoised is None or not isinstance(d.input.processing, Linear):
         raise InputError(
-            f"the model has no uncertainty: {why}", "leave `uncertainty` out, or train on raw images with zsd",
+            f"the model has no uncertainty: {why}",
+            "leave `uncertainty` out, or train on raw images with zsd, with `frames` 1",
             option="uncertainty",
         )  # fmt: skip
     return denoised, _Recorded(d.camera, d.input.processing, d.outputs[denoised].processing)

@@ -84,7 +84,7 @@ def config_for(config: TrainConfig, images: list[Any], psf: NDArray[np.float64])
     config.scheme.check_network(config.network)
     for image in images:
         size = size_text(image.shape[1:])
-        seen = config.scheme.channels(image)
+        seen = config.scheme.channels(image) if config.frames == 1 else config.frames
         if seen != config.network.channels:
             raise InputError(
                 f"an image of shape {image.shape if len(image) > 1 else image.shape[1:]} is not {axes.upper()} as the "
@@ -128,6 +128,7 @@ def check_teacher(teacher: Run | None, config: TrainConfig) -> None:
             raise InputError("scheme distill needs a trained network to learn from", "use zsd compress")
         return
     theirs, ours = teacher.config.network, config.network
+    check_teacher_sees_one_frame(teacher)
     if not isinstance(config.scheme, Distill):
         raise InputError(f"scheme {config.scheme.kind} is for learning without a teacher", "leave it out")
     if ours.grid_factor != theirs.grid_factor:
@@ -148,6 +149,20 @@ def check_teacher(teacher: Run | None, config: TrainConfig) -> None:
             f"patch {config.patch} does not fit the network of {teacher.folder}",
             f"make it a multiple of {theirs.size_multiple}",
         )
+
+
+def check_teacher_sees_one_frame(teacher: Run) -> None:
+    """Refuse a teacher that sees several frames of a movie at once.
+
+    Raises
+    ------
+    InputError
+    """
+    if teacher.config.frames > 1:
+        raise InputError(
+            f"{teacher.folder} sees {teacher.config.frames} frames of a movie at once, and students see one",
+            "compress a network that was trained with `frames` 1", option="frames",
+        )  # fmt: skip
 
 
 def accelerator(config: TrainConfig) -> str:

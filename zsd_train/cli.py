@@ -33,6 +33,7 @@ def train(
     config: options.ConfigFile = None,
     scheme: options.Scheme = None,
     slices: options.Slices = None,
+    frames: options.Frames = None,
     start: options.Start = None,
     minutes: options.Minutes = None,
     steps: options.Steps = None,
@@ -68,9 +69,10 @@ def train(
         }  # fmt: skip
         tasks = options.tasks_of(
             images, described, axes=axes, series=series, channels=channels, pixel_size=pixel_size, z_step=z_step,
-            config=config, preset=preset, scheme=scheme, slices=slices, start=start, minutes=minutes, steps=steps,
-            offset=offset, gain=gain, read_noise=read_noise, seed=seed, device=device, notice=notices(quiet),
-            hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
+            config=config, preset=preset, scheme=scheme, slices=slices, frames=frames, start=start, minutes=minutes,
+            steps=steps, offset=offset, gain=gain, read_noise=read_noise, seed=seed, device=device,
+            notice=notices(quiet), hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines,
+            dark=dark, gain_map=gain_map,
             sim={"otf": otf, "parameters": sim_parameters}, devices=devices, nodes=nodes,
         )  # fmt: skip
         runs = options.train_each(tasks, out, lambda title: progress_bar(title, quiet), resume=resume)

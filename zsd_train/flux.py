@@ -63,7 +63,8 @@ def _means(
         )
         measured = torch.tensor(np.stack([frame.measured(start, size) for frame, start in places]))[:, None]
         scaled = torch.tensor((noisy - offset) / scale, dtype=torch.float32)
-        light = float(_inside(scaled, size, (1,) * len(size)).mean(1, keepdim=True)[measured].sum())
+        own = scaled[:, scaled.shape[1] // 2, None]  # not its neighbours in time
+        light = float(_inside(own, size, (1,) * len(size))[measured].sum())
         restored = restore(scaled.to(next(network.parameters()).device))
         for i, (image, factor) in enumerate(zip(restored, network.scales, strict=True)):
             values = _inside(image, size, factor).cpu()[_finer(measured, factor)]

@@ -22,7 +22,7 @@ class Frame:
     Attributes
     ----------
     image : array-like
-        In memory or mapped from a file, or without its bad pixels.
+        In memory or mapped from a file, or without its bad pixels; of a movie also with its neighbours in time.
     brightness : ndarray
         The mean of each block, over pixels that are data.
     data_share : ndarray
@@ -31,7 +31,7 @@ class Frame:
         For each tile whether its pixels are kept from training.
     """
 
-    image: NDArray[np.generic] | Corrected
+    image: Any
     brightness: NDArray[np.float64]
     data_share: NDArray[np.float64]
     held_out: NDArray[np.bool_]
@@ -66,7 +66,8 @@ class Frame:
     def measured(self, start: Shape, shape: Shape) -> NDArray[np.bool_]:
         """Of the same window, which pixels are data in all channels."""
         box, within = self._box(start, shape)
-        mask = self.image.measured((slice(None), *box)) if isinstance(self.image, Corrected) else None
+        look: Any = getattr(self.image, "measured", None)
+        mask = look((slice(None), *box)) if look else None
         return np.ones(shape, bool) if mask is None else np.logical_and.reduce(mask)[within]
 
     def mask(self, start: Shape, shape: Shape) -> NDArray[np.float32]:

@@ -57,6 +57,13 @@ SimParameters = Annotated[
     Path | None,
     typer.Option(help="Of scheme sim: parameters.json of `zsd sim reconstruct`; default: found in the first image."),
 ]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        help="Of a movie (T) that the network sees at once: 3 is each frame with its neighbours. Default: 1, each by "
+        "itself."
+    ),
+]
 Slices = Annotated[int | None, typer.Option(help="Slices of a volume in a patch.")]
 Start = Annotated[
     str | None,
@@ -216,7 +223,7 @@ def tasks_of(
     ]
     return [
         Task(
-            noisy.arrays(n, notice),
+            noisy.movies(n) if chosen.frames > 1 else noisy.arrays(n, notice),
             noisy.voxel,
             sources[n],
             kernels[n],

@@ -155,7 +155,7 @@ class Run:
     psf : ndarray
         ([Z,] Y, X) on the deconvolved grid.
     sample : ndarray
-        ``([C,] [Z,] Y, X)``, counts, some of the training data as the network sees it.
+        ``([C,] [Z,] Y, X)``, counts, some of the training data as the network sees it; frames of a movie are C.
     measured : Measured
     sim : Sim or None
         Of scheme sim: how raw frames are reconstructed for the network.
@@ -286,6 +286,11 @@ def config_to_resume(folder: Path, wanted: TrainConfig, hashes: dict[str, str]) 
         raise InputError(
             f"{folder} was trained {changed[0]}", f"resume with the same{said}, or train into a new folder",
             option=("scheme",),
+        )  # fmt: skip
+    if config.frames != wanted.frames:
+        raise InputError(
+            f"{folder} was trained with `frames` {config.frames}, not {wanted.frames}",
+            "resume with the same, or train into a new folder", option="frames",
         )  # fmt: skip
     if wanted.minutes or wanted.steps:
         config = config.model_copy(update={"minutes": wanted.minutes, "steps": wanted.steps})

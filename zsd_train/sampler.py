@@ -14,6 +14,7 @@ from zsd_optics.noise import NoiseModel
 from zsd_train.defaults import Shape, defaults_for
 from zsd_train.forward import crop, dihedral
 from zsd_train.frames import Frame
+from zsd_train.motion import motion_weight
 from zsd_train.mps import noise_device
 from zsd_train.schemes.scheme import Batch, Chance, Sample, Scheme, Window
 
@@ -31,6 +32,9 @@ class Sampler:
         The normalisation: networks see ``(counts - offset) / scale``.
     patch, margin : tuple of int
         Pixels, axis by axis, that the losses see, and that surround them on each side.
+    frames_seen : int
+        Of a movie, by the network: images are a frame between its neighbours in time, and the target is made of the
+        frame alone.
     device : torch.device or str
         Of the batches; samples are made where noise can be drawn.
     share : callable
@@ -48,11 +52,12 @@ class Sampler:
         scale: float,
         patch: Shape,
         margin: Shape,
+        frames_seen: int = 1,
         device: torch.device | str = "cpu",
         share: Callable[[int], slice] = lambda batch: slice(batch),
     ) -> None:
         self.frames, self.scheme, self.noise, self.offset, self.scale = frames, scheme, noise, offset, scale
-        self.patch, self.margin = patch, margin
+        self.patch, self.margin, self.frames_seen = patch, margin, frames_seen
         self.size = tuple(p + 2 * m for p, m in zip(patch, margin, strict=True))
         self.device, self.share = torch.device(device), share
         self.noise_device = noise_device(self.device)
@@ -119,9 +124,17 @@ class Sampler:
         counts = frame.window(start, shape)
         image = self._tensor((counts - self.offset) / self.scale)
         mask = self._tensor(frame.measured(start, shape) if judged else frame.mask(start, shape))
-        return self.scheme.sample(
-            Window(counts, image, mask, self.noise, self.offset, self.scale, start, frame.shape), chance, noise_rng
-        )
+        window = Window(counts, image, mask, self.noise, self.offset, self.scale, start, frame.shape)
+        sample = self.scheme.sample(window, chance, noise_rng)
+        if self.frames_seen == 1:
+            return sample
+        # The neighbours are as noisy as the frame itself, as in a prediction: a network learns how far to trust them.
+        near = self.frames_seen // 2
+        target = sample.target[near : near + 1]
+        if judged:
+            return replace(sample, target=target)
+        weight = motion_weight(counts[near - 1], counts[near + 1], self.noise)
+        return replace(sample, target=target, mask=sample.mask * self._tensor(np.sqrt(weight)))
 
     def _on_image(self, lengths: Shape) -> Shape:
         return tuple(int(n * s) for n, s in zip(lengths, self.stride, strict=True))

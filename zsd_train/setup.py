@@ -1,6 +1,7 @@
 """From checked inputs to all that a training needs and does not change."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -23,6 +24,7 @@ from zsd_train.defaults import DEFAULTS, Defaults, Shape
 from zsd_train.forward import Forward, WienerFilter, light_path
 from zsd_train.frames import Frame
 from zsd_train.group import Group, joined
+from zsd_train.movies import in_time
 from zsd_train.mps import check_results, layout_on, noise_device
 from zsd_train.networks.build import build
 from zsd_train.networks.network import Network
@@ -96,6 +98,7 @@ def set_up(
     teacher: Run | None = None,
     resumed: Measured | None = None,
     processes: Processes = ALONE,
+    movies: Sequence[int] = (),
 ) -> Setup:
     """Measure the data, choose the scheme, and make everything in the order in which random numbers are drawn.
 
@@ -113,6 +116,8 @@ def set_up(
         Of the run that goes on.
     processes : Processes
         That train together.
+    movies : sequence of int
+        How many of the images, one movie after the other, are its frames; where a network sees neighbours in time.
     """
     looked_at = measured_planes(images)
     if teacher is None:
@@ -124,6 +129,12 @@ def set_up(
             noise = replace(noise, constant=noise.constant + noise.gain * noise.offset, offset=0.0)
     config = config.model_copy(update={"scheme": config.scheme.chosen(noise, config.axes)})
     scheme, defaults = config.scheme, DEFAULTS[config.axes]
+    if config.frames > 1 and not scheme.sees_neighbours:
+        raise InputError(
+            f"neighbouring pixels of the volumes share noise: they are trained by scheme {scheme.kind}, which sees one "
+            "volume at a time",
+            "set `frames` to 1", option="frames",
+        )  # fmt: skip
     offset = teacher.offset if teacher else scheme.dark_level(noise)
     check_slices(images, config)
     patch: Shape = (config.slices, config.patch, config.patch)[-len(config.axes) :]
@@ -145,10 +156,12 @@ def set_up(
     model.mark_forward_method("denoised")
     rng = np.random.default_rng(config.seed)
     frames = [Frame.of(image, config.holdout, rng) for image in images]
+    if config.frames > 1:
+        frames = in_time(frames, movies, config.frames)
     seen = [Frame.of(scheme.view(image), 0, rng) for image in images] if scheme.reconstructs else frames
     drawn = Sampler(
-        frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin, device=fabric.device,
-        share=group.share,
+        frames, scheme, noise, offset=offset, scale=scale, patch=patch, margin=margin,
+        frames_seen=config.frames, device=fabric.device, share=group.share,
     )  # fmt: skip
     sampler: Source = drawn
     if teacher is not None:
@@ -174,7 +187,7 @@ def set_up(
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
     multiples = (1, *network.size_multiple)
-    first = scheme.view(images[0] if seen is frames else seen[0].image)  # type: ignore[arg-type]
+    first = scheme.view(seen[0].image)
     return Setup(
         config, defaults, measured, group, network, model, State(network, optimizer, position_rng, noise_rng), seen,
         sampler, sampler.held_out(config.seed, defaults.held_out) if group.leads else None,

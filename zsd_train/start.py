@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -20,8 +21,9 @@ ZOO = {"yx": "start-2d", "zyx": "start-3d"}  # folders of the zoo, by axes
 NETWORK = "network"  # metadata of a file of weights
 
 
-# What may differ from the zoo's network: only layers behind the features, which a training learns soonest.
-OF_THE_HEAD = {"grid_factor", "upsampling", "head"}
+# What may differ from the zoo's network: layers behind the features, which a training learns soonest, and how many
+# frames of a movie it sees.
+MAY_DIFFER = {"grid_factor", "upsampling", "head", "channels"}
 
 
 class Start(NamedTuple):
@@ -31,10 +33,24 @@ class Start(NamedTuple):
     weights: dict[str, Tensor]
 
     def begin(self, network: nn.Module) -> None:
-        """Give a network these weights; layers of another shape keep their own."""
+        """Give a network these weights; layers of another shape keep their own.
+
+        A network of several frames of a movie gets those of a single one for the middle, and 0 for its neighbours: it
+        begins with the same results.
+        """
         own = network.state_dict()
-        same = {key: t for key, t in self.weights.items() if key in own and own[key].shape == t.shape}
+        weights = {key: self._for_frames(t, own[key]) if key in own else t for key, t in self.weights.items()}
+        same = {key: t for key, t in weights.items() if key in own and own[key].shape == t.shape}
         network.load_state_dict(own | same)
+
+    @staticmethod
+    def _for_frames(weight: Tensor, own: Tensor) -> Tensor:
+        """The weights of a first convolution (features, 1, …) for the middle one of several frames."""
+        if weight.ndim < 4 or weight.shape[1] != 1 or own.shape != (len(weight), own.shape[1], *weight.shape[2:]):
+            return weight
+        middle = torch.zeros_like(own)
+        middle[:, own.shape[1] // 2] = weight[:, 0]
+        return middle
 
 
 def start_of(config: TrainConfig) -> Start | None:
@@ -58,7 +74,8 @@ def start_of(config: TrainConfig) -> Start | None:
             "leave `network` and `preset` as they are, or set `start` to scratch", option="start",
         )  # fmt: skip
     run = load_run(config.start)
-    if (run.config.axes, run.config.network) != (config.axes, config.network):
+    single = {"channels": 1} if run.network.channels == 1 else {}  # the start of a network of several frames, too
+    if (run.config.axes, run.config.network) != (config.axes, config.network.model_copy(update=single)):
         raise InputError(
             f"{run.folder} has another network than this training", "choose the same `preset` and `network`, or "
             "another `start`", option="start",
@@ -67,8 +84,8 @@ def start_of(config: TrainConfig) -> Start | None:
 
 
 def _alike(network: NetworkConfig, wanted: NetworkChoice) -> bool:
-    """Whether two networks differ in their heads at most."""
-    return network.model_dump(exclude=OF_THE_HEAD) == wanted.model_dump(exclude=OF_THE_HEAD)
+    """Whether two networks differ in their ends at most."""
+    return network.model_dump(exclude=MAY_DIFFER) == wanted.model_dump(exclude=MAY_DIFFER)
 
 
 def write_start(path: Path, weights: dict[str, Tensor], network: NetworkChoice, recipe: str) -> None:

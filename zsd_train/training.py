@@ -23,6 +23,7 @@ from zsd_train.correct import correct
 from zsd_train.fit import Preview, Progress, fit
 from zsd_train.group import check_processes
 from zsd_train.launch import call_in_processes
+from zsd_train.movies import frames_of
 from zsd_train.processes import Processes, processes_for
 from zsd_train.run import (
     Measured,
@@ -66,7 +67,8 @@ def train(
     ----------
     images : list of ndarray
         (Y, X), or volumes (Z, Y, X), also memory-mapped: camera counts, any real dtype, all of one kind of sample and
-        one camera setting. Schemes that learn from several channels take (C, [Z,] Y, X).
+        one camera setting. Schemes that learn from several channels take (C, [Z,] Y, X); with `config.frames` above 1,
+        images are movies (T, [Z,] Y, X).
     psf : ndarray or None
         ([Z,] Y, X) on the deconvolved grid, odd-sized, sum 1: from `zsd_optics.psf`. None for schemes that have no use
         for one.
@@ -173,6 +175,9 @@ def _train(
         if isinstance(config.scheme, SimOddEven):
             images = [reconstruct(image, sim) for image in images]
     psf = checked_psf(psf, config, sim)
+    movies: list[int] = []
+    if config.frames > 1:
+        images, movies = frames_of(images, config.frames, psf.ndim)
     channels = channelled(images, psf)
     hashes = {"data_sha256": sha256(images), "psf_sha256": sha256([psf.astype(np.float32)])}
     if camera_maps is not None:
@@ -189,6 +194,11 @@ def _train(
         config = config.model_copy(update={"scheme": config.scheme.with_microscope(sim)})
     config = config_for(_taught(config, teacher), channels, psf)
     channels, bad = correct(channels, psf, config, camera_maps)
+    if config.frames > 1 and bad.blank:
+        raise InputError(
+            f"{bad.notice}, but with `frames` {config.frames} they are the neighbours of others",
+            "cut the movie there, or set `frames` to 1", option="frames",
+        )  # fmt: skip
     if not resume:
         check_unused(out)
     check_teacher(teacher, config)
@@ -197,7 +207,7 @@ def _train(
         "pixel_size_um": pixel_size_um, "z_step_um": z_step_um, "psf": psf_source, "channel": channel,
         "channel_number": channel_number, **hashes, "bad_pixels": bad.counts, "blank_images": bad.blank,
     }  # fmt: skip
-    setup = set_up(channels, psf, config, found, teacher, resumed, processes)
+    setup = set_up(channels, psf, config, found, teacher, resumed, processes, movies)
     group = setup.group
     with group.connected(), _writing(out), claimed(out) if group.leads else nullcontext():
         if resume:
@@ -247,7 +257,8 @@ def _begin(out: Path, setup: Setup, voxel: Voxel, microscope: Sim | None, *, res
     axes = setup.config.axes.upper()
     sample = setup.sample if len(setup.sample) > 1 else setup.sample[0]
     write_array(out / "psf.tif", setup.psf, axes, voxel.finer(finer))
-    write_array(out / "sample.tif", sample, ("C" + axes)[-sample.ndim :], voxel)
+    leading = "T" if setup.config.frames > 1 else "C"
+    write_array(out / "sample.tif", sample, (leading + axes)[-sample.ndim :], voxel)
     write_config(out, setup.config, setup.measured)
     if microscope:
         save_microscope(out, microscope)

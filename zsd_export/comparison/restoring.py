@@ -112,6 +112,7 @@ def _predicted(package: Path, settings: dict[str, Any], subject: Subject, device
 
 
 def _outputs(model: Model, settings: dict[str, Any], subject: Subject) -> list[Result]:
+    model.description.check_single_frames("a comparison")
     offset = removed_offset(model.description, subject.image.data)
     results = []
     for name, image in model.predict(subject.image.data, **settings).items():

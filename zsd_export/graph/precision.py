@@ -40,7 +40,7 @@ def quantized(onnx: bytes, image: Array) -> bytes:
     onnx : bytes
         A graph in float32.
     image : ndarray
-        ([Z,] Y, X), normalised; its patches show how large the activations are.
+        ([C,] [Z,] Y, X), normalised; its patches show how large the activations are.
     """
     model = onnx_module.load_from_string(onnx)
     graph = model.graph
@@ -50,6 +50,7 @@ def quantized(onnx: bytes, image: Array) -> bytes:
         node for node in graph.node
         if node.op_type == "Conv" and len(node.input) == 3 and stored[node.input[1]].shape[1] > 1
         and makers.get(node.input[0]) != "Conv"  # a convolution's output may be negative
+        and node.input[0] != INPUT  # so may frames of a movie
     ]  # fmt: skip
     activations = _calibrate(onnx, [node.input[0] for node in convolutions], image)
     nodes = []
@@ -119,13 +120,16 @@ def _calibrate(onnx: bytes, names: list[str], image: Array) -> dict[str, _Activa
 def _seen(onnx: bytes, names: list[str], image: Array) -> Iterator[list[Array]]:
     """The graph's tensors `names`, patch by patch of the image."""
     model = onnx_module.load_from_string(onnx)
+    (source,) = model.graph.input
+    axes = len(source.type.tensor_type.shape.dim) - 2
+    image = image.reshape(-1, *image.shape[-axes:])
     del model.graph.output[:]
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    side = CALIBRATION_SIDE[image.ndim]
+    side = CALIBRATION_SIDE[axes]
     for y in range(0, image.shape[-2], side):
         for x in range(0, image.shape[-1], side):
-            yield session.run(None, {INPUT: image[None, None, ..., y : y + side, x : x + side]})
+            yield session.run(None, {INPUT: image[None, ..., y : y + side, x : x + side]})
 
 
 def _scale(largest: Array, integers: Limits) -> Array:

@@ -58,16 +58,18 @@ def measure_halo(onnx: bytes, image: Array, size_multiple: tuple[int, ...], scal
     ----------
     onnx : bytes
     image : ndarray
-        ([Z,] Y, X), normalised; continued by reflection where it is too small.
+        ([C,] [Z,] Y, X), normalised; continued by reflection where it is too small.
     size_multiple : tuple of int
         Tile sizes are multiples of it, for each axis.
     scales : list of tuple of int
         How much finer than the input each output is, for each axis.
     """
     engine = OnnxRuntime(onnx)
-    pixels, errors = [0] * image.ndim, []
-    for axes, shape in HALO_IMAGES[image.ndim]:
-        large = continued(image, [round_up(n, s) for n, s in zip(shape, size_multiple, strict=True)])
+    dimensions = len(size_multiple)
+    image = image.reshape(-1, *image.shape[-dimensions:])
+    pixels, errors = [0] * dimensions, []
+    for axes, shape in HALO_IMAGES[dimensions]:
+        large = continued(image, [len(image), *(round_up(n, s) for n, s in zip(shape, size_multiple, strict=True))])
         reach, error = _reach(engine, large, axes, size_multiple[axes[0]], scales)
         for axis in axes:
             pixels[axis] = reach
@@ -79,15 +81,15 @@ def measure_halo(onnx: bytes, image: Array, size_multiple: tuple[int, ...], scal
 def _reach(
     engine: OnnxRuntime, image: Array, axes: tuple[int, ...], step: int, scales: list[tuple[int, ...]]
 ) -> tuple[int, float]:
-    """The halo along `axes`, and the error that it leaves."""
-    whole = run_once(engine, image[None, None], scales)
+    """The halo of an image (C, [Z,] Y, X) along `axes`, and the error that it leaves."""
+    whole, shape = run_once(engine, image[None], scales), image.shape[1:]
     # Two cuts with different surroundings; both start on the pooling grid, as all tiles do.
     profiles = []
     for share in (0.25, 0.125):
-        start = [round(n * share / step) * step if i in axes else 0 for i, n in enumerate(image.shape)]
-        tile = run_once(engine, image[_inside(start, image.shape, (1,) * image.ndim)][None, None], scales)
+        start = [round(n * share / step) * step if i in axes else 0 for i, n in enumerate(shape)]
+        tile = run_once(engine, image[(slice(None), *_inside(start, shape, (1,) * len(shape)))][None], scales)
         for full, part, scale in zip(whole, tile, scales, strict=True):
-            cut = full[0, 0][_inside(start, image.shape, scale)]
+            cut = full[0, 0][_inside(start, shape, scale)]
             error = np.abs(part[0, 0] - cut) / max(float(np.ptp(full)), 1e-12)
             profiles.append(_largest_by_depth(error, axes, scale))
     depth = min(map(len, profiles))

@@ -51,7 +51,7 @@ def psnr_lost(run: Run, image: Array, exact: bytes, reduced: Sequence[bytes]) ->
     run : Run
         Its PSF and its camera are used.
     image : ndarray
-        ([Z,] Y, X), normalised.
+        ([C,] [Z,] Y, X), normalised; of a movie, the middle frame is given noise.
     exact, reduced : bytes, sequence of bytes
         Graphs.
 
@@ -61,20 +61,21 @@ def psnr_lost(run: Run, image: Array, exact: bytes, reduced: Sequence[bytes]) ->
         For each graph of `reduced` a loss for each output; negative where PSNR rises.
     """
     names = run.network.outputs
-    (restored, *_) = _restored(run, exact, [image[None, None]])
+    image = image.reshape(run.network.channels, *image.shape[-len(run.network.axes) :])
+    shape, own = image.shape[1:], len(image) // 2
+    (restored, *_) = _restored(run, exact, [image[None]])
     truth = dict(zip(names, restored, strict=True))
     if "deconvolved" in truth:  # what the camera sees, and a denoised image shows, is its blur
         psf = torch.tensor(run.psf, dtype=torch.float32)
-        forward = light_path(psf, image.shape, (0,) * image.ndim, run.network.grid_factor, symmetries=1)
+        forward = light_path(psf, shape, (0,) * len(shape), run.network.grid_factor, symmetries=1)
         truth["denoised"] = forward(torch.from_numpy(truth["deconvolved"]), torch.tensor([0])).numpy()
     seen: NDArray[Any] = truth["denoised"]
     noise = run.measured.noise
     sigma = np.sqrt(noise.variance(seen * run.scale + run.offset)) / run.scale
     rng = np.random.default_rng(0)
-    noisy = [
-        (seen + sigma * correlated(rng.normal(size=sigma.shape), noise.correlation)).astype(np.float32)
-        for _ in range(ACQUISITIONS)
-    ]
+    noisy = [image[None].copy() for _ in range(ACQUISITIONS)]
+    for batch in noisy:
+        batch[:, own] = (seen + sigma * correlated(rng.normal(size=sigma.shape), noise.correlation))[:, 0]
 
     def errors(graph: bytes) -> NDArray[np.float64]:
         pairs = [zip(outputs, (truth[name] for name in names), strict=True) for outputs in _restored(run, graph, noisy)]

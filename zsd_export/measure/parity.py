@@ -26,7 +26,7 @@ def parity(network: Network, onnx: bytes, image: Array) -> list[Array]:
     onnx : bytes
         The network's graph.
     image : ndarray
-        ([Z,] Y, X), normalised.
+        ([C,] [Z,] Y, X), normalised.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def parity(network: Network, onnx: bytes, image: Array) -> list[Array]:
     VerificationError
         When they differ by more than 1e-4 of the output's range.
     """
-    batch = image[None, None]
+    batch = image.reshape(1, network.channels, *image.shape[-len(network.axes) :])
     with torch.inference_mode():
         expected = [t.numpy() for t in network(torch.from_numpy(batch))]
     engine = OnnxRuntime(onnx)

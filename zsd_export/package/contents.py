@@ -72,6 +72,11 @@ def _spec(end: ValueInfoProto, scale: tuple[int, ...], processing: P) -> TensorS
     return TensorSpec(end.name, tensor.shape.dim[1].dim_value or 1, scale, dtype, processing)
 
 
+def channel_names(count: int) -> list[str]:
+    """Names of channels that nobody has named."""
+    return ["intensity"] if count == 1 else [f"channel{i}" for i in range(count)]
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a package says of its model.
@@ -113,6 +118,8 @@ class Contents:
         A key of `CITATIONS`.
     sim : Sim or None
         How raw frames of structured illumination are reconstructed for the network.
+    frames : int
+        Of a movie that the network sees at once, as channels.
     provenance : dict
         Everything else that is known, for machines.
     """
@@ -140,6 +147,7 @@ class Contents:
     zero_margin: tuple[int, ...] | None = None
     method: str = "ZS-DeconvNet"
     sim: Sim | None = None
+    frames: int = 1
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -167,6 +175,13 @@ class Contents:
         """Smallest input, pixels for each axis: something is left of a tile when its halo is cropped."""
         lengths = zip(self.axes, self.halo.pixels, self.size_multiple, strict=True)
         return tuple(round_up(max(2 * halo + 1, 64 if axis in "yx" else 1), step) for axis, halo, step in lengths)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Of the input: frames are named by their time."""
+        if self.frames > 1:
+            return [f"t{step:+d}" if step else "t" for step in range(-(self.frames // 2), self.frames // 2 + 1)]
+        return channel_names(self.input.channels)
 
     @property
     def dimensions(self) -> str:

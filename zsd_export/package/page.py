@@ -20,6 +20,8 @@ def readme(c: Contents, format: str) -> str:  # noqa: A002
     losses = ", ".join(f"{name} {loss:.2f} dB" for name, loss in c.precision_loss_db.items())
     cost = f"; PSNR lost on simulated acquisitions: {losses}" if losses else ""
     channels = "one channel" if c.input.channels == 1 else f"{c.input.channels} channels"
+    if c.frames > 1:
+        channels = f"channels {', '.join(c.channel_names)}: frames of a movie, to restore the middle one"
     names = [
         " of ".join(author[key] for key in ("name", "affiliation") if key in author) for author in c.credits.authors
     ]

@@ -47,7 +47,8 @@ def tags(c: Contents) -> list[str]:
 
 def input_text(c: Contents) -> str:
     """What the numbers of the input are."""
-    return SIM_INPUT_TEXT if c.sim else INPUT_TEXT
+    movie = f"; {c.frames} frames of a movie, to restore the middle one" if c.frames > 1 else ""
+    return (SIM_INPUT_TEXT if c.sim else INPUT_TEXT) + movie
 
 
 def attachments(c: Contents) -> list[str]:
@@ -63,7 +64,7 @@ def output_text(c: Contents, output: OutputSpec) -> str:
 def facts(c: Contents) -> Rdf:
     """What the formats have no field for; unknown values are left out."""
     known = {
-        "schema": SCHEMA,
+        "schema": SCHEMA if c.frames > 1 else 2,  # an older zsd takes no frames for channels
         "kind": c.kind,
         "method": c.method,
         "origin": c.origin,
@@ -77,6 +78,7 @@ def facts(c: Contents) -> Rdf:
         "channel": c.channel,
         "sim": {"parameters": c.sim.parameters.as_dict(), "otf": OTF} if c.sim else None,
         "channel_number": c.channel_number,
+        "frames": c.frames if c.frames > 1 else None,
         "halo": list(c.halo.pixels),
         "halo_error": c.halo.error,
         "zero_margin": list(c.zero_margin) if c.zero_margin is not None else None,

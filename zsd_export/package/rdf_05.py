@@ -1,6 +1,6 @@
 """A description in BioImage.IO 0.5, for the zoo."""
 
-from zsd_export.package.contents import Contents
+from zsd_export.package.contents import Contents, channel_names
 from zsd_export.package.rdf import WEIGHTS, Rdf, attachments, facts, head, input_text, output_text, tags
 from zsd_runtime.normalize import Linear, Normalisation, ScaleRange
 from zsd_runtime.tensors import InputSpec, OutputSpec
@@ -34,7 +34,9 @@ def operations(line: Normalisation, axes: str) -> list[Rdf]:
 
 def _input(c: Contents) -> Rdf:
     sizes = [{"size": {"min": n, "step": step}} for n, step in zip(c.smallest, c.size_multiple, strict=True)]
-    return _tensor(c.input, input_text(c), sizes, c.axes) | {"preprocessing": operations(c.input.processing, c.axes)}
+    return _tensor(c.input, input_text(c), sizes, c.axes, c.channel_names) | {
+        "preprocessing": operations(c.input.processing, c.axes)
+    }
 
 
 def _output(output: OutputSpec, c: Contents) -> Rdf:
@@ -46,12 +48,11 @@ def _output(output: OutputSpec, c: Contents) -> Rdf:
         }
         for axis, factor, halo in zip(c.axes, output.scale, c.halo.pixels, strict=True)
     ]
-    described = _tensor(output, output_text(c, output), sizes, c.axes)
+    described = _tensor(output, output_text(c, output), sizes, c.axes, channel_names(output.channels))
     return described | {"postprocessing": operations(output.processing, c.axes)}
 
 
-def _tensor(tensor: InputSpec | OutputSpec, text: str, sizes: list[Rdf], axes: str) -> Rdf:
-    names = ["intensity"] if tensor.channels == 1 else [f"channel{i}" for i in range(tensor.channels)]
+def _tensor(tensor: InputSpec | OutputSpec, text: str, sizes: list[Rdf], axes: str, names: list[str]) -> Rdf:
     return {
         "id": tensor.name,
         "description": text,

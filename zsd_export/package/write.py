@@ -84,6 +84,20 @@ class Destination:
         if reason:
             raise InputError(f"{self.path} is left alone: {reason}", "choose another name, or remove it yourself")
 
+    def check_frames(self, frames: int) -> None:
+        """Refuse a format whose programs would take the frames of a movie for channels.
+
+        Raises
+        ------
+        InputError
+        """
+        if frames > 1 and self.format != "zoo":
+            raise InputError(
+                f"the network sees {frames} frames of a movie at once, and `format` {self.format} is for programs that "
+                "give one",
+                "export with `format` zoo, for zsd, or train with `frames` 1", option=("format", "frames"),
+            )  # fmt: skip
+
 
 def _no_package(path: Path) -> str:
     """Why the file or folder must not be replaced by a package; empty if it may."""
@@ -115,8 +129,8 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
     onnx : bytes
         The graph.
     test : ndarray
-        ([Z,] Y, X) counts, on the pooling grid. The package keeps their results for others to compare with. Where the
-        image is smaller than the smallest input it is continued by reflection.
+        ([C,] [Z,] Y, X) counts, on the pooling grid. The package keeps their results for others to compare with. Where
+        the image is smaller than the smallest input it is continued by reflection.
 
     Raises
     ------
@@ -127,8 +141,11 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
     if to.format == TRITON:
         write_repository(to.path, contents, onnx)
         return
-    test = continued(test, [max(n, least) for n, least in zip(test.shape, contents.smallest, strict=True)])
-    test = test[None, None].astype(contents.input.dtype)
+    test = test.reshape(contents.input.channels, *test.shape[-len(contents.axes) :])
+    least = (1, *contents.smallest)
+    test = continued(test, list(map(max, test.shape, least)))
+    test = test[None].astype(contents.input.dtype)
+    middle = contents.frames // 2  # of a movie
     tensors = [test, *_predicted(onnx, test, contents)]
     with written_whole(to.path) as temporary:
         folder = temporary.with_suffix(".folder") if to.path.suffix == ".zip" else temporary
@@ -138,8 +155,8 @@ def write(to: Destination, contents: Contents, onnx: bytes, test: Counts) -> Non
             onnx_module.checker.check_model(str(folder / "model.onnx"))
             for name, values in zip(contents.names, tensors, strict=True):
                 np.save(folder / f"test_{name}.npy", values)
-                write_image(folder / f"sample_{name}.tif", _sample(values[0, 0], test[0, 0], contents))
-            iio.imwrite(folder / "cover.png", cover(*(values[0, 0] for values in tensors)), extension=".png")
+                write_image(folder / f"sample_{name}.tif", _sample(values[0], test[0, middle], contents))
+            iio.imwrite(folder / "cover.png", cover(test[0, middle], *(v[0, 0] for v in tensors[1:])), extension=".png")
             if contents.sim:
                 (folder / OTF).write_bytes(contents.sim.transfer.to_tiff())
             rdf = FORMATS[to.format](contents, _tolerance(contents, tensors[1:]))
@@ -166,10 +183,10 @@ def _predicted(onnx: bytes, test: Counts, c: Contents) -> list[Counts]:
 
 def _sample(values: Counts, raw: Counts, c: Contents) -> Image:
     """A tensor as an image that people can open, with the pixel sizes of its grid."""
-    image = Image(raw, c.axes.upper(), Voxel.square(c.pixel_size_um, c.z_step_um)).resized(
-        values.shape, str(values.dtype)
-    )
-    return replace(image, data=values)
+    axes = c.axes.upper()
+    image = Image(raw, axes, Voxel.square(c.pixel_size_um, c.z_step_um)).resized(values.shape[1:], str(values.dtype))
+    movie = len(values) == c.frames > 1
+    return replace(image, data=values if movie else values[0], axes="T" * movie + axes)
 
 
 def cover(*images: Counts) -> NDArray[np.uint8]:

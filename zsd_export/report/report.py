@@ -167,6 +167,7 @@ def judge(
     reading: dict[str, Any] = {"axes": axes, "channels": channels}
     with opened(package, run) as model:
         description = model.description
+        description.check_single_frames("a report")
         if description.input.channels > 1:
             raise InputError(
                 f"the model takes {description.input.channels} channels at once, and a report is on one channel",

@@ -83,7 +83,7 @@ def restore_layer(link: Link, source: Source, model: Model, folder: Path | None,
             def report(done: int, total: int) -> None:
                 link.progress(done / total, f"tile {done} of {total}")
 
-            model_of.predict_into(corrected, sinks, average=average, report=report)
+            model_of.predict_into(corrected, sinks, average=average, axes=work.image.axes, report=report)
             link.check()
 
 

@@ -25,7 +25,7 @@ def corrected_for(
         if found := source.notice():
             notice(found)
     if source.padded:
-        outputs, seen = description.outputs, description.input.channels
+        outputs, seen = description.outputs, description.channels
         targets = [
             Unpadded(target, source, output.scale, channels=(seen, output.channels))
             for target, output in zip(targets, outputs, strict=True)

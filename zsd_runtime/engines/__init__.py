@@ -93,8 +93,8 @@ def failures(engine: str, shape: tuple[int, ...]) -> Iterator[None]:
 
 
 def run_once(engine: Engine, batch: Array, scales: list[tuple[int, ...]]) -> list[Array]:
-    """Outputs for one batch (N, 1, [Z,] Y, X); each is finer by its `scales`, axis by axis."""
-    shapes = [batch.shape[:2] + tuple(n * k for n, k in zip(batch.shape[2:], scale, strict=True)) for scale in scales]
+    """Outputs (N, 1, …) for one batch (N, C, [Z,] Y, X); each is finer by its `scales`, axis by axis."""
+    shapes = [(len(batch), 1, *(n * k for n, k in zip(batch.shape[2:], scale, strict=True))) for scale in scales]
     engine.prepare(batch.shape, shapes)
     outputs = [engine.empty(s, dtype) for s, dtype in zip(shapes, engine.output_dtypes, strict=True)]
     engine.run(np.ascontiguousarray(batch, engine.input_dtype), outputs)

@@ -89,6 +89,7 @@ def live(
         _check_values(format, dtype, seconds=seconds, exposure=exposure, queue=queue)
         _check_sources(mda, save, channel, frames, seconds, exposure)
         packages = read_packages(packages_in(package))
+        packages[0][1].check_single_frames("zsd live")
         plan = read_sequence(mda) if mda is not None else None
         volumes = len(packages[0][1].axes) == 3
         with ExitStack() as opened:

@@ -68,6 +68,7 @@ class Models:
         each = list(models.values()) if isinstance(models, Mapping) else [models]
         self._opened: list[Model] = list({id(m): m for m in each}.values()) if owned else []
         for model in each:
+            model.description.check_single_frames("a microscope's camera")
             if model.description.input.channels > 1:
                 raise InputError(
                     f"{model.description.name} takes {model.description.input.channels} channels together",

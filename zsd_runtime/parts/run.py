@@ -22,6 +22,7 @@ from zsd_runtime.images import Image, open_image
 from zsd_runtime.images.ome_zarr_shards import Index, Sharded, coarser_shards, describe, shard_file, write_shard
 from zsd_runtime.images.remote import Remote, create_exclusively, remove_below
 from zsd_runtime.model import Model
+from zsd_runtime.neighbours import reach
 from zsd_runtime.notices import file_notices
 from zsd_runtime.parts.job import Job, is_whole, not_written, open_job
 from zsd_runtime.parts.marks import is_done, mark
@@ -144,6 +145,9 @@ def restore_region(work: Work, job: Job, region: int) -> None:
             source.shape[-axes:], job.tiles[number], chunk_grid(model.description, sinks), work.how.average
         )
         planes = [range(b.start, b.stop) for b in box[:leading]]
+        if (frames := model.description.frames) > 1:
+            axis = work.image.axes.index("T")
+            planes[axis] = reach(planes[axis], frames, source.shape[axis])
         planes += [range(n) for n in source.shape[leading : len(source.shape) - axes]]
         planes += _slices(plan.part(box[leading:])) if axes == 3 else []
         corrected = RegionalCorrected(
@@ -151,8 +155,9 @@ def restore_region(work: Work, job: Job, region: int) -> None:
             findings=job.findings(number),
         )  # fmt: skip
         model.predict_into(
-            corrected, sinks, tile=job.tiles[number], region=box, line=job.lines[number], average=work.how.average
-        )
+            corrected, sinks, tile=job.tiles[number], region=box, line=job.lines[number], average=work.how.average,
+            axes=work.image.axes,
+        )  # fmt: skip
         files = [
             f"{store.name}/{shard_file(index)}"
             for store, target in zip(stores, targets, strict=True) for index in target.written

@@ -7,7 +7,7 @@ recorrupted target. With `zsd_train.networks.prune` it starts from the teacher's
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -26,6 +26,7 @@ class Distill(Recorrupt):
     """Input is a recorrupted copy, target what a teacher makes of it: in place of noisy pixels, and without a PSF."""
 
     kind: str = "distill"
+    sees_neighbours: ClassVar[bool] = False
     alpha: tuple[float, float] = Field(
         (0.01, 1.0),
         description="range of α of eq. 2: a student is used on the image itself, so it sees copies with hardly more "

@@ -15,7 +15,7 @@ correlated within each slice.
 """
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -34,6 +34,7 @@ class Recorrupt(Scheme):
     """Input and target are two recorrupted copies of the same pixels."""
 
     kind: str = "recorrupt"
+    sees_neighbours: ClassVar[bool] = True
     noise: Literal["poisson", "gaussian"] = Field(
         "poisson",
         description="poisson: split the photo-electrons; gaussian: add and subtract noise, as published (eq. 2), "

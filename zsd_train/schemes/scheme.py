@@ -171,6 +171,7 @@ class Scheme(BaseModel):
     for_volumes_only: ClassVar[bool] = False
     judgements: ClassVar[int] = 1  # samples of each held-out tile: more where few of its pixels are compared
     of_raw_frames: ClassVar[bool] = False  # of structured illumination, which other methods do not take
+    sees_neighbours: ClassVar[bool] = False  # of a frame in a movie: its window holds them, too, as channels
     reconstructs: ClassVar[bool] = False  # the network sees another image than the camera; `view` leaves it as it is
     correlated_noise_remedy: ClassVar[str] = ""  # what it does about noise that pixels share, if not the usual
 

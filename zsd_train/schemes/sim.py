@@ -40,6 +40,7 @@ class StructuredIllumination(Recorrupt):
     """Input and target are reconstructions of two recorrupted copies of the same raw frames."""
 
     kind: str = "sim"
+    sees_neighbours: ClassVar[bool] = False
     of_raw_frames: ClassVar[bool] = True
     reconstructs: ClassVar[bool] = True
     _sim: Sim | None = PrivateAttr(None)
