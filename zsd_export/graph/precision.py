@@ -49,8 +49,8 @@ def quantized(onnx: bytes, image: Array) -> bytes:
     convolutions = [
         node for node in graph.node
         if node.op_type == "Conv" and len(node.input) == 3 and stored[node.input[1]].shape[1] > 1
-        and makers.get(node.input[0]) != "Conv"  # a convolution's output may be negative
-        and node.input[0] != INPUT  # so may frames of a movie
+        # What convolutions give may be negative, and so may frames of a movie, also binned ones.
+        and makers.get(node.input[0]) not in (None, "Conv", "AveragePool")
     ]  # fmt: skip
     activations = _calibrate(onnx, [node.input[0] for node in convolutions], image)
     nodes = []
