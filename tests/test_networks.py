@@ -99,12 +99,12 @@ def test_a_shuffled_head_begins_without_a_checkerboard(axes, shape):
 
 def test_a_smaller_shuffled_network_takes_whole_groups_of_filters():
     torch.manual_seed(0)
-    teacher = build(NetworkConfig(width=8, depth=2, head=16, upsampling="shuffle"), "yx")
-    same = student(NetworkConfig(width=8, depth=2, head=16, upsampling="shuffle"), teacher)
+    teacher = build(NetworkConfig(width=8, depth=2, head=16, upsampling="shuffle", coarse=True), "yx")
+    same = student(NetworkConfig(width=8, depth=2, head=16, upsampling="shuffle", coarse=True), teacher)
     x = torch.rand(1, 1, 16, 16)
     torch.testing.assert_close(same(x).deconvolved, teacher(x).deconvolved)
     teacher.head[-2].bias.data = torch.arange(32.0)  # each filter is known by its bias
-    smaller = student(NetworkConfig(width=4, depth=2, head=8, upsampling="shuffle"), teacher)
+    smaller = student(NetworkConfig(width=4, depth=2, head=8, upsampling="shuffle", coarse=True), teacher)
     groups = smaller.head[-2].bias.data.view(-1, 4)
     assert len(groups) == 4
     torch.testing.assert_close(groups, groups[:, :1] + torch.arange(4.0))

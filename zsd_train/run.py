@@ -36,7 +36,7 @@ from zsd_train.config import TrainConfig, make_config
 from zsd_train.networks.build import build
 from zsd_train.networks.network import Network
 
-SCHEMA = 3  # of config.toml; older ones are read, newer ones are refused
+SCHEMA = 4  # of config.toml; older ones are read, newer ones are refused
 RENAMED = {"light_lacked": "flux_deficit"}  # keys of schema 1
 # What resuming must not change: its hash in config.toml, and what is said of it.
 TRAINED = {
@@ -232,8 +232,10 @@ def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:
                 "update zsd: pip install --upgrade zsd",
             )
         measured = {RENAMED.get(key, key): value for key, value in stored["measured"].items()}
-        if schema < 3 and stored["config"]["network"].get("kind", "unet") == "unet":
-            stored["config"]["network"].setdefault("upsampling", "nearest")  # the preset's was another then
+        if stored["config"]["network"].get("kind", "unet") == "unet":  # the preset was another then
+            before = {"upsampling": "nearest"} if schema < 3 else {}
+            before |= {"coarse": False} if schema < 4 else {}
+            stored["config"]["network"] = before | stored["config"]["network"]
         return make_config(**stored["config"]), Measured(**measured)
     except (
         OSError,

@@ -12,7 +12,9 @@ from zsd_train.networks.unet import CONV, ConvBlock, activation
 # The last activation's. The published U-Nets end in ReLU, which can die for a whole run; a slope keeps the gradient,
 # and lets noise around zero average out.
 LEAKY = 0.2
-MOSTLY_FINE = -1.0  # in the sigmoid that mixes a fine and a coarse result, before it has learnt anything
+# A fine and a coarse result are mixed by sigmoid(STEEP · x): few steps of a training go from one to the other.
+STEEP = 8.0
+MOSTLY_FINE = -1.0  # STEEP · x before anything is learnt
 
 
 class Restored(NamedTuple):
@@ -89,7 +91,7 @@ class Network(nn.Module):
             nn.init.constant_(last.bias, 0.1)  # type: ignore[arg-type]
         if (mixture := getattr(self, "to_mixture", None)) is not None:
             nn.init.zeros_(mixture.weight)
-            nn.init.constant_(mixture.bias, MOSTLY_FINE)
+            nn.init.constant_(mixture.bias, MOSTLY_FINE / STEEP)
         for head in (module for module in self.modules() if isinstance(module, Head)):
             head.even_out()
 
@@ -136,7 +138,7 @@ class Denoiser(Network):
         if self.to_mixture is None:
             return fine
         coarse = smoothly_upsampled(self._denoised_at_once(downsample(x, 2))[1], 2)
-        return fine + torch.sigmoid(self.to_mixture(features)) * (coarse - fine)
+        return fine + torch.sigmoid(STEEP * self.to_mixture(features)) * (coarse - fine)
 
     def _denoised_at_once(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The last features, and the image of them."""
