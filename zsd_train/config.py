@@ -248,7 +248,10 @@ class TrainConfig(BaseModel):
                 and isinstance(network, dict)
                 and network.get("kind", preset["network"].kind) == preset["network"].kind
             ):
-                values = {**values, "network": {**preset["network"].model_dump(), **network}}
+                whole = preset["network"].model_dump()
+                if network.get("stages") == 1:
+                    whole.pop("coarse", None)
+                values = {**values, "network": {**whole, **network}}
             values = {**preset, **values}
             if frames > 1 and (network := values.get("network")) is not None:
                 values["network"] = _of_frames(network, frames)

@@ -233,7 +233,7 @@ def read_run_config(folder: Path) -> tuple[TrainConfig, Measured]:
             )
         measured = {RENAMED.get(key, key): value for key, value in stored["measured"].items()}
         if stored["config"]["network"].get("kind", "unet") == "unet":  # the preset was another then
-            before = {"upsampling": "nearest"} if schema < 3 else {}
+            before: dict[str, Any] = {"upsampling": "nearest"} if schema < 3 else {}
             before |= {"coarse": False} if schema < 4 else {}
             stored["config"]["network"] = before | stored["config"]["network"]
         return make_config(**stored["config"]), Measured(**measured)
