@@ -60,7 +60,8 @@ def tiny():
     values["simulate"]["size"] = [96, 96]
     values["train_on"] = [{"photons": 60, "seed": 8}, {"photons": 200, "seed": 2}]
     values["held_out"] = [{"photons": 60, "seed": 102, "size": [64, 80]}]
-    values["train"] = {"steps": 2, "patch": 32, "batch": 1, "network": {"width": 4, "depth": 2, "head": 8, "coarse": False}}
+    network = {"width": 4, "depth": 2, "head": 8, "coarse": False}
+    values["train"] = {"steps": 2, "patch": 32, "batch": 1, "network": network}
     values["export"]["test_size"] = [64, 64]
     del values["scores"]
     return values

@@ -26,7 +26,8 @@ GOLDEN = HERE / "golden.json"
 # What the presets of then chose.
 THEN_2D = "denoising_weight = 0.5\nhessian_weight = 0.02\ncontrast_floor = 0.0\npositivity_weight = 0.0\n"
 SMALL_2D = (
-    'network = {width = 8, depth = 2, head = 12, upsampling = "nearest", coarse = false}\npatch = 48\nbatch = 2\nprecision = "fp32"\n'
+    'network = {width = 8, depth = 2, head = 12, upsampling = "nearest", coarse = false}\n'
+    'patch = 48\nbatch = 2\nprecision = "fp32"\n'
 )
 SMALL_3D = 'network = {width = 4, depth = 2, head = 4}\npatch = 32\nslices = 6\nbatch = 2\nprecision = "fp32"\n'
 STUDENT = 'network = {width = 4, depth = 2, head = 6, coarse = false}\npatch = 48\nbatch = 2\nprecision = "fp32"\n'
