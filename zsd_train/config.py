@@ -285,7 +285,7 @@ class TrainConfig(BaseModel):
         if self.frames > 1 and self.network.channels != self.frames:
             raise ValueError(f"network.channels {self.network.channels} must be frames, {self.frames}: leave it out")
         if self.patch % self.network.size_multiple:
-            raise ValueError(f"patch {self.patch} must be a multiple of {self.network.size_multiple} (2 ** depth)")
+            raise ValueError(f"patch {self.patch} must be a multiple of {self.network.size_multiple}")
         return self
 
 
