@@ -11,6 +11,7 @@ from tests.golden import cases
 from tests.golden.cases import COMMANDS, GOLDEN, TRAININGS
 from zsd_runtime import InputError, load_model
 from zsd_train import load_run
+from zsd_train.run import SCHEMA
 
 EXPECTED = json.loads(GOLDEN.read_text("utf-8"))
 OLD = Path(__file__).parent / "fixtures" / "schema-1"
@@ -97,7 +98,7 @@ def test_a_run_of_schema_1_loads_resumes_and_exports(kind, scheme, tmp_path):
     done = cases.zsd(tmp_path, "train", f"{kind}.tif", "--psf-sigma", psf, "--out", "run", "--steps", "40", "--resume")
     assert done.returncode == 0, done.stderr
     assert_alike(cases.weights(tmp_path / "run"), json.loads((OLD / "expected.json").read_text())[kind]["resumed"])
-    assert "schema = 3" in (tmp_path / "run" / "config.toml").read_text()
+    assert f"schema = {SCHEMA}\n" in (tmp_path / "run" / "config.toml").read_text()
     assert cases.zsd(tmp_path, "export", "run", "model.zip").returncode == 0
 
 
@@ -106,7 +107,7 @@ def test_a_run_of_another_schema_is_refused(schema, tmp_path):
     shutil.copytree(OLD / "plane-run", tmp_path / "run")
     text = (tmp_path / "run" / "config.toml").read_text()
     (tmp_path / "run" / "config.toml").write_text(f"schema = {schema}\n" + text)
-    with pytest.raises(InputError, match=r"is a run of schema .*up to 3.*update zsd"):
+    with pytest.raises(InputError, match=rf"is a run of schema .*up to {SCHEMA}.*update zsd"):
         load_run(tmp_path / "run")
 
 

@@ -91,7 +91,8 @@ def test_samples_are_made_where_noise_can_be_drawn_and_batches_are_moved(monkeyp
 @pytest.mark.parametrize(
     ("network", "axes", "size", "margin"),
     [
-        ({"kind": "unet", "width": 4, "depth": 2, "convs": 2}, "yx", (20, 20), (2, 2)),
+        ({"kind": "unet", "width": 4, "depth": 2, "convs": 2, "coarse": False}, "yx", (20, 20), (2, 2)),
+        ({"kind": "unet", "width": 4, "depth": 2, "convs": 2}, "yx", (24, 24), (2, 2)),
         ({"kind": "unet", "width": 4, "depth": 2, "convs": 2, "stages": 1}, "yx", (20, 20), (2, 2)),
         ({"kind": "rcan", "blocks": 1, "width": 4}, "zyx", (4, 12, 12), (1, 2, 2)),
     ],
@@ -108,7 +109,8 @@ def test_a_device_that_computes_the_same_is_taken(network, axes, size, margin):
 @pytest.mark.parametrize("wrong", ["forward", "gradient", "nan", "blur"])
 def test_a_device_that_computes_something_else_is_refused(monkeypatch, wrong):
     """The second of two equal computations goes wrong as convolutions and FFTs on Apple GPUs did."""
-    built = build(make_config(network={"kind": "unet", "width": 4, "depth": 2, "convs": 2}).network, "yx")
+    network = {"kind": "unet", "width": 4, "depth": 2, "convs": 2, "coarse": False}
+    built = build(make_config(network=network).network, "yx")
     calls = []
     real_denoise, real_path = type(built).forward, mps.light_path
 

@@ -100,7 +100,7 @@ def test_a_zarr_of_channels_is_restored_as_a_tiff(folder, packages, tmp_path):
     write_image(tmp_path / "cab.zarr", image)
     for path, format_ in ((folder / "cab.tif", "tiff"), (folder / "cab.tif", "zarr"), (tmp_path / "cab.zarr", "tiff")):
         out = tmp_path / f"{path.suffix}-{format_}"
-        options = ("--out", out, "--format", format_, "--tile", "32x32", "--channel", "all")
+        options = ("--out", out, "--format", format_, "--tile", "48x48", "--channel", "all")
         assert zsd("predict", packages / "RFP.zip", path, *options).returncode == 0
     first, *others = [read_image(p).data for p in sorted(tmp_path.glob("*/cab_deconvolved.*"))]
     for other in others:

@@ -92,7 +92,7 @@ def test_what_comes_from_the_preset_follows_the_axes():
     config = TrainConfig(preset="compact", minutes=3).for_axes("zyx")
     assert config == make_config(axes="zyx", minutes=3)
     assert (config.slices, config.minutes, config.patch) == (16, 3, 48)
-    assert TrainConfig(patch=40, loss="mae").for_axes("zyx").patch == 40
+    assert TrainConfig(patch=80, loss="mae").for_axes("zyx").patch == 80
     with pytest.raises(InputError, match="rcan is for volumes"):
         make_config(network={"kind": "rcan"}, axes="zyx").for_axes("yx")
 

@@ -29,7 +29,7 @@ from zsd_train.schemes.recorrupt import Recorrupt
 from zsd_train.schemes.scheme import Chance, Counts, Sample, Stride, Window
 
 NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
-    ("compact", "yx"): {"kind": "unet", "grid_factor": 1},
+    ("compact", "yx"): {"kind": "unet", "coarse": True, "grid_factor": 1},
     ("compact", "zyx"): {"kind": "unet", "width": 8, "depth": 2, "head": 8, "grid_factor": 1},
     ("reference", "yx"): {"kind": "unet", "width": 32, "depth": 4, "convs": 3, "head": 128, "grid_factor": 1},
     ("reference", "zyx"): {"kind": "rcan", "grid_factor": 1},
