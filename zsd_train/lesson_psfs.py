@@ -14,9 +14,10 @@ from zsd_train.config import Axes
 from zsd_train.defaults import Shape
 
 FACTOR = 2  # the truth's grid is finer by it, in Y and X
-# Highest frequency that the optics pass, cycles a raw pixel: from twice as fine as Nyquist's 0.5 to just below it.
-CUTOFF = (0.18, 0.48)
-SIGMA_PX = (0.6, 1.7)  # of PSFs that are Gaussian, raw pixels
+# Highest frequency that the optics pass, cycles a raw pixel. At 0.5 pixels are as small as Nyquist asks for; many
+# microscopes have larger ones, and without lessons of them a network takes their fine detail for noise.
+CUTOFF = (0.18, 0.9)
+SIGMA_PX = (0.4, 1.7)  # of PSFs that are Gaussian, raw pixels
 
 
 def random_psf(axes: Axes, number: int, rng: np.random.Generator, window: Shape) -> Tensor:
