@@ -3,21 +3,24 @@
     python benchmarks/peers.py DATA                                       (every peer that is installed)
     python benchmarks/peers.py DATA --only bm3d nlm --images "fmd/*"      (some peers, some images)
     python benchmarks/peers.py DATA --only n2v2 --images fmd/Confocal_FISH_1 --minutes 5
+    python benchmarks/peers.py DATA --only ffdnet noise2vst --ffdnet FFDNet_gray.mat
     python benchmarks/peers.py DATA --table                               (print the tables of the saved results)
 
 DATA is a folder with fmd/ and w2s/; simulated/0 is drawn here. A peer that is not installed is skipped. The peers are
 not dependencies of zsd; install them into another virtual environment:
 
-    pip install bm3d RedLionfish sdeconv careamics
+    pip install bm3d RedLionfish sdeconv careamics h5py git+https://github.com/sherbret/Noise2VST
 
-bm3d may be used for non-commercial purposes only. Some peers know the truth, as users do not: the best Gaussian and the
-strength of non-local means. Richardson-Lucy and Wiener are scored at several settings. Results are added to
-benchmarks/results/peers.json.
+bm3d may be used for non-commercial purposes only. FFDNet's weights are its authors' models/FFDNet_gray.mat
+(github.com/cszn/FFDNet, without a licence); ffdnet and noise2vst are skipped without them. Some peers know the truth,
+as users do not: the best Gaussian and the strength of non-local means. Richardson-Lucy and Wiener are scored at several
+settings. Results are added to benchmarks/results/peers.json.
 """
 
 import argparse
 import json
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -107,6 +110,49 @@ def nlm(case: Case) -> dict[str, Any]:
     return {"": max(images, key=lambda image: evaluate(image, case.clean).psnr)}
 
 
+def ffdnet(case: Case, weights: Path) -> dict[str, Any]:
+    """FFDNet (Zhang et al. 2018), which natural images with Gaussian noise have taught, after the transform."""
+    import torch
+
+    noise = estimate_noise([case.noisy])
+    image = torch.tensor(stabilised(case.noisy, noise)[None, None], dtype=torch.float32)
+    return {"": unstabilised(ffdnet_of(weights)(image, sigma=1.0)[0, 0].numpy(), noise)}
+
+
+def noise2vst(case: Case, weights: Path) -> dict[str, Any]:
+    """Noise2VST (Herbreteau and Unser 2025) with FFDNet: it learns the transform, 2000 steps as in its examples."""
+    import torch
+    from noise2vst.models.noise2vst import Noise2VST
+
+    torch.manual_seed(0)
+    random.seed(0)
+    model, network = Noise2VST(), ffdnet_of(weights)
+    image = torch.tensor(case.noisy[None, None], dtype=torch.float32)
+    model.fit(image, network)
+    return {"": model(image, network)[0, 0].detach().double().numpy()}
+
+
+def ffdnet_of(weights: Path) -> Any:
+    """FFDNet as Noise2VST has it, with its authors' weights: a MATLAB 7.3 file, whose axes are the other way round."""
+    import h5py
+    import torch
+    from noise2vst.models.ffdnet import FFDNet
+
+    network = FFDNet().requires_grad_(requires_grad=False)
+    convolutions = [layer for layer in network.model if isinstance(layer, torch.nn.Conv2d)]
+    with h5py.File(weights) as file:
+        layers = [file[reference] for reference in file["net/layers"][:, 0]]
+        found = [w for layer in layers if "weights" in layer and h5py.check_ref_dtype((w := layer["weights"]).dtype)]
+        for convolution, references in zip(convolutions, found, strict=True):
+            kernel, bias = (torch.tensor(file[reference][()]) for reference in references[:].flat)
+            convolution.weight[:], convolution.bias[:] = kernel.transpose(2, 3), bias.flatten()
+    by_rows = [0, 2, 1, 3]  # MATLAB counts the four phases of the pixels along columns
+    first, last = convolutions[0], convolutions[-1]
+    first.weight[:, :4] = first.weight[:, by_rows]
+    last.weight[:], last.bias[:] = last.weight[by_rows], last.bias[by_rows]
+    return network
+
+
 def gaussian(case: Case) -> dict[str, Any]:
     """Best Gaussian filter; it knows the truth."""
     return {"": ndi.gaussian_filter(case.noisy, best_gaussian(case.noisy, case.clean)[0])}
@@ -186,8 +232,10 @@ def interpolated(image: Any) -> Any:
 
 
 DENOISERS: dict[str, Callable[..., dict[str, Any]]] = {
-    "bm3d": bm3d, "nlm": nlm, "gaussian": gaussian, "n2v": n2v, "n2v2": partial(n2v, version=2),
+    "bm3d": bm3d, "nlm": nlm, "gaussian": gaussian, "n2v": n2v, "n2v2": partial(n2v, version=2), "ffdnet": ffdnet,
+    "noise2vst": noise2vst,
 }  # fmt: skip
+WITH_FFDNET = ("ffdnet", "noise2vst")
 LEARNING = ("n2v", "n2v2")  # those that take a budget
 DECONVOLUTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "zsd_lucy": zsd_lucy, "redlionfish": redlionfish, "wiener": wiener, "spitfire": spitfire
@@ -208,10 +256,13 @@ def scores(case: Case, peer: str, images: dict[str, Any]) -> dict[str, float]:
     return {"plain_255": plain, **fitted}
 
 
-def compare(folder: Path, only: list[str], pattern: str, minutes: float) -> None:
+def compare(folder: Path, only: list[str], pattern: str, minutes: float, weights: Path | None) -> None:
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     missing: set[str] = set()
     peers = DENOISERS | DECONVOLUTIONS | {name: partial(DENOISERS[name], minutes=minutes) for name in LEARNING}
+    peers |= {name: partial(DENOISERS[name], weights=weights) for name in WITH_FFDNET}
+    if weights is None:
+        missing.update(WITH_FFDNET)
     for case in cases(folder, pattern):
         for peer, restore in peers.items():
             if peer not in only or peer in missing or (peer in DECONVOLUTIONS and case.truth is None):
@@ -272,9 +323,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "--minutes", type=float, default=5.0, help="of processor time, in which n2v and n2v2 are trained"
     )
+    parser.add_argument("--ffdnet", type=Path, help="FFDNet_gray.mat")
     parser.add_argument("--table", action="store_true", help="print the saved results")
     given = parser.parse_args()
     if given.table:
         print_tables()
     else:
-        compare(given.folder, given.only, given.images, given.minutes)
+        compare(given.folder, given.only, given.images, given.minutes, given.ffdnet)

@@ -1,15 +1,16 @@
 """How well one noisy image is restored, against the classical methods at their best.
 
     python benchmarks/restoration.py simulated --minutes 4 --seeds 5
-    python benchmarks/restoration.py fmd DATA --minutes 0.75 3
-    python benchmarks/restoration.py w2s DATA --minutes 2
+    python benchmarks/restoration.py fmd DATA --minutes 0 0.75 3
+    python benchmarks/restoration.py w2s DATA --minutes 0 2
     python benchmarks/restoration.py starts DATA       (20 seconds from the zoo against 4 minutes from scratch)
     python benchmarks/restoration.py unseen --minutes 4     (structures that no start has seen)
     python benchmarks/restoration.py pictures DATA --minutes 2
 
 DATA is a folder of real microscopy with fmd/, w2s/, lattice-light-sheet/ and sim-2d-microtubules/. Every number goes
 the whole way: train, export, predict with ONNX Runtime, as it is and averaged over flips and turns. `--only` takes
-names with `*`; `--steps-per-minute` counts steps where other work disturbs the clock. Results: benchmarks/results/,
+names with `*`; `--steps-per-minute` counts steps where other work disturbs the clock. 0 minutes are the starting
+weights without any training on the image. Results: benchmarks/results/,
 pictures: docs/.
 """
 
@@ -57,7 +58,9 @@ class Choices:
     def restore(self, image: Any, psf: Any, minutes: float, **options: Any) -> tuple[Prediction, Prediction, Run]:
         """Train, export, predict: once as it is, and once averaged over the eight flips and turns."""
         budget: dict[str, Any] = {"minutes": minutes}
-        if self.steps_per_minute:
+        if not minutes:
+            budget = {"steps": 1, "learning_rate": 1e-9}
+        elif self.steps_per_minute:
             budget = {"steps": round(minutes * self.steps_per_minute)}
         config = TrainConfig(**({"start": self.start} | budget | options))
         with tempfile.TemporaryDirectory() as name:
@@ -134,28 +137,23 @@ def fmd(folder: Path, minutes: list[float], only: str, choices: Choices) -> None
     save("fmd", {"psf_sigma": FMD_PSF_SIGMA, **asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
 
 
-def w2s(folder: Path, minutes: float, only: str, choices: Choices) -> None:
+def w2s(folder: Path, minutes: list[float], only: str, choices: Choices) -> None:
     """Widefield frames that were stretched file by file: compared after a fit, over 255."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted((folder / "w2s" / "raw").glob(f"{only}.tif")):
         noisy, truth = iio.imread(path), iio.imread(folder / "w2s" / "avg400" / path.name).astype(np.float64)
-        result, averaged, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), minutes)
         sigma, _ = best_gaussian(noisy.astype(np.float64), truth)
-        images = {
-            "raw": noisy, "gaussian": ndi.gaussian_filter(noisy.astype(np.float64), sigma),
-            "denoised": result.denoised, "denoised_averaged": averaged.denoised,
-        }  # fmt: skip
-        rows.append({"image": path.stem} | {name: fitted_psnr(image, truth) for name, image in images.items()}
-                    | flux(result, run, noisy))  # fmt: skip
-        print(json.dumps(rows[-1]), flush=True)
-    means = {
-        name: float(np.mean([row[name] for row in rows]))
-        for name in ("raw", "gaussian", "denoised", "denoised_averaged")
-    }
-    print("mean", json.dumps(means))
-    save(
-        "w2s", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), "mean": means, "rows": rows}
-    )
+        filtered = ndi.gaussian_filter(noisy.astype(np.float64), sigma)
+        row = {"image": path.stem, "raw": fitted_psnr(noisy, truth), "gaussian": fitted_psnr(filtered, truth)}
+        for budget in minutes:
+            result, averaged, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), budget)
+            row[f"{budget:g} min"] = flux(result, run, noisy) | {
+                "denoised": fitted_psnr(result.denoised, truth),
+                "denoised_averaged": fitted_psnr(averaged.denoised, truth),
+            }
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    save("w2s", {**asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
 
 
 def starts(folder: Path, only: str, choices: Choices) -> None:
@@ -290,7 +288,7 @@ if __name__ == "__main__":
     elif given.what == "fmd":
         fmd(given.folder, given.minutes, given.only, chosen)
     elif given.what == "w2s":
-        w2s(given.folder, given.minutes[0], given.only, chosen)
+        w2s(given.folder, given.minutes, given.only, chosen)
     elif given.what == "starts":
         starts(given.folder, given.only, chosen)
     elif given.what == "unseen":

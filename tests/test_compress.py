@@ -178,3 +178,9 @@ def test_an_empty_image_is_said(run_folder, tmp_path, monkeypatch):
     said = []
     compress(run_folder, tmp_path / "small", width=2, choices={"steps": 1}, notice=said.append)
     assert [text for text in said if "image of small is empty" in text]
+
+
+def test_a_student_has_the_scales_of_its_teacher(run_folder):
+    teacher = load_run(run_folder)
+    assert not teacher.config.network.coarse
+    assert student_config(teacher, None, {"network": {"width": 2, "depth": 2, "head": 4}}).network.coarse is False

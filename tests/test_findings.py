@@ -63,7 +63,7 @@ def test_parts_look_once(packages, tmp_path, looked_at, dtype):  # noqa: F811
         assert result.returncode == 0, result.stderr
         if number == 3:
             assert "1 of 3 regions" in result.stdout
-            assert len(list((tmp_path / "parts" / ".cell.parts" / "found-0").iterdir())) > 1
+            assert len(list((tmp_path / "parts" / ".cell.parts").glob("found-*-0/*"))) > 1
     assert looked_at == once
     assert_same(tmp_path / "one", tmp_path / "parts")
     assert not (tmp_path / "parts" / ".cell.parts").exists()

@@ -1,5 +1,8 @@
 """Movies: networks that see a frame between its neighbours in time."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
@@ -20,7 +23,7 @@ from zsd_runtime.corrections.corrected import Corrected
 from zsd_runtime.engines import run_once
 from zsd_runtime.engines.onnxruntime import OnnxRuntime
 from zsd_runtime.live.restorers import Models
-from zsd_runtime.neighbours import Neighbours, neighbours
+from zsd_runtime.neighbours import Neighbours, check_none_blank, neighbours
 from zsd_runtime.package import read_package
 from zsd_train import TrainConfig, load_run, train
 from zsd_train.config import MOVIE_ALPHA, make_config
@@ -114,9 +117,9 @@ def test_a_view_shows_neighbours_and_reads_each_part_once():
     assert len(counted.read) == 2 * 5 + 3
 
 
-def sampler_of(images, scheme, **options):
+def sampler_of(images, scheme, holdout=0.0, **options):
     lengths = [len(images)]
-    frames = [Frame.of(image[None], 0, np.random.default_rng(0)) for image in images]
+    frames = [Frame.of(image[None], holdout, np.random.default_rng(0)) for image in images]
     frames = in_time(frames, lengths, 3) if options else frames
     camera = {"noise": known_noise(100, 2, 2), "offset": 100, "scale": 50}
     return Sampler(frames[2:3], scheme, patch=(32, 32), margin=(4, 4), **camera, **options)
@@ -172,6 +175,19 @@ def test_pixels_count_more_where_the_frames_before_and_after_differ():
     assert same.max() < 4
     assert 1 <= np.median(same) < 1.5
     assert np.median(moved[40:, 40:]) < 1.5
+    faded = camera.expose(0.9 * bright, rng).astype(float)
+    assert np.median(motion_weight(before, faded, noise)) < 1.5
+
+
+def test_what_moves_counts_more_in_training_and_not_when_it_is_judged():
+    rng, camera = np.random.default_rng(0), Camera(100, 2, 2)
+    movie = np.full((5, 96, 96), 20.0)
+    for time in range(5):
+        movie[time, 8::16, 16 * time : 16 * time + 16] += 200
+    sampler = sampler_of([*camera.expose(movie, rng)], Untouched(), holdout=0.2, frames_seen=3)
+    batch = sampler.draw(16, *[torch.Generator().manual_seed(n) for n in (0, 1)])
+    assert float(batch.mask.max()) == pytest.approx(LARGEST**0.5)
+    assert float(sampler.held_out(0, 9).mask.max()) == 1
 
 
 def _is_part(patch, image):
@@ -211,7 +227,8 @@ def test_a_run_says_what_its_network_sees(run, movie):
     assert run.config.frames == 3
     assert run.network.channels == 3
     assert run.sample.shape == (3, *movie.shape[1:])
-    np.testing.assert_array_equal(run.sample, movie[[1, 0, 1]])
+    middle = len(movie) // 2  # the first frame sees the same neighbour twice
+    np.testing.assert_array_equal(run.sample, movie[middle - 1 : middle + 2])
     assert load_run(run.folder).config == run.config
 
 
@@ -219,9 +236,6 @@ def test_an_interrupted_training_goes_on_bit_for_bit(run, movie, tmp_path):
     train([movie], PSF, make_config(**TRAINING | {"steps": 4}), tmp_path / "half")
     with pytest.raises(InputError, match="was trained with `frames` 3, not 1"):
         train([*movie], PSF, make_config(**TRAINING | {"frames": 1}), tmp_path / "half", resume=True)
-
-    class Stopped(Exception):
-        pass
 
     def stop():
         return next(steps) >= 4
@@ -405,6 +419,31 @@ def test_images_that_are_no_movies_are_not_trained_on(movie, tmp_path):
     assert (done.returncode, "no T: it is no movie" in done.stderr) == (2, True), done.stderr
 
 
+def test_a_copy_of_a_frame_among_its_neighbours_is_refused(movie):
+    later = movie[[0, 1, 2, 3, 1, 4]]
+    frames_of([later], 3, 2)
+    later = movie[[0, 1, 2, 1, 3, 4]]
+    frames_of([later], 3, 2)
+    with pytest.raises(InputError, match="frames 1 and 3 of the image are the same"):
+        frames_of([later], 5, 2)
+
+
+@pytest.mark.parametrize(("slices", "blank"), [(5, False), (6, True)])
+def test_a_volume_is_blank_if_all_its_slices_are(slices, blank):
+    """Of its own channel: half of each of two channels is no volume."""
+    half = [(1, channel, z) for channel in range(2) for z in range(3 * channel, 3 * channel + 3)]
+    whole = [(2, 0, z) for z in range(slices)]
+    movie = SimpleNamespace(blank=half + whole, shape=(3, 2, 6, 32, 32))
+    with pytest.raises(InputError, match="frame 2 of the movie is blank") if blank else nullcontext():
+        check_none_blank(movie, 0, 3)
+
+
+@pytest.mark.parametrize("scheme", ["recorrupt", Recorrupt()])
+def test_movies_have_a_range_of_alpha_of_their_own(scheme):
+    assert make_config(frames=3, scheme=scheme).scheme.alpha == MOVIE_ALPHA
+    assert make_config(frames=3, scheme=Recorrupt(alpha=(0.5, 1.5))).scheme.alpha == (0.5, 1.5)
+
+
 def test_from_a_file_to_restored_frames(movie, tmp_path):
     tifffile.imwrite(tmp_path / "movie.tif", movie, metadata={"axes": "TYX"}, imagej=True)
     (tmp_path / "small.toml").write_text("patch = 32\nnetwork = {width = 4, depth = 2, head = 8}\n")
@@ -434,7 +473,8 @@ def test_volumes_in_time(tmp_path):
         axes="zyx", frames=3, network=TINY, patch=32, slices=2, batch=2, steps=2, device="cpu", precision="fp32"
     )
     run = train([movie], gaussian_psf(0.6, 1.5), config, tmp_path / "run")
-    np.testing.assert_array_equal(run.sample, movie[[1, 0, 1]])
+    middle = len(movie) // 2  # the first frame sees the same neighbour twice
+    np.testing.assert_array_equal(run.sample, movie[middle - 1 : middle + 2])
     batch = ((run.sample - run.offset) / run.scale).astype(np.float32)
     assert [output.shape for output in parity(run.network, to_onnx(run.network), batch)] == [
         (1, 1, 4, 48, 48), (1, 1, 4, 96, 96),

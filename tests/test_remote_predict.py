@@ -84,7 +84,8 @@ def test_parts_in_a_bucket(s3, in_bucket, untrained_package, one):  # noqa: F811
     """What is done is found by its mark, and by the ETag of its files."""
     out, folder = "s3://lab/parts", "parts/.cell.parts"
     assert "1 of 3 regions restored here" in predict(untrained_package, in_bucket, out, "--part", "1/3").stdout
-    assert keys(s3, f"{folder}/found-0/")  # what other regions need not look for
+    job = json.loads(located(f"s3://lab/{folder}/job.json").read_text())["id"]
+    assert keys(s3, f"{folder}/found-{job}-0/")  # what other regions need not look for
     assert "ome" not in json.loads(located(f"{out}/cell_denoised.zarr/zarr.json").read_text())["attributes"]
     again = predict(untrained_package, in_bucket, out, "--part", "1/3")
     assert "0 of 3 regions restored here, 1 were done before" in again.stdout

@@ -150,7 +150,10 @@ def student_config(teacher: Run, width: int | None, choices: dict[str, Any]) -> 
         head = max(1, round(theirs.head * width / theirs.width))
         defaults["network"] = theirs.model_dump() | {"width": width, "head": head}
     if isinstance(network := choices.get("network"), dict) and isinstance(theirs, NetworkConfig):
-        choices = choices | {"network": {"upsampling": theirs.upsampling} | network}  # so that it can be pruned
+        alike: dict[str, Any] = {"upsampling": theirs.upsampling}  # so that it can be pruned
+        if network.get("stages", theirs.stages) == theirs.stages:
+            alike["coarse"] = theirs.coarse
+        choices = choices | {"network": alike | network}
     return make_config(**(defaults | choices))
 
 

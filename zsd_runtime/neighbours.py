@@ -1,6 +1,6 @@
 """Movies for networks that see a frame between its neighbours in time."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,11 +67,9 @@ def time_axis(axes: str | None, shape: Sequence[int], spatial: str, frames: int,
 
 def check_none_blank(movie: Any, time: int, spatial: int) -> None:
     """Refuse a corrected movie with frames that hold nothing: their neighbours would be restored with their help."""
-    planes: dict[int, int] = {}  # of a volume all slices count
-    for index in getattr(movie, "blank", []):
-        planes[index[time]] = planes.get(index[time], 0) + 1
-    slices = movie.shape[-3] if spatial == 3 else 1
-    blank = sorted(t for t, count in planes.items() if count >= slices)
+    volumes = spatial == 3
+    planes = Counter(index[:-1] if volumes else index for index in getattr(movie, "blank", []))
+    blank = sorted(index[time] for index, count in planes.items() if count == (movie.shape[-3] if volumes else 1))
     if blank:
         raise InputError(
             f"frame {blank[0]} of the movie is blank, and its neighbours are restored with its help",

@@ -298,6 +298,9 @@ def _of_frames(network: Any, frames: int) -> Any:
 
 def _of_movies(scheme: Any) -> Any:
     """The scheme with the range of α for movies, unless another is chosen."""
+    if isinstance(scheme, Scheme):
+        ours = scheme.kind in ("auto", "recorrupt") and "alpha" not in scheme.model_fields_set
+        return scheme.model_copy(update={"alpha": MOVIE_ALPHA}) if ours else scheme
     scheme = {"kind": scheme} if isinstance(scheme, str) else scheme
     ours = isinstance(scheme, dict) and scheme.get("kind", "auto") in ("auto", "recorrupt")
     return {"kind": "auto", "alpha": MOVIE_ALPHA} | scheme if ours else scheme

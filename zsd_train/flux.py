@@ -63,7 +63,8 @@ def _means(
         )
         measured = torch.tensor(np.stack([frame.measured(start, size) for frame, start in places]))[:, None]
         scaled = torch.tensor((noisy - offset) / scale, dtype=torch.float32)
-        own = scaled[:, scaled.shape[1] // 2, None]  # not its neighbours in time
+        # Of a frame between its neighbours in time, its own light.
+        own = scaled[:, scaled.shape[1] // 2, None] if scheme.sees_neighbours else scaled.mean(1, keepdim=True)
         light = float(_inside(own, size, (1,) * len(size))[measured].sum())
         restored = restore(scaled.to(next(network.parameters()).device))
         for i, (image, factor) in enumerate(zip(restored, network.scales, strict=True)):

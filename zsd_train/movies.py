@@ -31,10 +31,10 @@ def frames_of(movies: Sequence[Any], frames: int, spatial: int) -> tuple[list[An
                 "give movies, or set `frames` to 1", option="frames",
             )  # fmt: skip
         check_length(len(movie), frames, name)
-        same = next((t for t in range(1, len(movie)) if _equal(movie[t - 1], movie[t])), None)
-        if same is not None:
+        pairs = ((s, t) for t in range(len(movie)) for s in range(max(0, t - frames // 2), t))
+        if same := next((pair for pair in pairs if _equal(*(movie[t] for t in pair))), None):
             raise InputError(
-                f"frames {same - 1} and {same} of {name} are the same, noise and all: a network would take the noise "
+                f"frames {same[0]} and {same[1]} of {name} are the same, noise and all: a network would take the noise "
                 "for structure",
                 "leave one of them out, or set `frames` to 1", option="frames",
             )  # fmt: skip

@@ -104,8 +104,9 @@ def data_term(
 ) -> Tensor:
     """Mean of the absolute or squared difference.
 
-    `mask` (same shape, 0 or 1) says which pixels count, `pixels` how many, if not those of this mask; `filtered` is a
-    linear filter of the difference.
+    `mask` (same shape) says which pixels count: 0, 1, or more where something moves (`motion`), which then weighs more
+    against the other terms, too. `pixels` is how many count, if not the sum of this mask; `filtered` is a linear filter
+    of the difference.
     """
     difference = prediction - target
     if mask is not None:

@@ -5,7 +5,7 @@ RUN/weights.safetensors    the averaged weights that validated best
 RUN/state.safetensors      everything else that resuming needs
 RUN/sample.tif             the middle of the first image: export tests and measures the network on it
 RUN/psf.tif metrics.csv preview.png tensorboard/
-RUN/training.lock          while a training writes: its host and process
+RUN/.training.lock         held while a training writes
 RUN/sim.json sim_otf.tif   of scheme sim: the patterns of the raw frames, and the transfer functions
 """
 

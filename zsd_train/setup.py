@@ -187,12 +187,13 @@ def set_up(
         versions={name: version(name) for name in ("torch", "numpy", "lightning-fabric")}, **found,
     )  # fmt: skip
     multiples = (1, *network.size_multiple)
-    first = scheme.view(seen[0].image)
+    # Of a movie the middle: the first frame sees the same neighbour twice.
+    typical = scheme.view(seen[movies[0] // 2 if movies else 0].image)
     return Setup(
         config, defaults, measured, group, network, model, State(network, optimizer, position_rng, noise_rng), seen,
         sampler, sampler.held_out(config.seed, defaults.held_out) if group.leads else None,
         light_path(kernel, sampler.size, margin, config.network.grid_factor), sharpen, psf,
-        middle(first, (len(first), *defaults.sample), multiples).astype(np.float64),
+        middle(typical, (len(typical), *defaults.sample), multiples).astype(np.float64),
     )  # fmt: skip
 
 

@@ -196,11 +196,12 @@ class Corrected:
             if index in self._planes:
                 yield here, index
 
-    def _read(self, box: tuple[slice, ...]) -> NDArray[Any]:
+    def _read(self, box: tuple[slice, ...], *, copied: bool = True) -> NDArray[Any]:
+        """Values of the source; not `copied` only if nobody writes into them."""
         values = read_box(self.source, box)
         if self.corrections.maps is not None:
             return self.corrections.maps(values, (box[-2], box[-1]))
-        return np.array(values, self.dtype)
+        return np.array(values, self.dtype, copy=copied or None)
 
     @property
     def too_small(self) -> bool:
@@ -262,7 +263,8 @@ class Corrected:
     def _looked(self, group: Group) -> dict[Index, PlaneFaults]:
         """What is found in a group of planes."""
         lines = (slice(0, n) for n in self.shape[-2:])
-        planes = self._read((*(slice(r.start, r.stop) for r in group), *lines)).reshape(-1, *self.shape[-2:])
+        box = (*(slice(r.start, r.stop) for r in group), *lines)
+        planes = self._read(box, copied=False).reshape(-1, *self.shape[-2:])
         release(self.source)
         found = {index: self._faults(plane) for index, plane in zip(product(*group), planes, strict=True)}
         return {index: faults for index, faults in found.items() if faults is not None}

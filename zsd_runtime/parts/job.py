@@ -34,9 +34,9 @@ from zsd_runtime.regions import longest_row_of, max_and_sum_of_tiles
 from zsd_runtime.session import Lines
 from zsd_runtime.tiling import Box
 
-SCHEMA = 2
+SCHEMA = 3
 DIVISORS = (1, 2, 4, 8, 16)  # of shards, for the tiles: they begin where shards begin
-FOUND = "found-{}"  # the folder of the findings of a model's source
+FOUND = "found-{id}-{number}"  # the findings of a job in the source of a model: those of an earlier job are not read
 SHARES = (1, 2, 4)  # of the memory
 
 
@@ -81,7 +81,7 @@ class Job:
 
     def findings(self, number: int) -> Findings:
         """What was found in the source of a model."""
-        return Findings(self.folder / FOUND.format(number))
+        return Findings(self.folder / FOUND.format(id=self.id, number=number))
 
     def store(self, result: Path) -> Path:
         """Where a result is written until all of it is there."""
@@ -185,7 +185,7 @@ def _begin_remote(work: Work, identity: dict[str, Any], folder: Path, workers: i
 def _prepared(work: Work, identity: dict[str, Any], folder: Path, workers: int) -> str:
     """Choose tiles and regions, and measure what depends on the whole image: the description of the job."""
     targets = [layout_of(image, scale) for _, image, scale in work.results]
-    tiles, regions, lines = [], [], []
+    tiles, regions, lines, identifier = [], [], [], uuid.uuid4().hex
     memory = work.how.memory or int(free_memory(work.jobs[0][0].engine.device) * SHARE_OF_FREE_MEMORY)
     for number, (model, channels) in enumerate(work.jobs):
         source, *sinks = work.arrays_of(channels, targets)
@@ -193,7 +193,7 @@ def _prepared(work: Work, identity: dict[str, Any], folder: Path, workers: int) 
         tile = work.how.tile or regional_tile(model, source.shape, sinks, workers, memory, average)
         model.plan(source.shape[-len(model.description.axes) :], tile, average=average)  # before pixels are looked at
         fitted = not isinstance(model.description.input.processing, Linear)
-        findings = Findings(folder / FOUND.format(number))
+        findings = Findings(folder / FOUND.format(id=identifier, number=number))
         findings.folder.mkdir()
         whole, known = measured(
             source, work.how.corrections, volumes=volumes, name=str(work.path), whole=fitted, findings=findings
@@ -207,7 +207,7 @@ def _prepared(work: Work, identity: dict[str, Any], folder: Path, workers: int) 
         ]
         _save(folder / f"known-{number}.npz", known)
     job = {
-        "schema": SCHEMA, "id": uuid.uuid4().hex, "identity": identity, "tiles": tiles, "regions": regions,
+        "schema": SCHEMA, "id": identifier, "identity": identity, "tiles": tiles, "regions": regions,
         "lines": lines,
     }  # fmt: skip
     return json.dumps(job)

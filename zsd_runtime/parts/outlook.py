@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from zsd_runtime.corrections.corrected import TOGETHER
 from zsd_runtime.errors import InputError, size_text
 from zsd_runtime.fitting import BYTES_PER_VOXEL, SHARE_OF_FREE_MEMORY, chunk_grid, shard_grid
 from zsd_runtime.images import Image, open_image
@@ -27,7 +28,7 @@ SIZE = re.compile(r"\d+(x\d+)+", re.IGNORECASE)
 RUNS = 3  # of a tile, after a first one
 SECONDS = 20.0  # in which these end
 MEASURED = 200_000  # pixels of a tile that is measured
-LOOKING = 55  # bytes for each pixel of a plane in which bad pixels and padding are looked for
+LOOKING = 55  # bytes for each pixel of a plane in which bad pixels and padding are looked for, beside what is read
 
 app = command_line()
 
@@ -96,7 +97,7 @@ def outlook(model: Model, shape: Sequence[int], workers: int, memory: int, tile:
         sum(4 * prod(t.shape) for t in targets),
         int(max(
             (d.bytes_per_voxel or BYTES_PER_VOXEL) * prod(plan.tile) + fine * (row + strip),
-            LOOKING * prod(shape[-2:]),
+            LOOKING * prod(shape[-2:]) + min(TOGETHER, 4 * prod(shape)),
         )),
     )  # fmt: skip
 

@@ -254,11 +254,19 @@ def _claimed(claim: Path, *, takes_over: bool) -> bool:
         create_exclusively(claim, own)
     except FileExistsError:
         host, _, process = claim.read_text().partition(" ")
-        died = host == socket.gethostname() and process.isdigit() and not psutil.pid_exists(int(process))
-        if not (takes_over or died):
+        here = host == socket.gethostname() and process.isdigit()
+        if not (takes_over or (here and _died(int(process)))):
             return False
         claim.write_text(own)
     return True
+
+
+def _died(process: int) -> bool:
+    """Whether a process of this machine is no more; a zombie only waits for its parent."""
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def names_of(work: Work) -> str:
