@@ -39,7 +39,8 @@ EVERYTHING = {
 
 
 @pytest.fixture
-def core():
+def core(monkeypatch):
+    monkeypatch.setenv("PYMM_SIGNALS_BACKEND", "psygnal")  # also if another test left a Qt application
     with microscope() as core:
         core.setProperty("Camera", "OnCameraCCDXSize", str(SIZE))
         core.setProperty("Camera", "OnCameraCCDYSize", str(SIZE))
@@ -56,6 +57,33 @@ def sums(core):
 
 def times(loops):
     return planned(useq.MDASequence(time_plan={"interval": 0, "loops": loops}))
+
+
+WITH_QT = """
+import sys
+from pathlib import Path
+from PyQt6.QtWidgets import QApplication
+from tests.live_fakes import FakeRestorer
+from tests.test_live_acquisition import times
+from zsd_runtime.live import Live
+from zsd_runtime.live.micromanager import acquire, microscope
+
+application = QApplication([])
+with microscope() as core, Live(FakeRestorer(fails=lambda image: False)) as live:
+    assert type(core.mda.events.frameReady).__module__ == "PyQt6.QtCore"
+    acquired = acquire(core, times(5), live, Path(sys.argv[1]))
+print(acquired.frames, acquired.problems)
+"""
+
+
+def test_frames_are_counted_beside_a_qt_application(tmp_path):
+    """As in napari, whose event loop does not run meanwhile."""
+    pytest.importorskip("PyQt6.QtWidgets", exc_type=ImportError)
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_QT, tmp_path / "raw.ome.zarr"], capture_output=True, text=True, check=False,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == ["5 ()"], done.stderr
 
 
 @pytest.mark.parametrize("name", ["raw.ome.zarr", "raw.ome.tiff"])

@@ -1,6 +1,7 @@
 """Micro-Manager through pymmcore-plus: all of its interface that zsd uses, which is still in motion, is used here."""
 
 import gc
+import importlib
 import logging
 import os
 import threading
@@ -146,6 +147,19 @@ class _Camera:
         self.frames += 1
 
 
+def _connect(signal: Any, slot: Callable[..., None]) -> None:
+    """So that the slot runs in the thread that emits.
+
+    In a process with a Qt application pymmcore-plus has Qt's signals, which otherwise wait for an event loop.
+    """
+    binding = type(signal).__module__.partition(".")[0]
+    if binding.startswith(("PyQt", "PySide")):
+        qt = importlib.import_module(f"{binding}.QtCore").Qt
+        signal.connect(slot, qt.ConnectionType.DirectConnection)
+    else:
+        signal.connect(slot)
+
+
 def acquire(
     core: "CMMCorePlus", plan: Planned, live: Live, raw: Path, *, volumes: bool = False,
     report: Callable[[int], None] = lambda frames: None,
@@ -178,7 +192,7 @@ def acquire(
         finally:
             ended.set()
 
-    core.mda.events.frameReady.connect(camera.arrived)
+    _connect(core.mda.events.frameReady, camera.arrived)
     try:
         with _logged() as (errors, warnings):
             threading.Thread(target=run, name="zsd acquisition", daemon=True).start()
