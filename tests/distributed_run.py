@@ -63,7 +63,8 @@ def one(out: Path, *, scheme: str = "recorrupt", steps: int = 50, devices: int |
     except (RuntimeError, Interrupted) as error:
         said = f"{type(error).__name__}: {error}"
     left = [p.pid for p in psutil.Process().children() if "tracker" not in " ".join(p.cmdline())]
-    print(json.dumps({"said": said, "messages": messages, "left": left}))
+    line = json.dumps({"said": said, "messages": messages, "left": left})
+    os.write(1, f"{line}\n".encode())  # at once: other processes write there, too
 
 
 if __name__ == "__main__":
