@@ -32,7 +32,7 @@ def plans(draw: st.DrawFn):
     }, each(st.integers(1, 3))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(plans(), st.integers(0, 2**32 - 1))
 def test_tiles_put_together_are_the_image(geometry, seed):
     arguments, scale = geometry

@@ -260,22 +260,35 @@ def test_damaged_chunks_are_the_fault_of_the_image_not_the_result(package, tmp_p
             model.predict_into(open_image(tmp_path / "bad.zarr", "YX").data, targets)
 
 
+STATISTICS = """
+import sys
+from dataclasses import replace
+import numpy as np
+from benchmarks.volume import open_stand_in
+from zsd_runtime.images import open_image
+from zsd_runtime.memory import peak_memory
+from zsd_runtime.normalize import ScaleRange
+
+image = open_image(sys.argv[1]).data
+with open_stand_in() as model, peak_memory() as peak:
+    source = replace(model.description.input, processing=ScaleRange(1, 99))
+    model.description = replace(model.description, input=source)
+    targets = [np.broadcast_to(np.float32(0), shape) for shape in model.output_shapes(image.shape)]
+    [line] = model.lines(image, targets, (32, 64, 64)).values()
+print(peak[0] / 1e6, line.slope)
+"""
+
+
 def test_statistics_of_a_mapped_volume_are_streamed(tmp_path):
     """One pass over 200 MB of mapped pixels holds a block at a time."""
-    program = RESTORE.replace(
-        "with open_stand_in() as model,",
-        "from dataclasses import replace\n"
-        "from zsd_runtime.normalize import ScaleRange\n"
-        "model = open_stand_in()\n"
-        "source = replace(model.description.input, processing=ScaleRange(1, 99))\n"
-        "model.description = replace(model.description, input=source)\n"
-        "with model,",
-    )
-    tifffile.imwrite(tmp_path / "400.tif", np.ones((400, 512, 512), np.uint16), imagej=True, metadata={"axes": "ZYX"})
-    command = [sys.executable, "-c", program, str(tmp_path), "400", "2.0"]
+    planes = np.arange(400, dtype=np.uint16)[:, None, None] * np.ones((1, 512, 512), np.uint16)
+    tifffile.imwrite(tmp_path / "400.tif", planes, imagej=True, metadata={"axes": "ZYX"})
+    command = [sys.executable, "-c", STATISTICS, str(tmp_path / "400.tif")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     assert result.returncode == 0, result.stderr
-    assert float(result.stdout) < 450
+    peak, slope = map(float, result.stdout.split())
+    assert peak < 200
+    assert slope == pytest.approx(1 / (395 - 4), rel=0.05)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")

@@ -178,8 +178,18 @@ class Log:
 
 
 def with_weights(network: Network, weights: dict[str, Tensor]) -> Callable[[Tensor], Any]:
-    """The `network` with other `weights` than its own."""
-    return lambda x: torch.func.functional_call(network, weights, (x,))
+    """The `network` with other `weights` than its own.
+
+    A single volume is computed twice: of one, torch unfolds narrow 3D convolutions, which takes longer than two by far
+    (benchmarks/volume_step.py).
+    """
+
+    def restored(x: Tensor) -> Any:
+        alone = len(x) == 1 and x.ndim == 5
+        outputs = torch.func.functional_call(network, weights, (torch.cat([x, x]) if alone else x,))
+        return type(outputs)(*(image[:1] for image in outputs)) if alone else outputs
+
+    return restored
 
 
 def _copy(network: torch.nn.Module) -> dict[str, Tensor]:
