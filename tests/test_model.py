@@ -23,7 +23,7 @@ def large():
     return simulate((330, 410), camera=Camera(100, 1.5, 2), seed=9).noisy
 
 
-@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_tiles_equal_the_whole(model, large, data):
     shape = data.draw(st.tuples(st.integers(1, 330), st.integers(1, 410)))

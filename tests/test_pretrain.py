@@ -1,15 +1,18 @@
 """Lessons from simulations, from which the zoo's starting weights are made."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from zsd_train import pretrain
 from zsd_train.config import TrainConfig
 from zsd_train.forward import blur, crop, downsample
 from zsd_train.networks.build import build
 from zsd_train.networks.network import Restored
+from zsd_train.start import start_of
 
 SMALL = {
     "yx": replace(pretrain.WORLDS["yx"], samples=2, psfs=3, sample=(240, 240)),
@@ -60,8 +63,6 @@ def test_the_loss_of_doing_nothing_is_1_and_of_the_truth_0(lessons):
 
 
 def test_a_start_is_written_with_its_network_and_recipe(tmp_path, monkeypatch):
-    from safetensors import safe_open
-
     monkeypatch.setattr(pretrain, "WORLDS", SMALL)
     pretrain.pretrain("yx", pretrain.Budget(steps=2), tmp_path / "weights.safetensors", report=lambda line: None)
     network = build(TrainConfig().network, "yx")
@@ -69,3 +70,12 @@ def test_a_start_is_written_with_its_network_and_recipe(tmp_path, monkeypatch):
         assert set(file.keys()) == set(network.state_dict())
         assert "zsd_train.pretrain OUT --axes yx --steps 2 --seed 0" in file.metadata()["recipe"]
         assert '"upsampling":"shuffle"' in file.metadata()["network"]
+
+
+def test_weights_that_went_on_say_from_what(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "WORLDS", SMALL)
+    pretrain.pretrain("yx", pretrain.Budget(steps=1), tmp_path / "more", report=lambda line: None, start="zoo")
+    with safe_open(tmp_path / "more", "pt") as file:
+        recipe = json.loads(file.metadata()["recipe"])
+    assert recipe["from"] == json.loads(start_of(TrainConfig(start="zoo")).recipe)
+    assert recipe["from"]["steps"] > 1000

@@ -259,6 +259,7 @@ def pretrain(
     network = build(config.network, axes)
     if begun := start_of(config):
         begun.begin(network)
+    former = json.loads(begun.recipe) if begun else None
     network = network.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     average = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
@@ -284,14 +285,16 @@ def pretrain(
             report(
                 f"step {step}, {time.monotonic() - started:.0f} s: noise left {means[0]:.4f}, blur left {means[1]:.4f}"
             )
-            write_start(out, average, config.network, _recipe(axes, seed, budget, step, start))
-    write_start(out, average, config.network, _recipe(axes, seed, budget, step, start))
+            write_start(out, average, config.network, _recipe(axes, seed, budget, step, start, former))
+    write_start(out, average, config.network, _recipe(axes, seed, budget, step, start, former))
     return Left(*np.mean(seen[-250:], axis=0).tolist())
 
 
-def _recipe(axes: Axes, seed: int, budget: Budget, steps: int, start: str) -> str:
+def _recipe(axes: Axes, seed: int, budget: Budget, steps: int, start: str, former: dict[str, Any] | None) -> str:
+    """What made the weights; of those that went on, what they went on `from`, too."""
     command = f"python -m zsd_train.pretrain OUT --axes {axes} {budget} --seed {seed} --start {start}"
-    return json.dumps({"command": command, "steps": steps, "torch": torch.__version__})
+    recipe = {"command": command, "steps": steps, "torch": torch.__version__}
+    return json.dumps(recipe | ({"from": former} if former else {}))
 
 
 def _mean(difference: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from zsd_train.config import Axes, NetworkChoice, NetworkConfig, TrainConfig
 from zsd_train.run import load_run
 
 ZOO = {"yx": "start-2d", "zyx": "start-3d"}  # folders of the zoo, by axes
-NETWORK = "network"  # metadata of a file of weights
+NETWORK, RECIPE = "network", "recipe"  # metadata of a file of weights
 
 
 # What may differ from the zoo's network: layers behind the features, which a training learns soonest, and how many
@@ -27,10 +27,11 @@ MAY_DIFFER = {"grid_factor", "upsampling", "head", "channels"}
 
 
 class Start(NamedTuple):
-    """Weights to start from, and their name."""
+    """Weights to start from, their name, and how those of the zoo were made."""
 
     name: str
     weights: dict[str, Tensor]
+    recipe: str = ""
 
     def begin(self, network: nn.Module) -> None:
         """Give a network these weights; layers of another shape keep their own.
@@ -66,7 +67,7 @@ def start_of(config: TrainConfig) -> Start | None:
     if config.start in ("auto", "zoo"):
         found = _zoo(config.axes)
         if found and _alike(found[0], config.network):
-            return Start(f"zoo:{ZOO[config.axes]}", found[1])
+            return Start(f"zoo:{ZOO[config.axes]}", *found[1:])
         if config.start == "auto":
             return None
         raise InputError(
@@ -93,13 +94,14 @@ def write_start(path: Path, weights: dict[str, Tensor], network: NetworkChoice, 
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, path, {NETWORK: network.model_dump_json(), "recipe": recipe})
+    save_file(tensors, path, {NETWORK: network.model_dump_json(), RECIPE: recipe})
 
 
-def _zoo(axes: Axes) -> tuple[NetworkConfig, dict[str, Tensor]] | None:
+def _zoo(axes: Axes) -> tuple[NetworkConfig, dict[str, Tensor], str] | None:
     source = files("model_zoo") / ZOO[axes] / "weights.safetensors"
     if not source.is_file():
         return None
     with as_file(source) as path, safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
-        network = NetworkConfig(**json.loads(file.metadata()[NETWORK]))
-        return network, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        about = file.metadata()
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return NetworkConfig(**json.loads(about[NETWORK])), weights, about[RECIPE]
