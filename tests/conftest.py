@@ -23,9 +23,9 @@ CREDITS = Credits(authors=["Ada Lovelace; Analytical Engine", "Ro"], licence="cc
 if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: each has one core
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-_write_preview = fit._write_preview
+write_preview = fit._write_preview
 # Once in a training: 40 times, as in a long one, they take a fourth of these short ones.
-fit._write_preview = lambda folder, setup: (folder / "preview.png").exists() or _write_preview(folder, setup)
+fit._write_preview = lambda folder, setup: (folder / "preview.png").exists() or write_preview(folder, setup)
 TINY = NetworkConfig(width=4, depth=2, convs=2, head=8)
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import TINY
+from tests.conftest import TINY, write_preview
 from zsd_optics.psf import gaussian_psf
 from zsd_optics.simulate import Camera, simulate
 from zsd_runtime import InputError
 from zsd_runtime.errors import Interrupted
-from zsd_train import TrainConfig, load_run, train
+from zsd_train import TrainConfig, fit, load_run, train
 from zsd_train.config import NetworkConfig, make_config
 from zsd_train.networks.build import build
 from zsd_train.state import PATIENCE, State
@@ -38,6 +38,16 @@ def weights(folder):
 
 def metrics(folder):
     return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def test_the_preview_is_drawn_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "_write_preview", write_preview)
+    seen = []
+    train(
+        [image()], PSF, tiny(), tmp_path / "run",
+        preview=lambda preview: seen.append((tmp_path / "run" / "preview.png").read_bytes()),
+    )  # fmt: skip
+    assert len(set(seen)) > 2
 
 
 def test_the_run_folder(run_folder):
