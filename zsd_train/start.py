@@ -33,8 +33,8 @@ class Start(NamedTuple):
     weights: dict[str, Tensor]
     recipe: str = ""
 
-    def begin(self, network: nn.Module) -> None:
-        """Give a network these weights; layers of another shape keep their own.
+    def begin(self, network: nn.Module) -> list[str]:
+        """Give a network these weights, and return their names; layers of another shape keep their own.
 
         A network of several frames of a movie gets those of a single one for the middle, and 0 for its neighbours: it
         begins with the same results.
@@ -43,6 +43,7 @@ class Start(NamedTuple):
         weights = {key: self._for_frames(t, own[key]) if key in own else t for key, t in self.weights.items()}
         same = {key: t for key, t in weights.items() if key in own and own[key].shape == t.shape}
         network.load_state_dict(own | same)
+        return list(same)
 
     @staticmethod
     def _for_frames(weight: Tensor, own: Tensor) -> Tensor:
