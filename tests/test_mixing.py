@@ -45,7 +45,7 @@ def test_the_start_comes_in_as_far_as_the_held_out_error_allows(error_of_share, 
     for key, tensor in ours.best.items():
         expected = ours.begun[key] + share if key in ours.begun else learnt[key]
         torch.testing.assert_close(tensor, expected)
-    assert not any(key.startswith("deconv") or key.startswith("to_deconv") for key in ours.begun)
+    assert not any(key.startswith(("deconv", "to_deconv")) for key in ours.begun)
 
 
 def test_random_weights_are_no_start(tmp_path):
