@@ -440,8 +440,9 @@ def test_a_volume_is_blank_if_all_its_slices_are(slices, blank):
 
 @pytest.mark.parametrize("scheme", ["recorrupt", Recorrupt()])
 def test_movies_have_a_range_of_alpha_of_their_own(scheme):
-    assert make_config(frames=3, scheme=scheme).scheme.alpha == MOVIE_ALPHA
-    assert make_config(frames=3, scheme=Recorrupt(alpha=(0.5, 1.5))).scheme.alpha == (0.5, 1.5)
+    assert make_config(frames=3, scheme=scheme).scheme.model_dump()["alpha"] == MOVIE_ALPHA
+    chosen = Recorrupt(alpha=(0.5, 1.5))
+    assert make_config(frames=3, scheme=chosen).scheme == chosen
 
 
 def test_from_a_file_to_restored_frames(movie, tmp_path):

@@ -109,8 +109,8 @@ def test_a_device_that_computes_the_same_is_taken(network, axes, size, margin):
 @pytest.mark.parametrize("wrong", ["forward", "gradient", "nan", "blur"])
 def test_a_device_that_computes_something_else_is_refused(monkeypatch, wrong):
     """The second of two equal computations goes wrong as convolutions and FFTs on Apple GPUs did."""
-    network = {"kind": "unet", "width": 4, "depth": 2, "convs": 2, "coarse": False}
-    built = build(make_config(network=network).network, "yx")
+    small = {"kind": "unet", "width": 4, "depth": 2, "convs": 2, "coarse": False}
+    built = build(make_config(network=small).network, "yx")
     calls = []
     real_denoise, real_path = type(built).forward, mps.light_path
 
