@@ -1,7 +1,7 @@
 """Where a training starts: random weights, those of the zoo, or those of an earlier run.
 
-The zoo's networks have seen nothing but simulations (`zsd_train.pretrain`). A start changes where learning begins, not
-what is learnt: the loss compares with the user's own image alone.
+The zoo's networks have seen nothing but simulations (`zsd_train.pretrain`). The loss compares with the user's own image
+alone; at the end the first stage is mixed with its start (`zsd_train.mixing`).
 """
 
 import json
