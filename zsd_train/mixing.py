@@ -18,7 +18,7 @@ def mix_with_start(state: State, validate: Callable[[dict[str, Tensor]], Tensor]
     The mean of the weights before and after a fine-tuning is often better than both: each has errors of its own
     (Wortsman et al., CVPR 2022). The start has learnt from many images and from their truth, a training from one image
     and its noise; where the noise is not quite what the noise model says, it learns some of that, too. The smallest of
-    `SHARES` is taken whose held-out error is not worse by more than two standard errors.
+    `SHARES` is taken whose held-out error is not worse by more than a standard error (as in `State.judge`).
 
     Parameters
     ----------
@@ -33,6 +33,6 @@ def mix_with_start(state: State, validate: Callable[[dict[str, Tensor]], Tensor]
     for share in SHARES:
         mixed = learnt | {name: torch.lerp(begun, learnt[name], share) for name, begun in state.begun.items()}
         difference = validate(mixed) - errors
-        if difference.mean() <= 2 * standard_error(difference):  # never without held-out tiles: the mean is NaN
+        if difference.mean() <= standard_error(difference):  # never without held-out tiles: the mean is NaN
             state.best, state.learnt_share = mixed, share
             return
