@@ -24,7 +24,7 @@ def state():
     ("mixed", "learnt", "share"),
     [
         (TILES, TILES, SHARE),
-        (TILES + 0.1 * torch.randn(20, generator=torch.Generator().manual_seed(0)), TILES, SHARE),  # not clearly worse
+        (TILES + torch.linspace(-0.1, 0.12, 20), TILES, SHARE),  # not clearly worse
         (TILES + 0.1, TILES, 1.0),  # worse in every tile
         (torch.empty(0), torch.empty(0), 1.0),  # no held-out tiles
     ],
