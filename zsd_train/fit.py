@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -20,7 +19,6 @@ from zsd_runtime.tiling import EDGE
 from zsd_train.config import TrainConfig
 from zsd_train.flux import keep_flux
 from zsd_train.group import End
-from zsd_train.mixing import mix_with_start
 from zsd_train.objective import Loss, objective, tile_errors
 from zsd_train.setup import Setup
 from zsd_train.state import PATIENCE, Log, with_weights
@@ -141,7 +139,7 @@ def fit(
             due = validation != state.validated and (in_time or state.validating <= VALIDATING * state.seconds)
             if due or enough:
                 state.validated = validation
-                message = state.judge(validate(s, state.averaged))
+                message = state.judge(validate(s))
                 log.write(state, rate, _terms(loss))
                 _write_preview(out, s)
                 if preview is not None:
@@ -163,7 +161,6 @@ def fit(
                 speed = state.step / max(state.seconds, 1e-9)
                 report(Progress(state.step, fraction, state.seconds, speed, **_terms(loss), message=reason or message))
             if reason and not interrupted.is_set() and state.flux_deficit is None:
-                mix_with_start(state, partial(validate, s))
                 state.flux_deficit = keep_flux(
                     s.network, state.best, s.frames, config.scheme, s.measured.offset, s.measured.scale
                 )
@@ -221,11 +218,11 @@ def _terms(loss: Loss | None) -> dict[str, float]:
 
 
 @torch.no_grad()
-def validate(s: Setup, weights: dict[str, Tensor]) -> Tensor:
-    """Held-out error of weights, one number a tile; none without held-out tiles."""
+def validate(s: Setup) -> Tensor:
+    """Held-out error of the averaged weights, one number a tile; none without held-out tiles."""
     if s.held_out is None:
         return torch.empty(0)
-    network, errors, size = with_weights(s.network, weights), [], 2 * s.config.batch
+    network, errors, size = with_weights(s.network, s.state.averaged), [], 2 * s.config.batch
     for i in range(0, len(s.held_out.target), size):
         part = s.held_out.part(slice(i, i + size))
         with s.group.fabric.autocast():

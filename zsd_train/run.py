@@ -88,8 +88,6 @@ class Measured(BaseModel):
     steps, kept_step : int or None
         Made, and those of the kept weights; None until the training has ended.
     seconds : float or None
-    learnt_share : float
-        Of what the first stage learnt beyond its start, how much the kept weights have (`zsd_train.mixing`).
     flux_deficit : list of float or None
         Counts a pixel, by output, before they were corrected.
     held_out_error : float or None
@@ -128,7 +126,6 @@ class Measured(BaseModel):
     steps: int | None = None
     kept_step: int | None = None
     seconds: float | None = None
-    learnt_share: float = 1.0
     flux_deficit: list[float] | None = None
     held_out_error: float | None = None
     stopped: str | None = None

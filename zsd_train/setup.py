@@ -147,10 +147,9 @@ def set_up(
     fabric = group.fabric
     defaults = replace(defaults, layout=layout_on(fabric.device, defaults.layout))
     network = student(config.network, teacher.network, psf) if teacher else build(config.network, config.axes, psf)
-    # A run that goes on needs its start at the end (`mixing`), but not that of a run that may be gone.
-    starts = teacher is None and (resumed is None or (resumed.start or "").startswith("zoo:"))
-    start = start_of(config) if starts else None
-    begun = start.begin(network) if start else []
+    start = None if teacher or resumed else start_of(config)
+    if start:
+        start.begin(network)
     network = network.to(memory_format=defaults.layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     model, optimizer = fabric.setup(network, optimizer)
@@ -190,10 +189,9 @@ def set_up(
     multiples = (1, *network.size_multiple)
     # Of a movie the middle: the first frame sees the same neighbour twice.
     typical = scheme.view(seen[movies[0] // 2 if movies else 0].image)
-    state = State(network, optimizer, position_rng, noise_rng, begun)
     return Setup(
-        config, defaults, measured, group, network, model, state, seen, sampler,
-         sampler.held_out(config.seed, defaults.held_out) if group.leads else None,
+        config, defaults, measured, group, network, model, State(network, optimizer, position_rng, noise_rng), seen,
+        sampler, sampler.held_out(config.seed, defaults.held_out) if group.leads else None,
         light_path(kernel, sampler.size, margin, config.network.grid_factor), sharpen, psf,
         middle(typical, (len(typical), *defaults.sample), multiples).astype(np.float64),
     )  # fmt: skip

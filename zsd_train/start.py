@@ -1,7 +1,7 @@
 """Where a training starts: random weights, those of the zoo, or those of an earlier run.
 
-The zoo's networks have seen nothing but simulations (`zsd_train.pretrain`). The loss compares with the user's own image
-alone; at the end the first stage is mixed with its start (`zsd_train.mixing`).
+The zoo's networks have seen nothing but simulations (`zsd_train.pretrain`). A start changes where learning begins, not
+what is learnt: the loss compares with the user's own image alone.
 """
 
 import json
@@ -33,8 +33,8 @@ class Start(NamedTuple):
     weights: dict[str, Tensor]
     recipe: str = ""
 
-    def begin(self, network: nn.Module) -> list[str]:
-        """Give a network these weights, and return their names; layers of another shape keep their own.
+    def begin(self, network: nn.Module) -> None:
+        """Give a network these weights; layers of another shape keep their own.
 
         A network of several frames of a movie gets those of a single one for the middle, and 0 for its neighbours: it
         begins with the same results.
@@ -43,7 +43,6 @@ class Start(NamedTuple):
         weights = {key: self._for_frames(t, own[key]) if key in own else t for key, t in self.weights.items()}
         same = {key: t for key, t in weights.items() if key in own and own[key].shape == t.shape}
         network.load_state_dict(own | same)
-        return list(same)
 
     @staticmethod
     def _for_frames(weight: Tensor, own: Tensor) -> Tensor:

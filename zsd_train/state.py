@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,6 @@ class State:
         The moving average of the weights, and the average that validated best.
     worse : int
         Validations in a row that were significantly worse than the best one.
-    begun : dict of Tensor
-        Weights of the first stage that the training started from, but for random ones.
-    learnt_share : float
-        Of what the first stage's best weights learnt, how much they keep (`zsd_train.mixing`).
     flux_deficit : list of float or None
         By output, before `keep_flux` corrected the best weights; None until it has.
     """
@@ -51,7 +47,6 @@ class State:
         optimizer: torch.optim.Optimizer,
         position_rng: torch.Generator,
         noise_rng: torch.Generator,
-        begun: Iterable[str] = (),
     ) -> None:
         self.network, self.optimizer = network, optimizer
         self.position_rng, self.noise_rng = position_rng, noise_rng
@@ -61,8 +56,6 @@ class State:
         self.worse, self.best_step = 0, 0
         self.averaged = _copy(network)
         self.best = _copy(network)
-        self.begun = {name: self.best[name].clone() for name in begun if name.split(".")[0] in network.first_stage}
-        self.learnt_share = 1.0
         self.best_errors = torch.empty(0)
         self.flux_deficit: list[float] | None = None
         self.latest = math.nan
@@ -84,10 +77,10 @@ class State:
         first = self.best_errors.numel() != errors.numel()
         # Paired over tiles: the noise of the targets is the same in both and cancels.
         difference = torch.full_like(errors, -1) if first else errors - self.best_errors
-        doubt = standard_error(difference)
+        doubt = float(difference.std()) / math.sqrt(errors.numel()) if errors.numel() > 1 else 0.0
         if not errors.numel() or difference.mean() <= doubt:  # without held-out tiles the latest weights are kept
             self.best = {name: tensor.clone() for name, tensor in self.averaged.items()}
-            self.best_step, self.worse, self.flux_deficit, self.learnt_share = self.step, 0, None, 1.0
+            self.best_step, self.worse, self.flux_deficit = self.step, 0, None
             if difference.mean() < 0 or not errors.numel():
                 self.best_errors = errors
                 return f"held-out error {errors.mean():.5f}" if errors.numel() else "no held-out tiles"
@@ -106,7 +99,7 @@ class State:
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
         tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
         tensors["best_errors"] = self.best_errors
-        names = ("step", "seconds", "validated", "validating", "worse", "best_step", "flux_deficit", "learnt_share")
+        names = ("step", "seconds", "validated", "validating", "worse", "best_step", "flux_deficit")
         numbers = {name: getattr(self, name) for name in names}
         with written_whole(folder / "weights.safetensors") as temporary:
             save_file(_plain(self.best), temporary)
@@ -182,11 +175,6 @@ class Log:
     def __exit__(self, *exc: object) -> None:
         self.file.close()
         self.board.close()  # type: ignore[no-untyped-call]
-
-
-def standard_error(values: Tensor) -> float:
-    """Of their mean; 0 for a single value."""
-    return float(values.std()) / math.sqrt(values.numel()) if values.numel() > 1 else 0.0
 
 
 def with_weights(network: Network, weights: dict[str, Tensor]) -> Callable[[Tensor], Any]:

@@ -269,7 +269,7 @@ def _ended(setup: Setup, reason: str) -> Measured:
     state = setup.state
     return setup.measured.model_copy(update={
         "steps": state.step, "kept_step": state.best_step, "seconds": round(state.seconds, 1),
-        "learnt_share": state.learnt_share, "flux_deficit": state.flux_deficit,
+        "flux_deficit": state.flux_deficit,
         "held_out_error": float(state.best_errors.mean()) if state.best_errors.numel() else None,
         "stopped": reason,
     })  # fmt: skip

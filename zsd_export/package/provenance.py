@@ -41,9 +41,6 @@ def trained_on(run: Run) -> dict[str, str]:
         rows["Channel"] = name
     if measured.steps is not None:  # the training has ended
         rows["Training"] += f", {measured.steps} steps in {measured.seconds:g} s; step {measured.kept_step} kept"
-        if measured.learnt_share < 1:
-            share = f"{measured.learnt_share:.0%} of what it learnt"
-            rows["Training"] += f", its first stage mixed with the start ({share})"
     return rows
 
 

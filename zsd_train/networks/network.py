@@ -50,7 +50,6 @@ class Network(nn.Module):
 
     kind: str
     outputs: tuple[str, ...]
-    first_stage: tuple[str, ...] = ("denoise", "denoised_head", "to_denoised", "to_mixture")  # modules
     grid_factor = 1
 
     def __init__(
