@@ -53,8 +53,8 @@ def test_the_preview_is_drawn_anew(tmp_path, monkeypatch):
 def test_the_run_folder(run_folder):
     names = {path.name for path in run_folder.iterdir()}
     assert names == {
-        "config.toml", "weights.safetensors", "state.safetensors", "psf.tif", "sample.tif", "preview.png",
-        "metrics.csv", "tensorboard",
+        ".training.lock", "config.toml", "weights.safetensors", "state.safetensors", "psf.tif", "sample.tif",
+        "preview.png", "metrics.csv", "tensorboard",
     }  # fmt: skip
     rows = metrics(run_folder)
     assert len(rows) > 30
