@@ -22,7 +22,8 @@ class FakeView:
                 self._newest = Shown(self.puts, self.noise, {"denoised": self.noise.astype(np.float32)})
             return
         y, x = np.indices(self.shape)
-        distance = (y - self.puts % self.shape[0]) ** 2 + (x - 40) ** 2
+        middle = self.shape[0] // 2 + self.puts % 16 - 8  # a zoom at the middle shows the whole spot
+        distance = (y - middle) ** 2 + (x - 40) ** 2
         raw = np.rint(level + 900 * np.exp(-distance / 50)).astype(np.uint16)
         fine = np.repeat(np.repeat(raw, 2, 0), 2, 1).astype(np.float32) - 100
         outputs = {"denoised": raw.astype(np.float32) - 100, "deconvolved": fine}

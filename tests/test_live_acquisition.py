@@ -204,6 +204,32 @@ def test_a_failing_camera_is_a_problem(core, tmp_path, monkeypatch):
     assert not acquired.cancelled
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_last_frame_that_arrives_while_the_engine_looks_away_is_not_lost(core, tmp_path, monkeypatch, cancelled):
+    """After it looked into the buffer, before it asks whether the camera runs."""
+    looks = []
+
+    def remaining():
+        looks.append(type(core).getRemainingImageCount(core))
+        if looks[-1] == 0 and not any(looks):  # the first look is as early
+            while super(type(core), core).isSequenceRunning():
+                pass
+        return looks[-1]
+
+    monkeypatch.setattr(core, "getRemainingImageCount", remaining)
+    core.setExposure(30)
+    with Live(FakeRestorer()) as live:
+        if cancelled:
+            core.mda.events.frameReady.connect(cancel := lambda *_: core.mda.cancel())
+            acquired = acquire(core, times(5), live, tmp_path / "raw.ome.zarr")
+            assert acquired.cancelled
+            assert acquired.frames < 5
+            core.mda.events.frameReady.disconnect(cancel)
+        acquired = acquire(core, times(5), live, tmp_path / "again.ome.zarr")
+    assert acquired.problems == ()
+    assert acquired.frames == stored_frames(tmp_path / "again.ome.zarr") == 5
+
+
 def test_a_handler_never_raises(core, tmp_path):
     live = Live(FakeRestorer())
     live.close()
@@ -263,6 +289,7 @@ def test_sequences_that_make_no_stacks(sequence, message):
 def test_without_the_extra_the_install_line_is_told(monkeypatch, tmp_path):
     for library in ("pymmcore_plus", "useq"):
         monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "zsd_runtime.live.core", raising=False)
     with pytest.raises(EngineMissing, match=r"pip install 'zsd\[live\]'"), microscope():
         pass
     with pytest.raises(EngineMissing, match=r"pip install 'zsd\[live\]'"):

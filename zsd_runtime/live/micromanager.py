@@ -1,4 +1,4 @@
-"""Micro-Manager through pymmcore-plus: all of its interface that zsd uses, which is still in motion, is used here."""
+"""Micro-Manager through pymmcore-plus: what zsd uses of its interface, still in motion, is used here and in `core`."""
 
 import gc
 import importlib
@@ -60,12 +60,12 @@ def microscope(config: Path | None = None) -> Iterator["CMMCorePlus"]:
         When the file is missing or cannot be loaded, or there is no camera.
     """
     try:
-        from pymmcore_plus import CMMCorePlus
+        from zsd_runtime.live.core import Core
     except ImportError as error:
         raise extra_missing(error) from None
     if config is not None and not config.is_file():
         raise InputError(f"{config} is not a file", "give a Micro-Manager configuration, .cfg", option="config")
-    core = CMMCorePlus()
+    core = Core()
     try:
         try:
             core.loadSystemConfiguration(*([] if config is None else [str(config)]))
