@@ -15,7 +15,6 @@ pictures: docs/.
 """
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
@@ -28,6 +27,7 @@ import numpy as np
 import scipy.ndimage as ndi
 import tifffile
 import torch
+from kept import keep
 from scipy.signal import fftconvolve
 
 from zsd_export import Credits, export
@@ -39,7 +39,6 @@ from zsd_runtime import Prediction, load_model
 from zsd_train import TrainConfig, train
 from zsd_train.run import Run
 
-RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 DETAIL = 144  # raw pixels of a picture
 FMD_PSF_SIGMA = 1.0  # raw pixels; the data set does not say its pixel size
@@ -54,6 +53,11 @@ class Choices:
 
     start: str = "auto"
     steps_per_minute: float | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a results file says of them."""
+        return asdict(self) | {"threads": torch.get_num_threads()}
 
     def restore(self, image: Any, psf: Any, minutes: float, **options: Any) -> tuple[Prediction, Prediction, Run]:
         """Train, export, predict: once as it is, and once averaged over the eight flips and turns."""
@@ -73,14 +77,14 @@ class Choices:
 
 def simulated(minutes: float, seeds: int, choices: Choices) -> None:
     """Against the best Gaussian, Richardson-Lucy on zsd's own denoised image, and what the optics let through."""
-    rows = []
     for seed in range(seeds):
         s = simulate((512, 512), photons=30, camera=Camera(100, 1.0, 2.0), seed=seed)
         clean, truth, fine = s.clean.astype(np.float64), s.truth.astype(np.float64), s.pixel_size_um / 2
         result, averaged, run = choices.restore(s.noisy, prepare_psf(s.psf, fine, fine), minutes, seed=seed)
         row = {
-            "seed": seed, "gaussian": best_gaussian(s.noisy.astype(np.float64), clean)[1].psnr,
+            "gaussian": best_gaussian(s.noisy.astype(np.float64), clean)[1].psnr,
             "limit": evaluate(diffraction_limited(truth, fine), truth).psnr, **flux(result, run, s.noisy),
+            "minutes": minutes, **choices.settings,
         }  # fmt: skip
         for name, restored in (("", result), ("_averaged", averaged)):
             iterations, lucy = best_richardson_lucy(restored.denoised.astype(np.float64), 0.0, s.psf, truth)
@@ -89,14 +93,12 @@ def simulated(minutes: float, seeds: int, choices: Choices) -> None:
                 f"deconvolved{name}": evaluate(restored.deconvolved, truth).psnr,
                 f"lucy_of_denoised{name}": lucy.psnr, f"iterations{name}": iterations,
             }  # fmt: skip
-        rows.append(row)
-        print(json.dumps(rows[-1]), flush=True)
+        keep("simulated.json", str(seed), row)
         if not seed:
             corner = brightest(clean)
             panels = [detail(image, corner) for image in (s.noisy, result.denoised, clean)]
             panels += [detail(image, corner, 2) for image in (result.deconvolved, truth)]
             iio.imwrite(DOCS / "simulated.png", montage(panels))
-    save("simulated", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
 
 
 def diffraction_limited(truth: Any, pixel_um: float, na: float = 1.4, wavelength_um: float = 0.525) -> Any:
@@ -108,52 +110,51 @@ def diffraction_limited(truth: Any, pixel_um: float, na: float = 1.4, wavelength
 
 def fmd(folder: Path, minutes: list[float], only: str, choices: Choices) -> None:
     """The data set's own measure is the plain PSNR over 255, with the offset added back; beside it that after a fit."""
-    rows: list[dict[str, Any]] = []
     pictures = []
     for path in sorted((folder / "fmd" / "raw").glob(f"{only}.png")):
         noisy = iio.imread(path)
         truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
         sigma, _ = best_gaussian(noisy.astype(np.float64), truth)
         filtered = ndi.gaussian_filter(noisy.astype(np.float64), sigma)
-        row = {
-            "image": path.stem, "sigma": sigma[0], "raw": plain_psnr(noisy, truth),
+        row: dict[str, Any] = {
+            "sigma": sigma[0], "raw": plain_psnr(noisy, truth),
             "gaussian": plain_psnr(filtered, truth), "gaussian_fitted": evaluate(filtered, truth).psnr,
         }  # fmt: skip
         for budget in minutes:
             result, averaged, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), budget)
-            row[f"{budget:g} min"] = flux(result, run, noisy)
+            row[f"{budget:g} min"] = flux(result, run, noisy) | choices.settings
             for name, restored in (("", result), ("_averaged", averaged)):
                 row[f"{budget:g} min"] |= {
                     f"denoised{name}": plain_psnr(restored.denoised + run.offset, truth),
                     f"denoised{name}_fitted": evaluate(restored.denoised, truth).psnr,
                 }
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+        keep("fmd.json", path.stem, row)
         corner = brightest(truth)
         panels = [detail(image, corner) for image in (noisy, filtered, result.denoised)]
         panels += [detail(result.deconvolved, corner, 2), detail(truth, corner)]
         pictures.append(montage(panels))
-    iio.imwrite(DOCS / "fmd.png", np.vstack(pictures))
-    save("fmd", {"psf_sigma": FMD_PSF_SIGMA, **asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
+    if only == "*" and any(minutes):
+        iio.imwrite(DOCS / "fmd.png", np.vstack(pictures))
 
 
 def w2s(folder: Path, minutes: list[float], only: str, choices: Choices) -> None:
     """Widefield frames that were stretched file by file: compared after a fit, over 255."""
-    rows: list[dict[str, Any]] = []
     for path in sorted((folder / "w2s" / "raw").glob(f"{only}.tif")):
         noisy, truth = iio.imread(path), iio.imread(folder / "w2s" / "avg400" / path.name).astype(np.float64)
         sigma, _ = best_gaussian(noisy.astype(np.float64), truth)
         filtered = ndi.gaussian_filter(noisy.astype(np.float64), sigma)
-        row = {"image": path.stem, "raw": fitted_psnr(noisy, truth), "gaussian": fitted_psnr(filtered, truth)}
+        row: dict[str, Any] = {"raw": fitted_psnr(noisy, truth), "gaussian": fitted_psnr(filtered, truth)}
         for budget in minutes:
             result, averaged, run = choices.restore(noisy, gaussian_psf(2 * FMD_PSF_SIGMA), budget)
-            row[f"{budget:g} min"] = flux(result, run, noisy) | {
-                "denoised": fitted_psnr(result.denoised, truth),
-                "denoised_averaged": fitted_psnr(averaged.denoised, truth),
-            }
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    save("w2s", {**asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
+            row[f"{budget:g} min"] = (
+                flux(result, run, noisy)
+                | choices.settings
+                | {
+                    "denoised": fitted_psnr(result.denoised, truth),
+                    "denoised_averaged": fitted_psnr(averaged.denoised, truth),
+                }
+            )
+        keep("w2s.json", path.stem, row)
 
 
 def starts(folder: Path, only: str, choices: Choices) -> None:
@@ -166,18 +167,16 @@ def starts(folder: Path, only: str, choices: Choices) -> None:
     for path in sorted((folder / "fmd" / "raw").glob("[CT]*.png")):
         truth = iio.imread(folder / "fmd" / "gt" / path.name).astype(np.float64)
         cases[path.stem] = iio.imread(path), gaussian_psf(2 * FMD_PSF_SIGMA), {"denoised": truth}
-    rows = []
     for name, (noisy, psf, truths) in cases.items():
         if not fnmatch(name, only):
             continue
-        row: dict[str, Any] = {"image": name}
+        row: dict[str, Any] = {}
         for start, minutes in (("zoo", 1 / 3), ("zoo", 4.0), ("scratch", 4.0)):
-            result, _, run = replace(choices, start=start).restore(noisy, psf, minutes)
+            used = replace(choices, start=start)
+            result, _, run = used.restore(noisy, psf, minutes)
             scores = {output: evaluate(getattr(result, output), truth).psnr for output, truth in truths.items()}
-            row[f"{start} {60 * minutes:.0f} s"] = scores | {"steps": run.measured.steps}
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    save("starts", {**asdict(choices), "threads": torch.get_num_threads(), "rows": rows})
+            row[f"{start} {60 * minutes:.0f} s"] = scores | used.settings | {"steps": run.measured.steps}
+        keep("starts.json", name, row)
 
 
 def unseen(minutes: float, choices: Choices) -> None:
@@ -186,18 +185,17 @@ def unseen(minutes: float, choices: Choices) -> None:
     clean = binned(fftconvolve(np.pad(truth, 32, mode="reflect"), psf, mode="same")[32:-32, 32:-32], 2)
     truth, clean = truth * 30 / clean.max(), clean.clip(0) * 30 / clean.max()
     noisy = Camera(100, 1.0, 2.0).expose(clean, np.random.default_rng(0))
-    row, panels = {}, [detail(noisy, (56, 56))]
+    panels = [detail(noisy, (56, 56))]
     for start in ("scratch", "zoo"):
-        result, _, run = replace(choices, start=start).restore(noisy, prepare_psf(psf, 0.0313, 0.0313), minutes)
+        used = replace(choices, start=start)
+        result, _, run = used.restore(noisy, prepare_psf(psf, 0.0313, 0.0313), minutes)
         scores = {
             "denoised": evaluate(result.denoised, clean).psnr,
             "deconvolved": evaluate(result.deconvolved, truth).psnr,
         }
-        row[start] = scores | flux(result, run, noisy)
+        keep("unseen.json", start, scores | flux(result, run, noisy) | used.settings | {"minutes": minutes})
         panels += [detail(result.denoised, (56, 56)), detail(result.deconvolved, (56, 56), 2)]
-        print(start, json.dumps(row[start]), flush=True)
     iio.imwrite(DOCS / "unseen.png", montage([*panels, detail(truth, (56, 56), 2)]))
-    save("unseen", {"minutes": minutes, **asdict(choices), "threads": torch.get_num_threads(), **row})
 
 
 def targets(side: int) -> Any:
@@ -243,15 +241,12 @@ def pictures(folder: Path, minutes: float, choices: Choices) -> None:
         "lattice-light-sheet": (slice_, prepare_psf(bead, 0.1, 0.05, centre=True)),
         "sim-2d-microtubules": (microtubules, prepare_psf(widefield_psf(1.3, 525, fine), fine, fine)),
     }
-    rows = []
     for name, (image, psf) in cases.items():
         result, _, run = choices.restore(image, psf, minutes)
-        rows.append({"image": name, **flux(result, run, image)})
-        print(json.dumps(rows[-1]), flush=True)
+        keep("pictures.json", name, flux(result, run, image) | choices.settings | {"minutes": minutes})
         corner = brightest(result.denoised)
         panels = [detail(image, corner), detail(result.denoised, corner), detail(result.deconvolved, corner, 2)]
         iio.imwrite(DOCS / f"{name}.png", montage(panels))
-    save("pictures", {"minutes": minutes, "rows": rows})
 
 
 def brightest(image: Any) -> tuple[int, int]:
@@ -265,11 +260,6 @@ def detail(image: Any, corner: tuple[int, int], factor: int = 1) -> Any:
     """DETAIL raw pixels of an image `factor` times as fine, brought to the fine grid."""
     y, x = (c * factor for c in corner)
     return enlarged(image[y : y + DETAIL * factor, x : x + DETAIL * factor], 2 // factor)
-
-
-def save(name: str, content: dict[str, Any]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import json
 import os
 import tempfile
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 import torch
+from kept import RESULTS, keep
 from scipy.signal import fftconvolve
 
 from zsd_export import Credits, export
@@ -32,12 +35,12 @@ from zsd_optics.metrics import best_gaussian, best_richardson_lucy, evaluate
 from zsd_optics.pictures import binned, enlarged, middle, montage
 from zsd_optics.psf import fwhm_px, prepare_psf
 from zsd_optics.simulate import Camera, Simulation, simulate
-from zsd_runtime import Prediction, load_model
+from zsd_runtime import Model, Prediction, load_model
 from zsd_train import train
 from zsd_train.config import TrainConfig, make_config
 from zsd_train.run import Run
 
-RESULTS = Path(__file__).parent / "results" / "restoration_3d.json"
+FILE = "restoration_3d.json"
 DOCS = Path(__file__).parent.parent / "docs"
 SHAPE, PIXEL_UM, STEP_UM, OFFSET = (64, 256, 256), 0.1, 0.3, 100.0
 CAMERA = Camera(OFFSET, 1.0, 2.0)
@@ -54,13 +57,14 @@ def simulation(seed: int) -> Simulation:
     )  # fmt: skip
 
 
-def restore(volume: Any, psf: Any, config: TrainConfig) -> tuple[Prediction, Run]:
-    """Train on a volume, export, and predict it."""
+@contextmanager
+def trained(volume: Any, psf: Any, config: TrainConfig) -> Iterator[tuple[Model, Run]]:
+    """Train on a volume and export: the model, ready to predict."""
     with tempfile.TemporaryDirectory() as name:
         run = train([volume], psf, config, Path(name) / "run", pixel_size_um=PIXEL_UM, z_step_um=STEP_UM)
         package = export(Path(name) / "run", Path(name) / "model.zip", credits=Credits("benchmark"))
         with load_model(package) as model:
-            return model.predict(volume), run
+            yield model, run
 
 
 def baselines(seeds: list[int]) -> None:
@@ -69,7 +73,7 @@ def baselines(seeds: list[int]) -> None:
         noisy = s.noisy.astype(np.float32)
         sigma, gaussian = best_gaussian(noisy, s.clean)
         iterations, lucy = best_richardson_lucy(noisy, OFFSET, s.psf, s.truth)
-        keep(f"baselines {seed}", {
+        keep(FILE, f"baselines {seed}", {
             "noisy": evaluate(noisy, s.clean).psnr, "gaussian": gaussian.psnr, "sigma": sigma, "lucy": lucy.psnr,
             "iterations": iterations,
         })  # fmt: skip
@@ -80,12 +84,18 @@ def simulated(seeds: list[int], minutes: float, scheme: str) -> None:
         s = simulation(seed)
         fine = (STEP_UM, PIXEL_UM / 2)
         psf = prepare_psf(s.psf, fine, fine)
-        result, run = restore(s.noisy, psf, make_config(axes="zyx", minutes=minutes, seed=seed, scheme=scheme))
-        bars = json.loads(RESULTS.read_text())[f"baselines {seed}"]
+        config = make_config(axes="zyx", minutes=minutes, seed=seed, scheme=scheme)
+        with trained(s.noisy, psf, config) as (model, run):
+            result, averaged = model.predict(s.noisy), model.predict(s.noisy, average=8)
+        bars = json.loads((RESULTS / FILE).read_text())[f"baselines {seed}"]
         denoised, deconvolved = evaluate(result.denoised, s.clean).psnr, evaluate(result.deconvolved, s.truth).psnr
-        keep(f"simulated {seed}, {minutes:g} minutes, {run.config.scheme}", {
+        iterations, lucy = best_richardson_lucy(result.denoised, 0.0, s.psf, s.truth)
+        keep(FILE, f"simulated {seed}, {minutes:g} minutes, {run.config.scheme}", {
             "denoised": denoised, "deconvolved": deconvolved, "over_gaussian": denoised - bars["gaussian"],
-            "over_lucy": deconvolved - bars["lucy"], **flux(s.noisy, result, run),
+            "over_lucy": deconvolved - bars["lucy"], "lucy_of_denoised": lucy.psnr, "iterations": iterations,
+            "over_lucy_of_denoised": deconvolved - lucy.psnr,
+            "denoised_averaged": evaluate(averaged.denoised, s.clean).psnr,
+            "deconvolved_averaged": evaluate(averaged.deconvolved, s.truth).psnr, **flux(s.noisy, result, run),
             "of_true_light": true_light(result, s, run.offset),
             **machine(run), "offset": run.offset, "gain": run.measured.noise.gain,
         })  # fmt: skip
@@ -123,14 +133,15 @@ def of_beads(minutes: float) -> None:
     theory = simulation(0).psf
     noisy, places = beads(theory)
     psf = prepare_psf(theory, fine, fine)
-    result, run = restore(noisy, psf, make_config(axes="zyx", minutes=minutes))
+    with trained(noisy, psf, make_config(axes="zyx", minutes=minutes)) as (model, run):
+        result = model.predict(noisy)
 
     def nm(image: Any) -> float:
         return float(np.mean(fwhm_px(image)[1:])) * fine[1] * 1000
 
     lucy = deque(richardson_lucy(noisy - OFFSET, psf, 2, LUCY), maxlen=1).pop()
     blurred, sharp, classical = nm(theory), nm(average(result.deconvolved, places)), nm(average(lucy, places))
-    keep(f"beads, {minutes:g} minutes", {
+    keep(FILE, f"beads, {minutes:g} minutes", {
         "fwhm_nm": {"blurred": blurred, "deconvolved": sharp, f"lucy {LUCY}": classical}, "ratio": blurred / sharp,
         "ratio_lucy": blurred / classical, **flux(noisy, result, run), **machine(run), "offset": run.offset,
     })  # fmt: skip
@@ -166,10 +177,11 @@ def pollen(folder: Path, minutes: float) -> None:
     )
     kernel = prepare_psf(psf, (1.0, 1.0), (1.0, 1.0), centre=True)
     clean = fftconvolve(np.pad(truth, 8, mode="reflect"), kernel, mode="same")[8:-8, 8:-8, 8:-8]
-    result, run = restore(noisy, kernel, make_config(axes="zyx", minutes=minutes, network={"grid_factor": 1}))
+    with trained(noisy, kernel, make_config(axes="zyx", minutes=minutes, network={"grid_factor": 1})) as (model, run):
+        result = model.predict(noisy)
     sigma, gaussian = best_gaussian(noisy, clean)
     iterations, lucy = best_richardson_lucy(noisy, run.offset, kernel, truth)
-    keep(f"pollen, {minutes:g} minutes", {
+    keep(FILE, f"pollen, {minutes:g} minutes", {
         "noisy": evaluate(noisy, clean).psnr, "gaussian": gaussian.psnr, "sigma": sigma, "lucy": lucy.psnr,
         "iterations": iterations, "denoised": evaluate(result.denoised, clean).psnr,
         "deconvolved": evaluate(result.deconvolved, truth).psnr, "scheme": run.config.scheme.kind,
@@ -185,13 +197,14 @@ def lattice(folder: Path, minutes: float) -> None:
     noisy, bead = (tifffile.imread(data / f"{name}.tif") for name in ("im_deskewed", "psf"))
     # The file does not say the bead's z step; with 0.05 µm its depth is what a lattice light-sheet gives.
     psf = prepare_psf(bead, (0.05, 0.1), (0.157, 0.05), centre=True)
-    result, run = restore(noisy, psf, make_config(axes="zyx", minutes=minutes))
+    with trained(noisy, psf, make_config(axes="zyx", minutes=minutes)) as (model, run):
+        result = model.predict(noisy)
 
     def flicker(volume: Any) -> float:
         means = volume.mean(axis=(1, 2), dtype=float)
         return float(np.abs(np.diff(means)).mean())
 
-    keep(f"lattice, {minutes:g} minutes", {
+    keep(FILE, f"lattice, {minutes:g} minutes", {
         "scheme": run.config.scheme.kind, "correlated": run.measured.noise.correlated, **flux(noisy, result, run),
         **machine(run), "flicker": {"noisy": flicker(noisy), "denoised": flicker(result.denoised),
                     "deconvolved": flicker(result.deconvolved)},
@@ -211,12 +224,6 @@ def draw(name: str, noisy: Any, result: Prediction, *more: Any) -> None:
         sections = np.vstack([view[z], view[:, view.shape[1] // 2].repeat(2 * k, axis=0)])
         panels.append(enlarged(sections, finest // volume.shape[-1]))
     iio.imwrite(DOCS / f"{name}.png", montage(panels))
-
-
-def keep(name: str, row: dict[str, Any]) -> None:
-    print(name, json.dumps(row), flush=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(dict(sorted((known | {name: row}).items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import numpy as np
 import scipy.ndimage as ndi
 import tifffile
 import torch
-from restoration import DOCS, RESULTS, brightest, detail, fitted_psnr, plain_psnr
+from kept import RESULTS
+from restoration import DOCS, brightest, detail, fitted_psnr, plain_psnr
 
 from zsd_export import Credits, export
 from zsd_optics.filters import box, gaussian, median

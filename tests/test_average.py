@@ -398,9 +398,16 @@ def test_restore_averages_what_it_writes(tmp_path):
     refused = zsd(*arguments, 5)
     assert (refused.returncode, (tmp_path / "out").exists()) == (2, False)
     assert "--average 5 must be 1, 2, 4 or 8" in refused.stdout + refused.stderr
-    assert zsd(*arguments, 4).returncode == 0
+    done = zsd(*arguments, 4)
+    assert done.stdout.endswith("--average 4\n")
     found = read_image(tmp_path / "out" / "a_deconvolved.tif")
     assert found.description.text == "zsd: mean of the predictions for the four flips"
     with load_model(tmp_path / "out" / "model.zip", "cpu") as model:
-        expected = model.predict(read_image(tmp_path / "a.tif").data, average=4)
-    np.testing.assert_allclose(found.data, expected.deconvolved, rtol=1e-5)
+        image = read_image(tmp_path / "a.tif").data
+        expected = model.predict(image, average=4)
+        np.testing.assert_allclose(found.data, expected.deconvolved, rtol=1e-5)
+        assert zsd(*arguments, 1, "--overwrite").stdout.endswith(f"--out {tmp_path / 'out'}\n")
+        found = read_image(tmp_path / "out" / "a_deconvolved.tif")
+        assert found.description.text == ""
+    with load_model(tmp_path / "out" / "model.zip", "cpu") as model:
+        np.testing.assert_allclose(found.data, model.predict(image).deconvolved, rtol=1e-5)

@@ -43,7 +43,8 @@ def test_two_planes_and_a_third_by_the_model(folder):
     assert (result.returncode, result.stderr) == (0, "")
     out = folder / "out"
     assert result.stdout == (
-        f"OK results are in {out}; restore further images with: zsd predict {out}/model.zip IMAGE --out {out}\n"
+        f"OK results are in {out}; restore further images with: "
+        f"zsd predict {out}/model.zip IMAGE --out {out} --average 8\n"
     )
     assert {path.name for path in out.iterdir()} == {
         "a_denoised.tif", "a_deconvolved.tif", "b_denoised.tif", "b_deconvolved.tif", "model.zip", "run"
@@ -53,7 +54,7 @@ def test_two_planes_and_a_third_by_the_model(folder):
     assert fine.voxel.x_um == pytest.approx(0.05)
     with load_model(out / "model.zip", "cpu") as model:
         assert model.description.name == "zsd out"
-        expected = model.predict(read_image(folder / "b.tif").data)
+        expected = model.predict(read_image(folder / "b.tif").data, average=8)
     np.testing.assert_allclose(read_image(out / "b_denoised.tif").data, expected.denoised, rtol=1e-5)
 
 

@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from zsd_export.averaging import average_for
 from zsd_optics import options as optics
 from zsd_runtime.average import check_average
 from zsd_runtime.batch import How, check_names, predict_files
@@ -19,7 +21,6 @@ from zsd_runtime.files import cannot_write
 from zsd_runtime.images import Voxel, create_image, images_in, open_image, stem
 from zsd_runtime.images.remote import local
 from zsd_runtime.notices import notices
-from zsd_runtime.options import Average
 from zsd_runtime.raw_sim import seen_by
 from zsd_runtime.sim.microscope import Sim
 from zsd_runtime.sizes import sized
@@ -65,7 +66,13 @@ def _restore(
     remove_lines: optics.RemoveLines = None,
     dark: optics.Dark = None,
     gain_map: optics.GainMap = None,
-    average: Average = 1,
+    average: Annotated[
+        int | None,
+        typer.Option(
+            help="Average the results over flips and turns: 1 (none), 2 (the image and its mirror), 4 (flips) or 8 "
+            "(flips and turns). Default: as many as leave the PSF as it is, if all images are up to 4 megapixels."
+        ),
+    ] = None,
     resume: options.Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier restoration in --out.")] = False,
     quiet: Quiet = False,
@@ -77,7 +84,8 @@ def _restore(
     other, each for --minutes; a result holds all of them, and the folder models has a model of each.
     """
     with reporting(quiet):
-        check_average(average)  # before the training
+        if average is not None:
+            check_average(average)  # before the training
         _check_alone(devices)
         described = {
             "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
@@ -91,11 +99,22 @@ def _restore(
             hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
             sim={"otf": otf, "parameters": sim_parameters}, devices=devices,
         )  # fmt: skip
+        average = _chosen(average, tasks)
         model = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
             overwrite=overwrite, average=average, progress=lambda title: progress_bar(title, quiet),
         )  # fmt: skip
-        print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}")
+        averaged = f" --average {average}" if average > 1 else ""
+        print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}{averaged}")
+
+
+def _chosen(average: int | None, tasks: list[options.Task]) -> int:
+    """The average that is asked for, or else the one that suits the images."""
+    if average is not None or any(task.sim for task in tasks):
+        return average or 1
+    return average_for(
+        sum(prod(image.shape) for task in tasks for image in task.images), [task.kernel for task in tasks]
+    )
 
 
 def _check_alone(devices: int | None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from zsd_export.averaging import average_for
 from zsd_export.export import export
 from zsd_export.package.credits import Credits, name_after
 from zsd_napari.source import Source
@@ -116,7 +117,7 @@ def train_on(
     export(run, package, credits=named, overwrite=True)
     link.check()
     with load_model(package) as model:
-        restore_layer(link, source, model, results)
+        restore_layer(link, source, model, results, average_for(prod(source.shape), [kernel]))
         return {"package": package, "steps": done.measured.steps, "stopped": stopped}
 
 

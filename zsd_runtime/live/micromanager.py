@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zsd_runtime.errors import InputError
+from zsd_runtime.live.core import draining_core
 from zsd_runtime.live.live import Live
 from zsd_runtime.live.plan import INSTALL, Planned, channel_of, extra_missing, index_of, stack_of
 
@@ -59,13 +60,12 @@ def microscope(config: Path | None = None) -> Iterator["CMMCorePlus"]:
     InputError
         When the file is missing or cannot be loaded, or there is no camera.
     """
-    try:
-        from zsd_runtime.live.core import Core
-    except ImportError as error:
-        raise extra_missing(error) from None
     if config is not None and not config.is_file():
         raise InputError(f"{config} is not a file", "give a Micro-Manager configuration, .cfg", option="config")
-    core = Core()
+    try:
+        core = draining_core()
+    except ImportError as error:
+        raise extra_missing(error) from None
     try:
         try:
             core.loadSystemConfiguration(*([] if config is None else [str(config)]))
