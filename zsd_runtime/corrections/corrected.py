@@ -285,8 +285,8 @@ class Corrected:
             self.nan |= bool(np.isnan(plane[bad.padding]).any())
         rows, columns = None, None
         if self.corrections.lines and not bad.blank:
-            unmeasured = union(bad.unmeasured, bad.low)
-            lines = line_offsets(plane, None if unmeasured is None else ~unmeasured, self.corrections.lines)
+            no_value = union(bad.unmeasured, bad.low, bad.high)
+            lines = line_offsets(plane, None if no_value is None else ~no_value, self.corrections.lines)
             rows, columns = lines if any(offsets.any() for offsets in lines) else (None, None)
         replaced = bad.replaced
         if replaced is None and bad.unmeasured is None and rows is None:
