@@ -157,8 +157,10 @@ def w2s(folder: Path, minutes: list[float], only: str, choices: Choices) -> None
         keep("w2s.json", path.stem, row)
 
 
-def starts(folder: Path, only: str, choices: Choices) -> None:
-    """What 20 seconds from the zoo's weights give, and what 4 minutes from random ones give."""
+def starts(folder: Path, minutes: list[float], only: str, choices: Choices) -> None:
+    """What 20 seconds from the zoo's weights give, and what 4 minutes from random ones give; or as it is chosen."""
+    one = [(choices.start, budget) for budget in minutes]
+    arms = [("zoo", 1 / 3), ("zoo", 4.0), ("scratch", 4.0)] if choices.start == "auto" else one
     cases: dict[str, tuple[Any, Any, dict[str, Any]]] = {}
     for sample in ("cell", "hollow-vesicles"):  # of neither cell nor these optics did the zoo's weights see an image
         s = simulate((512, 512), sample=sample, photons=30, camera=Camera(100, 2.17, 2.0), seed=5)
@@ -171,11 +173,11 @@ def starts(folder: Path, only: str, choices: Choices) -> None:
         if not fnmatch(name, only):
             continue
         row: dict[str, Any] = {}
-        for start, minutes in (("zoo", 1 / 3), ("zoo", 4.0), ("scratch", 4.0)):
+        for start, budget in arms:
             used = replace(choices, start=start)
-            result, _, run = used.restore(noisy, psf, minutes)
+            result, _, run = used.restore(noisy, psf, budget)
             scores = {output: evaluate(getattr(result, output), truth).psnr for output, truth in truths.items()}
-            row[f"{start} {60 * minutes:.0f} s"] = scores | used.settings | {"steps": run.measured.steps}
+            row[f"{start} {60 * budget:.0f} s"] = scores | used.settings | {"steps": run.measured.steps}
         keep("starts.json", name, row)
 
 
@@ -280,7 +282,7 @@ if __name__ == "__main__":
     elif given.what == "w2s":
         w2s(given.folder, given.minutes, given.only, chosen)
     elif given.what == "starts":
-        starts(given.folder, given.only, chosen)
+        starts(given.folder, given.minutes, given.only, chosen)
     elif given.what == "unseen":
         unseen(given.minutes[0], chosen)
     else:
