@@ -1,5 +1,7 @@
 """How many flips and turns a restoration is averaged over, when nobody says it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -29,11 +31,36 @@ def test_noise_of_a_measured_one_does_not_count():
     assert symmetries(noisy) == 8
 
 
-def test_all_channels_and_the_size_count():
-    assert average_for(512**2, [gaussian_psf(2.0), None]) == 8
-    assert average_for(512**2, [gaussian_psf(2.0), np.outer(np.hanning(25), np.hanning(13))]) == 4
-    assert average_for(512**2, []) == 8
-    assert average_for(MOST_VOXELS + 1, [gaussian_psf(2.0)]) == 1
+def run_of(psf, preset="compact", sim=None, **noise):
+    told = {"correlated": "", "row_noise": 0.0, "column_noise": 0.0} | noise
+    return SimpleNamespace(
+        psf=psf, config=SimpleNamespace(preset=preset), sim=sim,
+        measured=SimpleNamespace(noise=SimpleNamespace(**told)),
+    )  # fmt: skip
+
+
+ROUND, LONG = gaussian_psf(2.0), np.outer(np.hanning(25), np.hanning(13))
+
+
+@pytest.mark.parametrize(
+    ("runs", "count"),
+    [
+        ([run_of(ROUND)], 8),
+        ([run_of(ROUND), run_of(LONG)], 4),
+        ([run_of(ROUND, correlated="X")], 4),
+        ([run_of(ROUND, correlated="YX")], 8),
+        ([run_of(ROUND, row_noise=2.0)], 4),
+        ([run_of(ROUND, preset="reference")], 1),
+        ([run_of(ROUND, sim=object())], 1),
+    ],
+)
+def test_all_channels_and_their_noise_count(runs, count):
+    assert average_for(512**2, runs) == count
+
+
+def test_large_images_are_not_averaged():
+    assert average_for(MOST_VOXELS, [run_of(ROUND)]) == 8
+    assert average_for(MOST_VOXELS + 1, [run_of(ROUND)]) == 1
 
 
 def test_a_calculated_one_is_round():

@@ -159,32 +159,6 @@ def test_dead_pixels_and_lines():
     assert bad.dead[70, 90]
 
 
-def test_what_noise_has_saturated_is_learnt_from():
-    """Without the brightest pixels of a place, its mean would be too low."""
-    light = np.full((96, 96), 100.0)
-    bright, saturated = np.s_[16:48, 16:48], np.s_[64:88, 64:88]
-    light[bright], light[saturated] = 230, 400
-    counts = np.random.default_rng(0).poisson(light)
-    image = np.minimum(counts, 255).astype(np.uint8)
-    bad = find_bad_pixels(image)
-    assert 0.03 < bad.high[bright].mean() < 0.08
-    learnt_from = image[bright][~bad.unmeasured[bright]]
-    assert learnt_from.mean() == pytest.approx(counts[bright].mean(), abs=0.5)
-    assert image[bright][~bad.high[bright]].mean() < counts[bright].mean() - 1.5
-    assert bad.unmeasured[saturated].mean() > 0.9  # but for its corners
-    assert bad.unmeasured.sum() <= 24**2
-
-
-def test_all_pixels_of_a_saturated_place_are_left_out():
-    """Also those that are just below: they are the weaker noise of their place."""
-    light = np.full((64, 64), 100.0)
-    light[16:48, 16:48] = 270
-    image = np.minimum(np.random.default_rng(0).poisson(light), 255).astype(np.uint8)
-    bad = find_bad_pixels(image)
-    assert 0.7 < bad.high[16:48, 16:48].mean() < 0.9
-    assert bad.unmeasured[18:46, 18:46].all()
-
-
 @pytest.mark.parametrize(
     ("image", "end"),
     [(np.minimum(IMAGE, 160), "high"), (np.minimum(IMAGE.astype(np.float32), 190.5), "high"),

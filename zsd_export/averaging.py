@@ -1,32 +1,45 @@
 """How many flips and turns a restoration is averaged over, when nobody says it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zsd_runtime.average import COUNTS, SYMMETRIES
 
-MOST_VOXELS = 2048**2  # of all images: an average over eight takes seconds then, where a training takes minutes
+if TYPE_CHECKING:
+    from zsd_train.run import Run
+
+MOST_VOXELS = 2**21  # of all images: two cores take about a minute for an average over eight, and four for a training
 SAME = 0.03  # of the peak: two PSFs that differ by less are one; the first ring of Airy has 0.0175, coma more
+FLIPS = 4
 
 
-def average_for(voxels: int, psfs: Sequence[NDArray[np.floating] | None]) -> int:
+def average_for(voxels: int, runs: Sequence["Run"]) -> int:
     """Flips and turns that images may be averaged over: 1, 2, 4 or 8.
 
-    Images that are small get as many as their PSFs have in common: under others the deconvolved image would be the
-    mean of several wrong ones. So raw SIM frames, whose patterns have directions, are not for this.
+    Small images get as many as leave the PSF and the noise of every channel as they are. Under others the deconvolved
+    image would be the mean of several wrong ones, and noise along one axis would look to the network like structure.
+    Networks other than the compact one take too long, and raw SIM frames have patterns with a direction.
 
     Parameters
     ----------
     voxels : int
         Of all that is restored.
-    psfs : sequence of ndarray or None
-        (Y, X) or (Z, Y, X), of each channel; None where there is none.
+    runs : sequence of Run
+        The training of each channel.
     """
-    if voxels > MOST_VOXELS:
+    if voxels > MOST_VOXELS or any(run.config.preset != "compact" or run.sim is not None for run in runs):
         return 1
-    return min((symmetries(psf) for psf in psfs if psf is not None), default=COUNTS[-1])
+    return min(_symmetries(run) for run in runs)
+
+
+def _symmetries(run: "Run") -> int:
+    """Of the PSF and the noise of a training."""
+    noise = run.measured.noise
+    along_one_axis = len(noise.correlated) == 1 or bool(noise.row_noise) != bool(noise.column_noise)
+    return min(symmetries(run.psf), FLIPS if along_one_axis else COUNTS[-1])
 
 
 def symmetries(psf: NDArray[np.floating]) -> int:

@@ -70,7 +70,8 @@ def _restore(
         int | None,
         typer.Option(
             help="Average the results over flips and turns: 1 (none), 2 (the image and its mirror), 4 (flips) or 8 "
-            "(flips and turns). Default: as many as leave the PSF as it is, if all images are up to 4 megapixels."
+            "(flips and turns). Default: as many as leave PSF and noise as they are, if all images together have up "
+            "to 2 megapixels."
         ),
     ] = None,
     resume: options.Resume = False,
@@ -84,8 +85,8 @@ def _restore(
     other, each for --minutes; a result holds all of them, and the folder models has a model of each.
     """
     with reporting(quiet):
-        if average is not None:
-            check_average(average)  # before the training
+        if average is not None:  # before the images are read
+            check_average(average)
         _check_alone(devices)
         described = {
             "psf": psf, "psf_pixel_size": psf_pixel_size, "psf_z_step": psf_z_step, "centre_psf": centre_psf,
@@ -99,22 +100,12 @@ def _restore(
             hot_pixels="keep" if keep_hot_pixels else None, remove_lines=remove_lines, dark=dark, gain_map=gain_map,
             sim={"otf": otf, "parameters": sim_parameters}, devices=devices,
         )  # fmt: skip
-        average = _chosen(average, tasks)
-        model = restore(
+        model, average = restore(
             files, tasks, out, axes=axes, series=series, typed=Voxel.square(pixel_size, z_step), resume=resume,
             overwrite=overwrite, average=average, progress=lambda title: progress_bar(title, quiet),
         )  # fmt: skip
         averaged = f" --average {average}" if average > 1 else ""
         print(f"OK results are in {out}; restore further images with: zsd predict {model} IMAGE --out {out}{averaged}")
-
-
-def _chosen(average: int | None, tasks: list[options.Task]) -> int:
-    """The average that is asked for, or else the one that suits the images."""
-    if average is not None or any(task.sim for task in tasks):
-        return average or 1
-    return average_for(
-        sum(prod(image.shape) for task in tasks for image in task.images), [task.kernel for task in tasks]
-    )
 
 
 def _check_alone(devices: int | None) -> None:
@@ -135,9 +126,9 @@ def restore(
     typed: Voxel | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    average: int = 1,
+    average: int | None = None,
     progress: Callable[[str], AbstractContextManager[Bar]] = lambda title: progress_bar(title, quiet=True),
-) -> Path:
+) -> tuple[Path, int]:
     """Train on images, export the model, and restore the images with it.
 
     Parameters
@@ -159,7 +150,7 @@ def restore(
     overwrite : bool
         Replace an earlier restoration in `out`.
     average : int
-        Number of flips and turns that the results are averaged over: 1, 2, 4 or 8.
+        Number of flips and turns that the results are averaged over: 1, 2, 4 or 8; None: `average_for` chooses.
     progress : callable
         Makes a progress bar from a title.
 
@@ -167,6 +158,8 @@ def restore(
     -------
     path
         The model package; a folder with one for each channel if there are several.
+    int
+        How many flips and turns were averaged.
 
     Raises
     ------
@@ -177,7 +170,8 @@ def restore(
     """
     from zsd_train.networks.build import build
 
-    check_average(average)
+    if average is not None:
+        check_average(average)
     run, model = out / RUN, out / (MODEL if len(tasks) == 1 else MODELS)
     packages = {run / task.folder: model / f"{task.folder}.zip" if task.folder else model for task in tasks}
     config = tasks[0].config
@@ -185,11 +179,13 @@ def restore(
     _check_place(images, out, list(packages.values()), resume=resume, overwrite=overwrite)
     started = _begun(run)
     with _set_aside(run, started and not resume):
-        options.train_each(tasks, run, progress, resume=resume and started)
+        runs = options.train_each(tasks, run, progress, resume=resume and started)
     _export(packages, out, progress)
     if overwrite:
         _remove_others(out, list(packages.values()))
     corrections = Corrections(config.hot_pixels == "replace", tasks[0].camera_maps, LINES[config.remove_lines])
+    if average is None:
+        average = average_for(sum(prod(open_image(path, axes, series).data.shape) for path in images), runs)
     # What the files say was said when they were opened.
     how = How(out, axes, series=series, voxel=typed or Voxel(), corrections=corrections, average=average)
     device = "auto" if config.device == "mps" else config.device  # torch's name; engines have others for Apple machines
@@ -197,7 +193,7 @@ def restore(
         predict_files(opened, images, how, progress)
         if microscope := opened[0].description.sim:
             _write_reconstructions(images, microscope, how)
-    return model
+    return model, average
 
 
 def _write_reconstructions(images: list[Path], microscope: Sim, how: How) -> None:

@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import scipy.ndimage as ndi
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,6 +19,7 @@ from zsd_train.networks.network import Network
 from zsd_train.schemes import Scheme
 from zsd_train.state import with_weights
 
+AROUND = 5  # pixels: the square that says how many are saturated at a place
 PASSES = 2  # the second output sees the first one's new bias; and below zero an output gives way less
 
 
@@ -61,7 +63,7 @@ def _means(
         noisy = np.stack(
             [scheme.view(_with_border(frame, start, size, network.size_multiple)) for frame, start in places]
         )
-        measured = torch.tensor(np.stack([frame.measured(start, size) for frame, start in places]))[:, None]
+        measured = torch.tensor(np.stack([_known(frame, start, size) for frame, start in places]))[:, None]
         scaled = torch.tensor((noisy - offset) / scale, dtype=torch.float32)
         # Of a frame between its neighbours in time, its own light.
         own = scaled[:, scaled.shape[1] // 2, None] if scheme.sees_neighbours else scaled.mean(1, keepdim=True)
@@ -73,6 +75,18 @@ def _means(
             sums[:, i] += np.array([light - float(values.sum()) / prod(factor), float(slope) / prod(factor)])
         pixels += int(measured.sum())
     return sums / pixels
+
+
+def _known(frame: Frame, start: Shape, size: Shape) -> NDArray[np.bool_]:
+    """Of a window, the pixels whose light is known on average.
+
+    Where noise alone saturates some pixels, all of them count: the others are the weaker noise of their place. Where
+    most are saturated, none does.
+    """
+    saturated = frame.saturated(start, size)
+    around = (*(1,) * (saturated.ndim - 2), AROUND, AROUND)
+    mostly = ndi.uniform_filter(saturated.astype(np.float32), around) > 0.5
+    return np.asarray((frame.measured(start, size) | saturated) & ~mostly)
 
 
 def _finer(mask: Tensor, factor: Shape) -> Tensor:

@@ -65,16 +65,33 @@ class Frame:
 
     def measured(self, start: Shape, shape: Shape) -> NDArray[np.bool_]:
         """Of the same window, which pixels are data in all channels."""
-        box, within = self._box(start, shape)
-        look: Any = getattr(self.image, "measured", None)
-        mask = look((slice(None), *box)) if look else None
-        return np.ones(shape, bool) if mask is None else np.logical_and.reduce(mask)[within]
+        mask = self._marked("measured", start, shape)
+        return np.ones(shape, bool) if mask is None else np.logical_and.reduce(mask)
 
-    def mask(self, start: Shape, shape: Shape) -> NDArray[np.float32]:
-        """Of the same window, 1 where a pixel may be learnt from."""
+    def saturated(self, start: Shape, shape: Shape) -> NDArray[np.bool_]:
+        """Of the same window, which pixels are saturated in any channel."""
+        mask = self._marked("saturated", start, shape)
+        return np.zeros(shape, bool) if mask is None else np.logical_or.reduce(mask)
+
+    def mask(self, start: Shape, shape: Shape, *, judged: bool = False) -> NDArray[np.float32]:
+        """Of the same window, what may be learnt from each pixel, or judged by it.
+
+        1: its value; -1: it is saturated, so that its light is at least its value; 0: nothing. (Without saturated
+        pixels bright places would become too dark: those that are left are the weaker noise of their place.)
+        """
+        learnt = self.measured(start, shape).astype(np.float32) - self.saturated(start, shape)
+        if judged:
+            return learnt
         tile = defaults_for(len(self.shape)).tile
         lines = [line // n for line, n in zip(self._lines(start, shape), tile, strict=True)]
-        return (self.measured(start, shape) & ~self.held_out[np.ix_(*lines)]).astype(np.float32)
+        return np.where(self.held_out[np.ix_(*lines)], np.float32(0), learnt)
+
+    def _marked(self, name: str, start: Shape, shape: Shape) -> NDArray[np.bool_] | None:
+        """A mask (C, …) of a window of an image that has masks; None if it has none there."""
+        box, within = self._box(start, shape)
+        look: Any = getattr(self.image, name, None)
+        mask = look((slice(None), *box)) if look else None
+        return None if mask is None else mask[(slice(None), *within)]
 
     def corner(self, patch: Shape, position_rng: torch.Generator) -> Shape:
         """Of two random places for a patch the brighter: foreground is favoured without a threshold.

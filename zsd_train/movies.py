@@ -80,6 +80,11 @@ class Neighbourhood:
         return np.concatenate([np.asarray(image[(slice(None), *box[1:])]) for image in self.images[box[0]]])
 
     def measured(self, box: tuple[slice, ...]) -> NDArray[np.bool_] | None:
-        """Of a box, the pixels of the frame itself that may be learnt from; None: all of them."""
+        """Of a box, the pixels of the frame itself that are data; None: all of them."""
         own = self.images[len(self) // 2]
         return own.measured((slice(None), *box[1:])) if isinstance(own, Corrected) else None
+
+    def saturated(self, box: tuple[slice, ...]) -> NDArray[np.bool_] | None:
+        """Of a box, the saturated pixels of the frame itself; None: none of them."""
+        own = self.images[len(self) // 2]
+        return own.saturated((slice(None), *box[1:])) if isinstance(own, Corrected) else None

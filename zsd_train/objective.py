@@ -75,7 +75,7 @@ def tile_errors(compared: dict[str, Comparison], config: TrainConfig) -> Tensor:
     shares = {"denoised": mu, "deconvolved": 1 - mu} if len(compared) > 1 else dict.fromkeys(compared, 1.0)
     errors = []
     for name, (image, ((_, target), *_), mask, _) in compared.items():
-        squares, pixels = ((image - target).square() * mask).flatten(1), mask.flatten(1)
+        squares, pixels = residual(image, target, mask).square().flatten(1), mask.abs().flatten(1)
         errors.append(shares[name] * squares.sum(1) / pixels.sum(1))
     return torch.stack(errors).sum(0)
 
@@ -85,7 +85,7 @@ def _data_terms(
 ) -> Tensor:
     """The data term of eq. 5 and 6; of eq. 8 and 9, where there is a second target."""
     prediction, targets, mask, _ = comparison
-    pixels = mean(mask.sum())
+    pixels = mean(mask.abs().sum())
     terms = [
         share * data_term(prediction, target, squared=squared, mask=mask, pixels=pixels, filtered=sharpen)
         for share, target in targets
@@ -104,19 +104,27 @@ def data_term(
 ) -> Tensor:
     """Mean of the absolute or squared difference.
 
-    `mask` (same shape) says which pixels count: 0, 1, or more where something moves (`motion`), which then weighs more
-    against the other terms, too. `pixels` is how many count, if not the sum of this mask; `filtered` is a linear filter
-    of the difference.
+    `mask` (same shape) says which pixels count (`residual`): 0, 1, or more where something moves (`motion`), which then
+    weighs more against the other terms, too. `pixels` is how many count, if not the sum of this mask; `filtered` is a
+    linear filter of the difference.
     """
-    difference = prediction - target
-    if mask is not None:
-        difference = difference * mask
+    difference = prediction - target if mask is None else residual(prediction, target, mask)
     if filtered is not None:
         difference = filtered(difference)
     error = difference.square() if squared else difference.abs()
     if mask is None:
         return error.mean()
-    return error.sum() / (mask.sum() if pixels is None else pixels).clamp(min=1)
+    return error.sum() / (mask.abs().sum() if pixels is None else pixels).clamp(min=1)
+
+
+def residual(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """What is wrong in each pixel, times the mask.
+
+    Where the mask is negative, the target is a lower bound (a saturated pixel): only what the prediction lacks counts,
+    as in a censored regression (Tobin, Econometrica 1958).
+    """
+    difference = prediction - target
+    return torch.where(mask < 0, difference.clamp(max=0), difference) * mask.abs()
 
 
 def hessian(image: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class Sampler:
         shape = tuple(n + 2 * h for n, h in zip(self._on_image(self.size), self.halo, strict=True))
         counts = frame.window(start, shape)
         image = self._tensor((counts - self.offset) / self.scale)
-        mask = self._tensor(frame.measured(start, shape) if judged else frame.mask(start, shape))
+        mask = self._tensor(frame.mask(start, shape, judged=judged))
         window = Window(counts, image, mask, self.noise, self.offset, self.scale, start, frame.shape)
         sample = self.scheme.sample(window, chance, noise_rng)
         if self.frames_seen == 1:

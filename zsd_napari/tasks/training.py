@@ -17,6 +17,7 @@ from zsd_napari.source import Source
 from zsd_napari.tasks.predicting import restore_layer
 from zsd_napari.wish import Wish
 from zsd_napari.worker import Link, Remote
+from zsd_runtime.average import average_text
 from zsd_runtime.errors import InputError, Interrupted
 from zsd_runtime.model import load_model
 from zsd_train.config import TrainConfig, make_config, read_config
@@ -117,7 +118,10 @@ def train_on(
     export(run, package, credits=named, overwrite=True)
     link.check()
     with load_model(package) as model:
-        restore_layer(link, source, model, results, average_for(prod(source.shape), [kernel]))
+        average = average_for(prod(source.shape), [done])
+        if average > 1:
+            link.notice(f"the result is the {average_text(average)}; Predict, too, can average")
+        restore_layer(link, source, model, results, average)
         return {"package": package, "steps": done.measured.steps, "stopped": stopped}
 
 

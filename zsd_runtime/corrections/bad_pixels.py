@@ -17,7 +17,6 @@ Plane = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 FEWEST = 4  # planes that show which hot pixels last
-AROUND = 5  # pixels: most of a square of this side must be saturated to say that noise alone has not done it
 PILED = 1e-4  # share of a plane that must pile up at the end of the range to be clipped
 
 
@@ -48,12 +47,8 @@ class BadPixels:
 
     @property
     def unmeasured(self) -> Mask | None:
-        """What must not be learnt from: all but pixels that noise has clipped.
-
-        Saturated pixels are left out where most pixels are saturated, and there all of them. Elsewhere they stay:
-        without the brightest pixels of a place, its mean would be too low.
-        """
-        return union(self.padding, None if self.high is None else _mostly(self.high), self.hot, self.dead)
+        """What is no value of the sample: all but pixels that are clipped at the lower end, where the light is low."""
+        return union(self.padding, self.high, self.hot, self.dead)
 
     @property
     def blank(self) -> bool:
@@ -134,15 +129,6 @@ def _filled(plane: Plane) -> tuple[NDArray[np.float32], Mask | None]:
     if padding is not None:
         values = np.asarray(mirrored_into(values, padding), np.float32)
     return values, padding
-
-
-def _mostly(mask: Mask) -> Mask:
-    """Where more than half of the pixels around (`AROUND` squared) are in the mask."""
-    counts = mask.astype(np.uint8)
-    for axis in (0, 1):
-        edged = np.pad(counts, [(AROUND // 2, AROUND // 2) if a == axis else (0, 0) for a in (0, 1)], "reflect")
-        counts = np.lib.stride_tricks.sliding_window_view(edged, AROUND, axis).sum(-1, dtype=np.uint8)
-    return np.asarray(counts > AROUND**2 // 2)
 
 
 def _clipped(values: NDArray[np.float32], bad: Mask | None, end: int) -> Mask | None:

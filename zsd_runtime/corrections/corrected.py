@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,15 +146,24 @@ class Corrected:
         return values[step]
 
     def measured(self, box: int | slice | Box) -> Mask | None:
-        """Of a box, the pixels that may be learnt from; None: all of them."""
+        """Of a box, the pixels that hold a value of the sample; None: all of them."""
+        unmeasured = self._marked(box, "unmeasured")
+        return None if unmeasured is None else ~unmeasured
+
+    def saturated(self, box: int | slice | Box) -> Mask | None:
+        """Of a box, the pixels whose light is at least their value; None: none of them."""
+        return self._marked(box, "saturated")
+
+    def _marked(self, box: int | slice | Box, name: Literal["unmeasured", "saturated"]) -> Mask | None:
+        """A mask of `PlaneFaults`, in a box; None if it is empty everywhere."""
         whole, step = self._boxed(box)
-        masks = [(here, self._planes[i].unmeasured) for here, i in self._planes_of(whole)]
+        masks = [(here, getattr(self._planes[i], name)) for here, i in self._planes_of(whole)]
         if all(mask is None for _, mask in masks):
             return None
-        result = np.ones([b.stop - b.start for b in whole], bool)
+        result = np.zeros([b.stop - b.start for b in whole], bool)
         for here, mask in masks:
             if mask is not None:
-                result[here] = ~self._unpacked(mask)[whole[-2:]]
+                result[here] = self._unpacked(mask)[whole[-2:]]
         return result[step]
 
     def notice(self) -> str:
@@ -285,8 +294,8 @@ class Corrected:
             self.nan |= bool(np.isnan(plane[bad.padding]).any())
         rows, columns = None, None
         if self.corrections.lines and not bad.blank:
-            no_value = union(bad.unmeasured, bad.low, bad.high)
-            lines = line_offsets(plane, None if no_value is None else ~no_value, self.corrections.lines)
+            unmeasured = union(bad.unmeasured, bad.low)
+            lines = line_offsets(plane, None if unmeasured is None else ~unmeasured, self.corrections.lines)
             rows, columns = lines if any(offsets.any() for offsets in lines) else (None, None)
         replaced = bad.replaced
         if replaced is None and bad.unmeasured is None and rows is None:
@@ -298,7 +307,7 @@ class Corrected:
         if rows is not None and columns is not None and places.size:
             y, x = np.divmod(places, plane.shape[1])
             values = values - rows[y] - columns[x]
-        return PlaneFaults(places, values, rows, columns, packed(bad.padding), packed(bad.unmeasured))
+        return PlaneFaults(places, values, rows, columns, packed(bad.padding), packed(bad.unmeasured), packed(bad.high))
 
     def _whole(self, index: Index) -> NDArray[Any]:
         """A plane before its corrections."""

@@ -28,8 +28,8 @@ class PlaneFaults:
         That replace them.
     rows, columns : ndarray or None
         Offsets that all pixels of a row, or a column, share.
-    padding, unmeasured : ndarray or None
-        Masks as packed bits; empty for a blank plane.
+    padding, unmeasured, saturated : ndarray or None
+        Masks as packed bits; empty for a blank plane. Saturated pixels are unmeasured, too.
     """
 
     places: NDArray[np.int64]
@@ -38,6 +38,7 @@ class PlaneFaults:
     columns: NDArray[np.float32] | None = None
     padding: NDArray[np.uint8] | None = None
     unmeasured: NDArray[np.uint8] | None = None
+    saturated: NDArray[np.uint8] | None = None
 
     @property
     def blank(self) -> bool:

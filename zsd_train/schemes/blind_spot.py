@@ -113,7 +113,7 @@ class BlindSpot(Scheme):
     ) -> dict[str, Comparison]:
         targets = [(1.0, batch.target)]
         if self.blur == "none":
-            return {"denoised": Comparison(crop(restored.denoised, forward.margin), targets, batch.mask)}
+            return {"denoised": Comparison(crop(restored.denoised, forward.margin), targets, batch.recorded)}
         if self.blur == "inside":
             image = forward(restored.deconvolved, batch.orientation)
         else:

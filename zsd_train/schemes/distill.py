@@ -49,7 +49,7 @@ class Distill(Recorrupt):
             taught = batch.extras[f"taught_{name}"]
             factor = image.shape[-1] // batch.noisy.shape[-1]
             margin = (*forward.margin[:-2], *(factor * m for m in forward.margin[-2:]))
-            mask = batch.mask if factor == 1 else upsampled(batch.mask, factor)
+            mask = batch.recorded if factor == 1 else upsampled(batch.recorded, factor)
             compared[name] = Comparison(crop(image, margin), [(1.0, crop(taught, margin))], mask)
         return compared
 

@@ -48,7 +48,7 @@ class Window:
     image : Tensor
         The same, normalised: ``(counts - offset) / scale``.
     mask : Tensor
-        ([Z,] Y, X), 1 where a pixel may be learnt from.
+        ([Z,] Y, X), 1 where a pixel may be learnt from, -1 where it is saturated (`Frame.mask`), or 0.
     noise : NoiseModel
     offset, scale : float
         Counts.
@@ -88,7 +88,7 @@ class Sample:
     target : Tensor
         (1, [Z,] Y, X), what the network's output is compared with.
     mask : Tensor
-        (1, [Z,] Y, X), 1 where a pixel counts.
+        (1, [Z,] Y, X), how much a pixel counts; negative where only a prediction below the target does.
     extras : dict
         Other tensors that `Scheme.targets` needs; images (C, [Z,] Y, X) are turned with the patch, numbers are not.
     """
@@ -120,6 +120,11 @@ class Batch:
     mask: Tensor
     orientation: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> Tensor:
+        """The mask for an image of what the camera records on average, saturated pixels included."""
+        return self.mask.abs()
 
     def part(self, samples: slice) -> "Batch":
         """Some of the samples."""
@@ -243,7 +248,7 @@ class Scheme(BaseModel):
         targets = self.targets(batch, first_stage)
         compared = {}
         if "denoised" in restored._fields:
-            compared["denoised"] = Comparison(crop(restored.denoised, forward.margin), targets, batch.mask)
+            compared["denoised"] = Comparison(crop(restored.denoised, forward.margin), targets, batch.recorded)
         if "deconvolved" in restored._fields:
             image = forward(restored.deconvolved, batch.orientation)
             compared["deconvolved"] = Comparison(image, targets, batch.mask, blurred=True)

@@ -121,7 +121,7 @@ class StructuredIllumination(Recorrupt):
         halo = self.halo("zyx"[-len(shape) :])
         fine_halo = (*halo[:-2], *(FACTOR * n for n in halo[-2:]))
         noisy, target = crop(copies, fine_halo)
-        mask = crop(window.mask, halo)
+        mask = crop(window.mask, halo).clamp(min=0)  # of what saturated frames make, no bound is known
         for axis in (-2, -1):
             mask = mask.repeat_interleave(FACTOR, axis)
         return Sample(noisy[None], target[None], mask[None])
