@@ -94,11 +94,6 @@ def simulated(minutes: float, seeds: int, choices: Choices) -> None:
                 f"lucy_of_denoised{name}": lucy.psnr, f"iterations{name}": iterations,
             }  # fmt: skip
         keep("simulated.json", str(seed), row)
-        if not seed:
-            corner = brightest(clean)
-            panels = [detail(image, corner) for image in (s.noisy, result.denoised, clean)]
-            panels += [detail(image, corner, 2) for image in (result.deconvolved, truth)]
-            iio.imwrite(DOCS / "simulated.png", montage(panels))
 
 
 def diffraction_limited(truth: Any, pixel_um: float, na: float = 1.4, wavelength_um: float = 0.525) -> Any:
