@@ -153,7 +153,7 @@ def w2s(folder: Path, minutes: list[float], only: str, choices: Choices) -> None
 
 
 def starts(folder: Path, minutes: list[float], only: str, choices: Choices) -> None:
-    """What 20 seconds from the zoo's weights give, and what 4 minutes from random ones give; or as it is chosen."""
+    """What 20 seconds from the zoo's weights and 4 minutes from random ones give; with --start, that for --minutes."""
     one = [(choices.start, budget) for budget in minutes]
     arms = [("zoo", 1 / 3), ("zoo", 4.0), ("scratch", 4.0)] if choices.start == "auto" else one
     cases: dict[str, tuple[Any, Any, dict[str, Any]]] = {}

@@ -90,7 +90,7 @@ def simulated(seeds: list[int], minutes: float, scheme: str) -> None:
         bars = json.loads((RESULTS / FILE).read_text())[f"baselines {seed}"]
         denoised, deconvolved = evaluate(result.denoised, s.clean).psnr, evaluate(result.deconvolved, s.truth).psnr
         iterations, lucy = best_richardson_lucy(result.denoised, 0.0, s.psf, s.truth)
-        keep(FILE, f"simulated {seed}, {minutes:g} minutes, {run.config.scheme}", {
+        keep(FILE, f"simulated {seed}, {minutes:g} minutes, {run.config.scheme.kind}", {
             "denoised": denoised, "deconvolved": deconvolved, "over_gaussian": denoised - bars["gaussian"],
             "over_lucy": deconvolved - bars["lucy"], "lucy_of_denoised": lucy.psnr, "iterations": iterations,
             "over_lucy_of_denoised": deconvolved - lucy.psnr,
@@ -99,7 +99,7 @@ def simulated(seeds: list[int], minutes: float, scheme: str) -> None:
             "of_true_light": true_light(result, s, run.offset),
             **machine(run), "offset": run.offset, "gain": run.measured.noise.gain,
         })  # fmt: skip
-        if seed == 0 and run.config.scheme == "recorrupt":
+        if seed == 0 and run.config.scheme.kind == "recorrupt":
             draw("volume-simulated", s.noisy, result, s.truth)
 
 

@@ -106,6 +106,7 @@ def test_interrupted_and_resumed_is_as_without(folder, monkeypatch):
 
 BAD = {
     "no psf": (["a.tif"], {"--psf-sigma": ""}, "psf-sigma"),
+    "negative sigma": (["a.tif"], {"--psf-sigma": -1}, "--psf-sigma -1 must be above 0 and below 50 raw pixels"),
     "missing image": (["none.tif"], {}, "none.tif does not exist"),
     "plane and volume": (["a.tif", "stack.tif"], {}, "planes and volumes"),
     "nan": (["nan.tif"], {}, "NaN"),

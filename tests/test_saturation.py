@@ -1,4 +1,4 @@
-"""A saturated pixel says that the light is at least its value: in the loss, in the flux, and in what is drawn."""
+"""A saturated pixel says that the light is at least its value: in the loss, in the flux, and in patches."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from zsd_runtime.average import COUNTS, SYMMETRIES
 if TYPE_CHECKING:
     from zsd_train.run import Run
 
-MOST_VOXELS = 2**21  # of all images: two cores take about a minute for an average over eight, and four for a training
+MOST_VOXELS = 2**21  # of all images: two idle cores took 20 s for an average over eight, where a training takes minutes
 SAME = 0.03  # of the peak: two PSFs that differ by less are one; the first ring of Airy has 0.0175, coma more
 FLIPS = 4
 

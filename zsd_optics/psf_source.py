@@ -20,6 +20,9 @@ SIDE_PX = 65  # of a generated PSF, in Y and X, at least
 Kernel = NDArray[np.float64]
 
 
+MOST_SIGMA = 50  # raw pixels; `gaussian_psf` takes twice as many of the finer grid
+
+
 @dataclass(frozen=True)
 class PsfFile:
     """A PSF from an image file.
@@ -122,8 +125,13 @@ class PsfGaussian:
         """The PSF on the deconvolved grid; see `PsfSource`. A Gaussian needs no voxel size."""
         from zsd_optics.psf import gaussian_psf
 
+        given = "x".join(f"{sigma:g}" for sigma in self.sigma_px)
+        if not all(0 < sigma < MOST_SIGMA for sigma in self.sigma_px):
+            raise InputError(
+                f"`psf_sigma` {given} must be above 0 and below {MOST_SIGMA} raw pixels",
+                "a sharp image has about 1", option="psf_sigma",
+            )  # fmt: skip
         if len(self.sigma_px) != len(axes) - 1:
-            given = "x".join(f"{sigma:g}" for sigma in self.sigma_px)
             two = "two with an x between, ZxYX, for instance 1.5x1.1"
             expected = two if axes == "zyx" else "one number, for instance 1.2"
             kind = "volumes" if axes == "zyx" else "planes"
